@@ -1,0 +1,73 @@
+/**
+ * The closed table of errors: code → HTTP status, WebSocket close code, retryable, meaning. PROTOCOL.md carries the same
+ * table and a test holds the two together. No other file names a status for a failure.
+ */
+
+interface ErrorRow {
+	/** HTTP status of the answer. */
+	readonly status: number;
+	/** WebSocket close code when the failure ends the connection, null when an `error` frame is enough. */
+	readonly closeCode: number | null;
+	/** Whether the same request can succeed later without a change. */
+	readonly retryable: boolean;
+	/** One line for the documentation. */
+	readonly meaning: string;
+}
+
+export const ERRORS = {
+	invalid_json: { status: 422, closeCode: null, retryable: false, meaning: 'the body, line or frame is not well-formed JSON in UTF-8' },
+	payload_too_deep: { status: 422, closeCode: null, retryable: false, meaning: 'the JSON nests deeper than the limit' },
+	invalid_request: { status: 422, closeCode: null, retryable: false, meaning: 'a field is missing, of the wrong type or out of range; `detail` names each' },
+	invalid_topic: { status: 422, closeCode: null, retryable: false, meaning: 'a topic name breaks the grammar' },
+	invalid_cursor: { status: 400, closeCode: null, retryable: false, meaning: 'a cursor, offset or message id is not one' },
+	bad_request: { status: 400, closeCode: null, retryable: false, meaning: 'the HTTP request itself is malformed or ambiguous' },
+	not_found: { status: 404, closeCode: null, retryable: false, meaning: 'no such route or topic' },
+	method_not_allowed: { status: 405, closeCode: null, retryable: false, meaning: 'the route exists, but not for this method; see `Allow`' },
+	request_timeout: { status: 408, closeCode: null, retryable: true, meaning: 'the request did not arrive in time' },
+	topic_exists: { status: 400, closeCode: null, retryable: false, meaning: 'a topic of this name exists already' },
+	topic_deleted: { status: 404, closeCode: null, retryable: false, meaning: 'the topic was deleted; its subscriptions have ended' },
+	topic_limit: { status: 403, closeCode: null, retryable: false, meaning: 'the relay holds as many topics as it is configured to' },
+	payload_too_large: { status: 413, closeCode: 1009, retryable: false, meaning: 'the body, line or frame is larger than the limit' },
+	unsupported_media_type: { status: 415, closeCode: null, retryable: false, meaning: 'the `Content-Type` is not one this route reads' },
+	idempotency_conflict: { status: 422, closeCode: null, retryable: false, meaning: 'this `Idempotency-Key` was used with another request' },
+	unknown_frame: { status: 400, closeCode: null, retryable: false, meaning: 'the frame has an unknown `type` or is binary' },
+	subscription_limit: { status: 422, closeCode: null, retryable: false, meaning: 'more topics than one connection or request may follow' },
+	too_many_polls: { status: 429, closeCode: null, retryable: true, meaning: 'more polls are waiting than the relay is configured to hold' },
+	too_many_connections: { status: 503, closeCode: null, retryable: true, meaning: 'more connections are open than the relay is configured to hold' },
+	frame_flood: { status: 429, closeCode: 1008, retryable: false, meaning: 'the peer sends more control frames than the limit allows' },
+	storage_unavailable: { status: 503, closeCode: null, retryable: true, meaning: 'the store cannot append or read now; nothing was acknowledged' },
+	overloaded: { status: 503, closeCode: null, retryable: true, meaning: 'more bytes wait to be stored than the limit allows' },
+	shutting_down: { status: 503, closeCode: 1012, retryable: true, meaning: 'this node is draining; reconnect, to any node' },
+	internal_error: { status: 500, closeCode: 1011, retryable: true, meaning: 'a defect in the relay; the log has the request id' },
+} as const satisfies Record<string, ErrorRow>;
+
+/** A code of the table. */
+export type ErrorCode = keyof typeof ERRORS;
+
+/** One pointed-out problem of a request, in the shape existing clients know (`loc` starts with `body`, `query` or `path`). */
+export interface Problem {
+	readonly type: string;
+	readonly loc: readonly (string | number)[];
+	readonly msg: string;
+}
+
+/**
+ * The one error type of the relay. `message` goes on the wire: lower case, no full stop, never a driver's words. `cause` is
+ * for the log only.
+ */
+export class RelayError extends Error {
+	readonly code: ErrorCode;
+	readonly problems: readonly Problem[] | undefined;
+
+	constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown; readonly problems?: readonly Problem[] }) {
+		super(message, options?.cause === undefined ? undefined : { cause: options.cause });
+		this.name = 'RelayError';
+		this.code = code;
+		this.problems = options?.problems;
+	}
+
+	/** Wraps anything that was thrown: a RelayError stays itself, all else becomes `internal_error` with the cause kept. */
+	static from(thrown: unknown): RelayError {
+		return thrown instanceof RelayError ? thrown : new RelayError('internal_error', 'an internal error occurred', { cause: thrown });
+	}
+}

@@ -1,0 +1,125 @@
+/**
+ * A block: a run of messages of one topic with consecutive ids, their bytes packed into one buffer. It is the unit in which
+ * the log is appended, stored, read, kept hot and encoded, so that no step allocates per message (docs/adr/0001).
+ *
+ * Packed form, in the machine's byte order (all platforms that Node supports are little-endian):
+ *   u32 count · u32 flags · count × (u32 payload end, u32 metadata end) · [count × f64 expiry, when flag 1] · bytes
+ * Ends count from the start of the bytes; an entry's payload begins where the entry before it ended.
+ */
+
+import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
+
+/** A message on its way into the log. */
+export interface NewMessage {
+	/** The payload's JSON text in UTF-8, exactly as it was sent (I6). */
+	readonly payload: Uint8Array;
+	/** The metadata's JSON object in UTF-8, or null when none was given. */
+	readonly metadata: Uint8Array | null;
+	/** Unix time in ms from which the message is no longer delivered; 0 = never. */
+	readonly expiresAtMs: number;
+}
+
+/** Messages `<ms>-<n>` … `<ms>-<n + count - 1>`. */
+export interface Block {
+	readonly ms: number;
+	readonly n: number;
+	readonly count: number;
+	readonly packed: Uint8Array;
+}
+
+const HEADER_BYTES = 8;
+const FLAG_EXPIRES = 1;
+
+/** The bytes that {@link packMessages} will write for these messages, rounded up so that packed runs can lie side by side. */
+export function packedBytes(messages: readonly NewMessage[]): number {
+	let bytes = HEADER_BYTES + messages.length * 8;
+	let expires = false;
+	for (const message of messages) {
+		bytes += message.payload.byteLength + (message.metadata?.byteLength ?? 0);
+		if (message.expiresAtMs !== 0) expires = true;
+	}
+	return (bytes + (expires ? messages.length * 8 : 0) + 7) & ~7;
+}
+
+/**
+ * Packs messages into `target` at `start`, a multiple of 8.
+ *
+ * @returns the packed view, sharing `target`'s memory
+ */
+export function packMessages(messages: readonly NewMessage[], target: ArrayBuffer, start: number): Uint8Array {
+	const count = messages.length;
+	const expires = messages.some((message) => message.expiresAtMs !== 0);
+	const words = new Uint32Array(target, start, 2 + 2 * count);
+	words[0] = count;
+	words[1] = expires ? FLAG_EXPIRES : 0;
+	let head = start + HEADER_BYTES + 8 * count;
+	if (expires) {
+		const expiries = new Float64Array(target, head, count);
+		for (let i = 0; i < count; i++) expiries[i] = messages[i]?.expiresAtMs ?? 0;
+		head += 8 * count;
+	}
+	const bytes = new Uint8Array(target, head);
+	let end = 0;
+	for (let i = 0; i < count; i++) {
+		const message = messages[i] as NewMessage;
+		bytes.set(message.payload, end);
+		end += message.payload.byteLength;
+		words[2 + 2 * i] = end;
+		if (message.metadata !== null) {
+			bytes.set(message.metadata, end);
+			end += message.metadata.byteLength;
+		}
+		words[3 + 2 * i] = end;
+	}
+	return new Uint8Array(target, start, head - start + end);
+}
+
+/** Reads a packed run; made once per use of a block, not kept. */
+export interface BlockReader {
+	readonly count: number;
+	payload(index: number): Uint8Array;
+	/** Empty when the message has none. */
+	metadata(index: number): Uint8Array;
+	/** Unix ms, 0 = never. */
+	expiresAtMs(index: number): number;
+	/** Whether any message of the block can expire. */
+	readonly expires: boolean;
+}
+
+/** Opens a packed run for reading. The views it returns share the block's memory. */
+export function readBlock(packed: Uint8Array): BlockReader {
+	const aligned = packed.byteOffset % 8 === 0 ? packed : packed.slice();
+	const { buffer, byteOffset } = aligned;
+	const head = new Uint32Array(buffer, byteOffset, 2);
+	const count = head[0] as number;
+	const expires = ((head[1] as number) & FLAG_EXPIRES) !== 0;
+	const ends = new Uint32Array(buffer, byteOffset + HEADER_BYTES, 2 * count);
+	const tableEnd = HEADER_BYTES + 8 * count;
+	const expiries = expires ? new Float64Array(buffer, byteOffset + tableEnd, count) : null;
+	const base = tableEnd + (expires ? 8 * count : 0);
+	const endAt = (slot: number) => base + (slot < 0 ? 0 : (ends[slot] as number));
+	return {
+		count,
+		expires,
+		payload: (index) => aligned.subarray(endAt(2 * index - 1), endAt(2 * index)),
+		metadata: (index) => aligned.subarray(endAt(2 * index), endAt(2 * index + 1)),
+		expiresAtMs: (index) => expiries?.[index] ?? 0,
+	};
+}
+
+/** The id of a block's message at `index`. */
+export function idAt(block: Block, index: number): MessageId {
+	return { ms: block.ms, n: block.n + index };
+}
+
+/** The id of a block's last message. */
+export function lastIdOf(block: Block): MessageId {
+	return { ms: block.ms, n: block.n + block.count - 1 };
+}
+
+/** The index of the first message of the block after `id`: 0 when all are, `count` when none is. */
+export function firstIndexAfter(block: Block, id: MessageId): number {
+	if (compareMessageIds(lastIdOf(block), id) <= 0) return block.count;
+	if (block.ms > id.ms) return 0;
+	return Math.max(0, id.n - block.n + 1);
+}

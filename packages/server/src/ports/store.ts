@@ -1,0 +1,168 @@
+/**
+ * The store: the durable, ordered log of every topic, and the topics themselves. One contract, one shared suite
+ * (test/stores/store-suite.ts), several implementations; the memory store is the model for the others.
+ *
+ * Failures: when the store cannot serve now, a method rejects with RelayError `storage_unavailable` and nothing of that call
+ * took effect, or, for a lost connection, it is unknown whether it did. Expected outcomes are values.
+ */
+
+import type { MessageId } from '@pulsar-relay/protocol/message-id';
+import type { Block, NewMessage } from '../log/block.ts';
+
+/** What an acknowledgement survives (I2): nothing, kill -9 of relay and store, or also power loss. */
+export type Durability = 'memory' | 'process' | 'disk';
+
+/** Names one message of one idempotent request. Records are kept for the configured window. */
+export interface DedupeKey {
+	/** Unique within the publisher's scope; the relay has put the scope in front. */
+	readonly key: string;
+	/** The message's place in its request, from 0. */
+	readonly item: number;
+	/** Digest of the whole request; the same key with another fingerprint is a conflict. */
+	readonly fingerprint: string;
+}
+
+/** A message to append. */
+export interface AppendEntry extends NewMessage {
+	readonly dedupe: DedupeKey | null;
+}
+
+/**
+ * What became of one entry. `appended`: stored now. `duplicate`: stored before under the same key, with the first id.
+ * `conflict`: the key belongs to another request (the record of this item or of item 0 has another fingerprint).
+ */
+export type AppendOutcome =
+	| { readonly status: 'appended'; readonly id: MessageId }
+	| { readonly status: 'duplicate'; readonly id: MessageId }
+	| { readonly status: 'conflict' };
+
+/** Where a topic's log stands. An unknown topic stands at 0-0, a deleted one where it ended. */
+export interface TopicPosition {
+	readonly exists: boolean;
+	/** Id of the newest message ever appended; the cursor of a subscriber that has seen all. */
+	readonly tip: MessageId;
+	/** Id of the newest message that trimming or deletion removed: a cursor at or above it has lost nothing, one below it has. */
+	readonly floor: MessageId;
+}
+
+/** Consecutive messages of a topic, oldest first, with the topic's position at the time of the read. */
+export interface Page extends TopicPosition {
+	readonly blocks: readonly Block[];
+}
+
+/** Bounds on one read. At least one message is returned when there is one, also when it alone is over `bytesMax`. */
+export interface ReadLimits {
+	readonly messagesMax: number;
+	readonly bytesMax: number;
+}
+
+/** Retention of a topic; null = the relay's default, for `maxBytes` none. */
+export interface Retention {
+	readonly maxAgeS: number | null;
+	readonly maxMessages: number | null;
+	readonly maxBytes: number | null;
+}
+
+/** A topic. */
+export interface Topic extends TopicPosition {
+	readonly name: string;
+	/** A UUID, new for each creation. */
+	readonly topicId: string;
+	readonly description: string | null;
+	readonly createdAtMs: number;
+	readonly retention: Retention;
+	/** Messages kept. */
+	readonly messages: number;
+	/** Payload and metadata bytes kept, with the packing around them. */
+	readonly bytes: number;
+}
+
+/** The changeable part of a topic; an absent field stays as it is. */
+export interface TopicChange {
+	readonly description?: string | null;
+	readonly retention?: Partial<Retention>;
+}
+
+/** Bounds and defaults of one trimming step. */
+export interface TrimStep {
+	readonly nowMs: number;
+	readonly defaultMaxAgeS: number;
+	readonly defaultMaxMessages: number;
+	/** At most about this many blocks are removed in the step, so that appends wait for milliseconds at most. */
+	readonly blocksMax: number;
+}
+
+/**
+ * Hears what happens to the log, in log order per topic, after it is durable (I3). The store may announce topics that nobody
+ * watches; it must announce those that are watched.
+ */
+export interface LogListener {
+	/** `block` follows the message `previous` directly: a listener whose tip is not `previous` has missed something and must read. */
+	appended(topic: string, previous: MessageId, floor: MessageId, block: Block): void;
+	/** Messages up to and including `floor` are gone. */
+	trimmed(topic: string, floor: MessageId): void;
+	/** The topic is gone with its messages, which had reached `tip`. */
+	deleted(topic: string, tip: MessageId): void;
+}
+
+/** What the store is really able to do at the moment. */
+export type StoreHealth =
+	| { readonly status: 'ok'; readonly durability: Durability }
+	| { readonly status: 'unavailable'; readonly reason: string };
+
+export interface Store {
+	/** Sets the one listener. Called once, before anything else. */
+	listen(listener: LogListener): void;
+
+	/**
+	 * Appends entries to a topic, creating it when new, in one atomic step (I9): dedupe, ids, append, announce. Ids of one call
+	 * are consecutive among its appended entries. Resolves, in call order per topic, when the entries have reached the store's
+	 * durability (I2), with one outcome per entry. Rejects with `topic_limit` when the topic is new and there is no room for it.
+	 */
+	append(topic: string, entries: readonly AppendEntry[]): Promise<readonly AppendOutcome[]>;
+
+	/** Reads the messages after `after`, oldest first, within the limits. Of an unknown topic: no blocks, position 0-0. */
+	read(topic: string, after: MessageId, limits: ReadLimits): Promise<Page>;
+
+	/** Reads the newest messages before `before` (null = before the end), as {@link read} does: blocks are oldest first. */
+	readBefore(topic: string, before: MessageId | null, limits: ReadLimits): Promise<Page>;
+
+	/** From here on the topic is announced. Resolves with its position; every later append is announced after that. Idempotent. */
+	watch(topic: string): Promise<TopicPosition>;
+
+	/** The topic need no longer be announced. */
+	unwatch(topic: string): void;
+
+	/** Creates a topic. `exists` when there is one of that name; rejects with `topic_limit` when there is no room. */
+	createTopic(name: string, change: TopicChange): Promise<{ readonly status: 'created' | 'exists'; readonly topic: Topic }>;
+
+	/** The topic, or undefined. */
+	getTopic(name: string): Promise<Topic | undefined>;
+
+	/** Topics in name order, after the name `after` (null = from the first), at most `limit`. */
+	listTopics(after: string | null, limit: number): Promise<readonly Topic[]>;
+
+	/** Changes a topic. Undefined when there is none. */
+	updateTopic(name: string, change: TopicChange): Promise<Topic | undefined>;
+
+	/** Deletes a topic and its messages; its next incarnation continues the ids (I1). False when there is none. */
+	deleteTopic(name: string): Promise<boolean>;
+
+	/**
+	 * Removes some messages that retention no longer covers, oldest first, and announces the new floors. `more` when the step
+	 * ended at its bound rather than for lack of work.
+	 */
+	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }>;
+
+	/** Forgets idempotency records from before `beforeMs`, and the oldest beyond `keysMax`, in a bounded step. */
+	forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }>;
+
+	/** What the last append or probe showed; a store that failed probes itself until it works again. Never touches the disk. */
+	health(): StoreHealth;
+
+	/** Totals for the metrics. */
+	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number };
+
+	/** Finishes what is under way and lets go of every resource. Later calls reject. */
+	close(): Promise<void>;
+}
