@@ -86,21 +86,41 @@ export interface BlockReader {
 	readonly expires: boolean;
 }
 
-/** Opens a packed run for reading. The views it returns share the block's memory. */
-export function readBlock(packed: Uint8Array): BlockReader {
-	const aligned = packed.byteOffset % 8 === 0 ? packed : packed.slice();
+/** Where the parts of a packed run lie. */
+interface Layout {
+	readonly aligned: Uint8Array;
+	readonly count: number;
+	/** Two per message: where its payload and where its metadata ends, counted from `base`. */
+	readonly ends: Uint32Array;
+	readonly expiries: Float64Array | null;
+	/** Where the bytes begin. */
+	readonly base: number;
+}
+
+function layoutOf(packed: Uint8Array): Layout {
+	// A copy by constructor: `slice` of a Node Buffer would be a view, as unaligned as its source.
+	const aligned = packed.byteOffset % 8 === 0 ? packed : new Uint8Array(packed);
 	const { buffer, byteOffset } = aligned;
 	const head = new Uint32Array(buffer, byteOffset, 2);
 	const count = head[0] as number;
 	const expires = ((head[1] as number) & FLAG_EXPIRES) !== 0;
-	const ends = new Uint32Array(buffer, byteOffset + HEADER_BYTES, 2 * count);
 	const tableEnd = HEADER_BYTES + 8 * count;
-	const expiries = expires ? new Float64Array(buffer, byteOffset + tableEnd, count) : null;
-	const base = tableEnd + (expires ? 8 * count : 0);
+	return {
+		aligned,
+		count,
+		ends: new Uint32Array(buffer, byteOffset + HEADER_BYTES, 2 * count),
+		expiries: expires ? new Float64Array(buffer, byteOffset + tableEnd, count) : null,
+		base: tableEnd + (expires ? 8 * count : 0),
+	};
+}
+
+/** Opens a packed run for reading. The views it returns share the block's memory. */
+export function readBlock(packed: Uint8Array): BlockReader {
+	const { aligned, count, ends, expiries, base } = layoutOf(packed);
 	const endAt = (slot: number) => base + (slot < 0 ? 0 : (ends[slot] as number));
 	return {
 		count,
-		expires,
+		expires: expiries !== null,
 		payload: (index) => aligned.subarray(endAt(2 * index - 1), endAt(2 * index)),
 		metadata: (index) => aligned.subarray(endAt(2 * index), endAt(2 * index + 1)),
 		expiresAtMs: (index) => expiries?.[index] ?? 0,
@@ -122,4 +142,37 @@ export function firstIndexAfter(block: Block, id: MessageId): number {
 	if (compareMessageIds(lastIdOf(block), id) <= 0) return block.count;
 	if (block.ms > id.ms) return 0;
 	return Math.max(0, id.n - block.n + 1);
+}
+
+/** The packed bytes of the block that {@link sliceBlock} makes of the same range. */
+export function sliceBytes(block: Block, from: number, to: number): number {
+	const { ends, expiries } = layoutOf(block.packed);
+	const start = from === 0 ? 0 : (ends[2 * from - 1] as number);
+	return HEADER_BYTES + (to - from) * (expiries === null ? 8 : 16) + (ends[2 * to - 1] as number) - start;
+}
+
+/**
+ * The messages at `from` up to, not including, `to` as a block of their own: the block itself when that is all of it, else a
+ * copy, so that a short slice does not keep a long block in memory.
+ *
+ * @param from at least 0 and below `to`
+ * @param to at most the block's count
+ */
+export function sliceBlock(block: Block, from: number, to: number): Block {
+	if (from === 0 && to === block.count) return block;
+	const { aligned, ends, expiries, base } = layoutOf(block.packed);
+	const count = to - from;
+	const start = from === 0 ? 0 : (ends[2 * from - 1] as number);
+	const target = new ArrayBuffer(sliceBytes(block, from, to));
+	const words = new Uint32Array(target, 0, 2 + 2 * count);
+	words[0] = count;
+	words[1] = expiries === null ? 0 : FLAG_EXPIRES;
+	for (let i = 0; i < 2 * count; i++) words[2 + i] = (ends[2 * from + i] as number) - start;
+	let head = HEADER_BYTES + 8 * count;
+	if (expiries !== null) {
+		new Float64Array(target, head, count).set(expiries.subarray(from, to));
+		head += 8 * count;
+	}
+	new Uint8Array(target, head).set(aligned.subarray(base + start, base + (ends[2 * to - 1] as number)));
+	return { ms: block.ms, n: block.n + from, count, packed: new Uint8Array(target) };
 }

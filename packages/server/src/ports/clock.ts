@@ -6,4 +6,6 @@ export interface Clock {
 	monotonicMs(): number;
 	/** Calls `run` after `delayMs`. The timer does not keep the process alive. Returns what cancels it. */
 	after(delayMs: number, run: () => void): () => void;
+	/** Calls `run` once this turn of the event loop has handled the input it has at hand. */
+	soon(run: () => void): void;
 }

@@ -1,0 +1,145 @@
+/**
+ * The composition root: config → store → relay → transports, wired by hand. The only file that sees both ends.
+ */
+
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import packageJson from '../package.json' with { type: 'json' };
+import type { Config } from './config/schema.ts';
+import { systemClock } from './ops/clock.ts';
+import type { Logger } from './ops/logger.ts';
+import { createMetrics } from './ops/metrics.ts';
+import type { Clock } from './ports/clock.ts';
+import type { Store } from './ports/store.ts';
+import { Relay } from './relay/relay.ts';
+import { openEmbeddedStore } from './stores/embedded/store.ts';
+import { createMemoryStore } from './stores/memory/store.ts';
+import { createHttpServer } from './transports/http/server.ts';
+import { registerLongPoll } from './transports/long-poll/route.ts';
+import { registerSse } from './transports/sse/route.ts';
+import { serveWebSockets } from './transports/websocket/handler.ts';
+
+/** The owner of every topic while the relay runs without accounts. */
+const OPEN_MODE_OWNER_ID = '00000000-0000-0000-0000-000000000000';
+
+export interface AppOptions {
+	readonly config: Config;
+	readonly logger: Logger;
+}
+
+/** A relay, ready to listen. */
+export interface App {
+	/** What an acknowledgement survives, as the store really gives it. */
+	readonly durability: string;
+	/** Starts serving; resolves with the URL. Rejects when the address cannot be had. */
+	listen(): Promise<{ readonly url: string }>;
+	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
+	drain(): Promise<void>;
+	/** Lets go of everything, at once. */
+	close(): Promise<void>;
+}
+
+/** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
+export async function createApp({ config, logger }: AppOptions): Promise<App> {
+	const clock = systemClock;
+	const store = await openStore(config, clock);
+	const metrics = createMetrics({ store });
+	const relay = createRelay(config, store, clock, metrics);
+	metrics.observeLoad(() => relay.load);
+	const server = await createHttpServer({
+		relay,
+		metrics,
+		logger,
+		clock,
+		limits: {
+			maxBodyBytes: config.maxBodyBytes,
+			maxPayloadDepth: config.maxPayloadDepth,
+			bodyTimeoutS: config.bodyTimeoutS,
+			keepAliveTimeoutS: config.keepAliveTimeoutS,
+		},
+		version: packageJson.version,
+		appName: config.appName,
+		ownerId: OPEN_MODE_OWNER_ID,
+	});
+	registerLongPoll(server, { relay, metrics, ownerId: OPEN_MODE_OWNER_ID });
+	const stopSse = registerSse(server, {
+		relay,
+		clock,
+		metrics,
+		socketBufferBytes: config.socketBufferBytes,
+		heartbeatIntervalS: config.sseHeartbeatIntervalS,
+	});
+	const terminateWebSockets = serveWebSockets(server.server, {
+		relay,
+		clock,
+		logger,
+		metrics,
+		messageBytesMax: config.wsMaxMessageBytes,
+		payloadDepthMax: config.maxPayloadDepth,
+		socketBufferBytes: config.socketBufferBytes,
+		pingIntervalS: config.wsPingIntervalS,
+	});
+	const health = relay.health();
+
+	const close = async () => {
+		terminateWebSockets();
+		stopSse();
+		server.server.closeAllConnections();
+		await server.close();
+		relay.close();
+		await store.close();
+	};
+	return {
+		durability: health.status === 'ok' ? health.durability : health.reason,
+		async listen() {
+			await server.listen({ host: config.host, port: config.port });
+			const { port } = server.server.address() as AddressInfo;
+			const host = config.host.includes(':') ? `[${config.host}]` : config.host;
+			return { url: `http://${host}:${port}` };
+		},
+		async drain() {
+			const deadline = new Promise<void>((resolve) => clock.after(config.drainTimeoutS * 1000, resolve));
+			await Promise.race([deadline, Promise.all([relay.drain(), closed(server.server)])]);
+			await close();
+		},
+		close,
+	};
+}
+
+/** Stops listening; resolves when the last connection is gone. */
+async function closed(server: import('node:http').Server): Promise<void> {
+	const gone = once(server, 'close');
+	server.close();
+	server.closeIdleConnections();
+	await gone;
+}
+
+function openStore(config: Config, clock: Clock): Promise<Store> {
+	const topicsMax = config.maxTopics;
+	return config.storageBackend === 'memory'
+		? Promise.resolve(createMemoryStore({ topicsMax, clock }))
+		: openEmbeddedStore({ dataDir: config.dataDir, topicsMax, clock });
+}
+
+function createRelay(config: Config, store: Store, clock: Clock, observer: ReturnType<typeof createMetrics>): Relay {
+	return new Relay({
+		store,
+		clock,
+		observer,
+		hotTier: {
+			retentionMs: config.hotTierRetentionS * 1000,
+			bytesMax: config.hotTierMaxBytes,
+			messagesPerTopicMax: config.hotTierMaxMessagesPerTopic,
+		},
+		publishQueueBytesMax: config.maxPublishQueueBytes,
+		connectionsMax: config.maxConnections,
+		subscriptionsPerConnectionMax: config.maxSubscriptionsPerConnection,
+		waitingPollsMax: config.maxWaitingPolls,
+		retention: {
+			defaultMaxAgeS: config.persistentTierRetentionS,
+			defaultMaxMessages: config.maxMessagesPerTopic,
+			idempotencyWindowS: config.idempotencyWindowS,
+			idempotencyKeysMax: config.idempotencyMaxKeys,
+		},
+	});
+}

@@ -1,0 +1,62 @@
+/** The command line: `--flag value`, `--flag=value`, and the few flags that are no settings. */
+
+import { flagOf, SETTINGS, type Setting } from './schema.ts';
+
+/** The flags that are no settings. */
+export const OTHER_FLAGS = [
+	{ usage: '--config <file>', doc: 'Read this YAML or TOML file; also PULSAR_CONFIG_FILE.' },
+	{ usage: '--help, -h', doc: 'Print this text.' },
+	{ usage: '--version, -v', doc: 'Print the version.' },
+] as const;
+
+/** What the command line says. */
+export interface Flags {
+	/** By the setting's name in the environment; of a flag given twice the last one counts. */
+	readonly given: ReadonlyMap<string, { readonly raw: string; readonly name: string }>;
+	readonly configFile: string | undefined;
+	/** What to print instead of running; `help` when both are asked for. */
+	readonly asked: 'help' | 'version' | undefined;
+	readonly problems: readonly string[];
+}
+
+/** Parses the arguments. Everything that is not a known flag with its value is a problem. */
+export function parseFlags(argv: readonly string[]): Flags {
+	const settings: ReadonlyMap<string, Setting> = new Map(SETTINGS.map((setting) => [flagOf(setting), setting]));
+	const given = new Map<string, { raw: string; name: string }>();
+	const problems: string[] = [];
+	let configFile: string | undefined;
+	let asked: Flags['asked'];
+
+	for (let i = 0; i < argv.length; i++) {
+		const argument = argv[i] ?? '';
+		if (argument === '--help' || argument === '-h') {
+			asked = 'help';
+			continue;
+		}
+		if (argument === '--version' || argument === '-v') {
+			asked ??= 'version';
+			continue;
+		}
+		const equals = argument.indexOf('=');
+		const flag = equals < 0 ? argument : argument.slice(0, equals);
+		const inline = equals < 0 ? undefined : argument.slice(equals + 1);
+		const setting = settings.get(flag);
+		if (!flag.startsWith('-')) {
+			problems.push(`"${argument}": only flags are understood`);
+			continue;
+		}
+		// The value after an unknown flag is taken too, so that one mistake is reported once.
+		const following = inline === undefined && setting?.type !== 'bool' && isValue(argv[i + 1]) ? argv[++i] : undefined;
+		const raw = inline ?? (setting?.type === 'bool' ? 'true' : following);
+		if (setting === undefined && flag !== '--config') problems.push(`${flag}: there is no such flag`);
+		else if (raw === undefined || raw.trim() === '') problems.push(`${flag}: needs a value`);
+		else if (setting === undefined) configFile = raw;
+		else given.set(setting.env, { raw, name: flag });
+	}
+	return { given, configFile, asked, problems };
+}
+
+/** A flag where a value should be means that the value was forgotten; a negative number is a value. */
+function isValue(argument: string | undefined): boolean {
+	return argument !== undefined && !/^-[^0-9]/.test(argument);
+}

@@ -1,0 +1,119 @@
+/**
+ * Settings from flags, the environment and a file, in this order of precedence, then the defaults; every wrong one is reported
+ * at once. Pure: what it reads is handed in.
+ */
+
+import { type ReadFile, readConfigFile } from './file.ts';
+import { parseFlags } from './flags.ts';
+import { helpText } from './render.ts';
+import { type Config, fileKeyOf, SETTINGS, type Setting } from './schema.ts';
+import { readValue, type SettingValue } from './values.ts';
+
+export type { Config } from './schema.ts';
+
+/** What {@link loadConfig} reads. */
+export interface ConfigSources {
+	/** The arguments after the program's name. */
+	readonly argv: readonly string[];
+	/** The environment. Names count in any case; an empty value counts as not set. */
+	readonly env: Readonly<Record<string, string | undefined>>;
+	readonly readFile: ReadFile;
+}
+
+/** What {@link loadConfig} found: settings to run with, a text to print, or everything that is wrong. */
+export type LoadedConfig =
+	| { readonly status: 'ok'; readonly config: Config; readonly warnings: readonly string[] }
+	| { readonly status: 'help'; readonly text: string }
+	| { readonly status: 'version' }
+	| { readonly status: 'invalid'; readonly problems: readonly string[] };
+
+/** A value somebody gave, with the name they gave it under, for messages. */
+interface Given {
+	readonly raw: unknown;
+	readonly name: string;
+}
+
+type GivenByEnv = ReadonlyMap<string, Given>;
+
+/** Names that are read, but are no settings. */
+const CONFIG_FILE_ENV = 'PULSAR_CONFIG_FILE';
+
+/**
+ * Loads the settings. `problems` and `warnings` are one line each, without a full stop; a wrong value that a source of higher
+ * precedence overrides is no problem.
+ */
+export function loadConfig(sources: ConfigSources): LoadedConfig {
+	const flags = parseFlags(sources.argv);
+	if (flags.asked === 'help') return { status: 'help', text: helpText() };
+	if (flags.asked === 'version') return { status: 'version' };
+
+	const env = pulsarVariables(sources.env);
+	const file = readConfigFile(flags.configFile ?? env.get(CONFIG_FILE_ENV), sources.readFile);
+	const problems = [...flags.problems, ...(file.status === 'wrong' ? [file.problem] : [])];
+	const warnings: string[] = [];
+
+	const byEnv = givenInEnv(env, warnings);
+	const byFile = file.status === 'ok' && file.path !== null ? givenInFile(file.path, file.entries, warnings) : new Map();
+	const values: Record<string, SettingValue> = {};
+	const given = new Set<string>();
+	for (const setting of SETTINGS) {
+		values[setting.key] = setting.default;
+		const from = flags.given.get(setting.env) ?? byEnv.get(setting.env) ?? byFile.get(setting.env);
+		if (from === undefined) continue;
+		given.add(setting.key);
+		const read = readValue(setting, from.raw);
+		if (read.status === 'ok') values[setting.key] = read.value;
+		else problems.push(`${from.name}: ${read.problem}`);
+	}
+
+	// The loop above gave every key of the table a value of its setting's type.
+	const config = Object.freeze(values) as unknown as Config;
+	if (!isLoopback(config.host) && !given.has('auth')) {
+		problems.push(
+			`PULSAR_HOST: ${config.host} is not a loopback address, and whoever reaches it could publish and read; ` +
+				'set PULSAR_AUTH=open if that is meant',
+		);
+	}
+	return problems.length > 0 ? { status: 'invalid', problems } : { status: 'ok', config, warnings };
+}
+
+/** The PULSAR_ variables that are set, under upper-case names; of two spellings the upper-case one wins. */
+function pulsarVariables(env: ConfigSources['env']): ReadonlyMap<string, string> {
+	const variables = new Map<string, string>();
+	for (const [name, value] of Object.entries(env)) {
+		const upper = name.toUpperCase();
+		if (!upper.startsWith('PULSAR_') || value === undefined || value.trim() === '') continue;
+		if (name === upper || !variables.has(upper)) variables.set(upper, value);
+	}
+	return variables;
+}
+
+/** Names that are not in the table only warn: a deployment may still set names of the earlier server that are not read yet. */
+function givenInEnv(env: ReadonlyMap<string, string>, warnings: string[]): GivenByEnv {
+	const given = new Map<string, Given>();
+	for (const [name, raw] of env) {
+		if (SETTINGS.some((setting) => setting.env === name)) given.set(name, { raw, name });
+		else if (name !== CONFIG_FILE_ENV) warnings.push(`${name} is set, but this version has no such setting; it is ignored`);
+	}
+	return given;
+}
+
+function givenInFile(path: string, entries: Iterable<readonly [string, unknown]>, warnings: string[]): GivenByEnv {
+	const settings: ReadonlyMap<string, Setting> = new Map(SETTINGS.map((setting) => [fileKeyOf(setting), setting]));
+	const given = new Map<string, Given>();
+	for (const [key, raw] of entries) {
+		const setting = settings.get(key);
+		if (setting === undefined) warnings.push(`${key} in ${path}: this version has no such setting; it is ignored`);
+		// A key without a value (`port:` in YAML) leaves the setting as it is.
+		else if (raw !== null) given.set(setting.env, { raw, name: `${key} in ${path}` });
+	}
+	return given;
+}
+
+/**
+ * Whether only this machine can reach the address. Spellings that are not recognised count as reachable, so that a mistake asks
+ * for one word too many rather than opening the relay.
+ */
+function isLoopback(host: string): boolean {
+	return /^(localhost|\[?::1\]?|(::ffff:)?127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3})$/i.test(host);
+}

@@ -1,0 +1,398 @@
+/**
+ * The one table of settings. Everything else is derived from it: the type {@link Config}, the names in the environment, in a
+ * file and on the command line, the checks, `--help` and docs/reference/config.md.
+ *
+ * A setting has one name in three spellings: `PULSAR_MAX_TOPICS` in the environment, `max_topics` in a file, `--max-topics` as a
+ * flag. Its key in {@link Config} is in camelCase and ends with the unit of its number.
+ */
+
+interface SettingBase {
+	/** Name in {@link Config}; a number of seconds ends in `S`, one of bytes in `Bytes`, a count names what it counts. */
+	readonly key: string;
+	/** Name in the environment. */
+	readonly env: `PULSAR_${string}`;
+	/** What it does, for an operator: one sentence or two, without the default and the limits, which are added. */
+	readonly doc: string;
+	/** The value must never be printed, in no message and no log. */
+	readonly secret?: true;
+}
+
+/** Text; never empty. */
+export interface StringSetting extends SettingBase {
+	readonly type: 'string';
+	readonly default: string;
+}
+
+/** A whole number from `min` to `max`. */
+export interface IntSetting extends SettingBase {
+	readonly type: 'int';
+	readonly unit?: 's' | 'bytes';
+	readonly min: number;
+	readonly max: number;
+	readonly default: number;
+}
+
+/** Yes or no. As a flag it may stand without a value. */
+export interface BoolSetting extends SettingBase {
+	readonly type: 'bool';
+	readonly default: boolean;
+}
+
+/** One of a few words, in any mix of upper and lower case. */
+export interface EnumSetting extends SettingBase {
+	readonly type: 'enum';
+	readonly values: readonly string[];
+	readonly default: string;
+	/** Words that would be understood but are not served, each with what to say about it. */
+	readonly refused?: Readonly<Record<string, string>>;
+}
+
+/** Several texts: a list in a file, a JSON list in the environment and on the command line. */
+export interface ListSetting extends SettingBase {
+	readonly type: 'list';
+	readonly default: readonly string[];
+}
+
+export type Setting = StringSetting | IntSetting | BoolSetting | EnumSetting | ListSetting;
+
+interface SettingGroup {
+	readonly title: string;
+	readonly settings: readonly Setting[];
+}
+
+const MIB = 1024 * 1024;
+const DAY_S = 86_400;
+
+export const SETTING_GROUPS = [
+	{
+		title: 'Listening',
+		settings: [
+			{
+				key: 'host',
+				env: 'PULSAR_HOST',
+				type: 'string',
+				default: '127.0.0.1',
+				doc: 'Address to listen on. Any but a loopback address needs `PULSAR_AUTH` said explicitly.',
+			},
+			{
+				key: 'port',
+				env: 'PULSAR_PORT',
+				type: 'int',
+				min: 0,
+				max: 65_535,
+				default: 8080,
+				doc: 'Port to listen on; 0 takes a free one.',
+			},
+			{
+				key: 'auth',
+				env: 'PULSAR_AUTH',
+				type: 'enum',
+				values: ['open'],
+				default: 'open',
+				refused: { required: 'this version has open mode only' },
+				doc: 'Who may use the relay. `open` asks nobody for credentials; it is the default on a loopback address only.',
+			},
+			{
+				key: 'appName',
+				env: 'PULSAR_APP_NAME',
+				type: 'string',
+				default: 'Pulsar Relay',
+				doc: 'Title of the API documentation at `/docs`.',
+			},
+		],
+	},
+	{
+		title: 'Storage and retention',
+		settings: [
+			{
+				key: 'storageBackend',
+				env: 'PULSAR_STORAGE_BACKEND',
+				type: 'enum',
+				values: ['embedded', 'memory'],
+				default: 'embedded',
+				refused: { valkey: 'this version does not have the valkey store; use embedded, or memory' },
+				doc: 'Where messages are kept: `embedded` on disk in the data directory, `memory` nowhere beyond the process.',
+			},
+			{
+				key: 'dataDir',
+				env: 'PULSAR_DATA_DIR',
+				type: 'string',
+				default: './data',
+				doc: 'Directory of the embedded store, relative to the working directory; made when missing. One process at a time uses it.',
+			},
+			{
+				key: 'persistentTierRetentionS',
+				env: 'PULSAR_PERSISTENT_TIER_RETENTION',
+				type: 'int',
+				unit: 's',
+				min: 1,
+				max: 3650 * DAY_S,
+				default: DAY_S,
+				doc: 'How long a message is kept, in topics that do not set `max_age_s` themselves.',
+			},
+			{
+				key: 'maxMessagesPerTopic',
+				env: 'PULSAR_MAX_MESSAGES_PER_TOPIC',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000_000,
+				default: 1_000_000,
+				doc: 'How many messages a topic keeps, when it does not set `max_messages` itself.',
+			},
+			{
+				key: 'maxTopics',
+				env: 'PULSAR_MAX_TOPICS',
+				type: 'int',
+				min: 1,
+				max: 10_000_000,
+				default: 100_000,
+				doc: 'How many topics there can be.',
+			},
+		],
+	},
+	{
+		title: 'Hot tier',
+		settings: [
+			{
+				key: 'hotTierRetentionS',
+				env: 'PULSAR_HOT_TIER_RETENTION',
+				type: 'int',
+				unit: 's',
+				min: 1,
+				max: 30 * DAY_S,
+				default: 600,
+				doc: 'How long the newest messages stay in memory to serve live delivery and recent resumes.',
+			},
+			{
+				key: 'hotTierMaxBytes',
+				env: 'PULSAR_HOT_TIER_MAX_BYTES',
+				type: 'int',
+				unit: 'bytes',
+				min: 1024,
+				max: 1024 * 1024 * MIB,
+				default: 256 * MIB,
+				doc: 'Memory for the hot tier of all topics together.',
+			},
+			{
+				key: 'hotTierMaxMessagesPerTopic',
+				env: 'PULSAR_HOT_TIER_MAX_MESSAGES_PER_TOPIC',
+				type: 'int',
+				min: 1,
+				max: 100_000_000,
+				default: 100_000,
+				doc: 'How many messages the hot tier holds of one topic.',
+			},
+		],
+	},
+	{
+		title: 'Publishing',
+		settings: [
+			{
+				key: 'maxBodyBytes',
+				env: 'PULSAR_MAX_BODY_BYTES',
+				type: 'int',
+				unit: 'bytes',
+				min: 1024,
+				max: 256 * MIB,
+				default: 32 * MIB,
+				doc: 'Largest request body, and largest line of a streamed one; larger ones are answered 413.',
+			},
+			{
+				key: 'maxPayloadDepth',
+				env: 'PULSAR_MAX_PAYLOAD_DEPTH',
+				type: 'int',
+				min: 1,
+				max: 4096,
+				default: 256,
+				doc: 'How deep the JSON of a request may nest.',
+			},
+			{
+				key: 'maxPublishQueueBytes',
+				env: 'PULSAR_MAX_PUBLISH_QUEUE_BYTES',
+				type: 'int',
+				unit: 'bytes',
+				min: 1024,
+				max: 16 * 1024 * MIB,
+				default: 256 * MIB,
+				doc: 'Bytes that may wait to be stored before a publish is answered 503 `overloaded`.',
+			},
+			{
+				key: 'idempotencyWindowS',
+				env: 'PULSAR_IDEMPOTENCY_WINDOW',
+				type: 'int',
+				unit: 's',
+				min: 1,
+				max: 365 * DAY_S,
+				default: DAY_S,
+				doc: 'How long an `Idempotency-Key` is remembered.',
+			},
+			{
+				key: 'idempotencyMaxKeys',
+				env: 'PULSAR_IDEMPOTENCY_MAX_KEYS',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 10_000_000,
+				doc: 'How many keys are remembered; beyond it the oldest are forgotten before their time.',
+			},
+		],
+	},
+	{
+		title: 'Connections and subscriptions',
+		settings: [
+			{
+				key: 'maxConnections',
+				env: 'PULSAR_MAX_CONNECTIONS',
+				type: 'int',
+				min: 1,
+				max: 1_000_000,
+				default: 20_000,
+				doc: 'How many connections may be open at once. The file descriptors of the process must allow as many.',
+			},
+			{
+				key: 'maxSubscriptionsPerConnection',
+				env: 'PULSAR_MAX_SUBSCRIPTIONS_PER_CONNECTION',
+				type: 'int',
+				min: 1,
+				max: 100_000,
+				default: 1000,
+				doc: 'How many topics one connection or one request may follow.',
+			},
+			{
+				key: 'maxWaitingPolls',
+				env: 'PULSAR_MAX_WAITING_POLLS',
+				type: 'int',
+				min: 1,
+				max: 1_000_000,
+				default: 10_000,
+				doc: 'How many polls may wait for messages at once.',
+			},
+			{
+				key: 'socketBufferBytes',
+				env: 'PULSAR_SOCKET_BUFFER_BYTES',
+				type: 'int',
+				unit: 'bytes',
+				min: 1024,
+				max: 256 * MIB,
+				default: 256 * 1024,
+				doc: 'Bytes buffered for one connection before it counts as lagging and is served from the log instead.',
+			},
+			{
+				key: 'wsMaxMessageBytes',
+				env: 'PULSAR_WS_MAX_MESSAGE_BYTES',
+				type: 'int',
+				unit: 'bytes',
+				min: 1024,
+				max: 256 * MIB,
+				default: 16 * MIB,
+				doc: 'Largest message a WebSocket client may send; a larger one closes the connection with 1009.',
+			},
+		],
+	},
+	{
+		title: 'Timeouts',
+		settings: [
+			{
+				key: 'wsPingIntervalS',
+				env: 'PULSAR_WS_PING_INTERVAL',
+				type: 'int',
+				unit: 's',
+				min: 1,
+				max: 3600,
+				default: 25,
+				doc: 'Time between pings on a WebSocket; a peer silent for two of them is closed.',
+			},
+			{
+				key: 'sseHeartbeatIntervalS',
+				env: 'PULSAR_SSE_HEARTBEAT_INTERVAL',
+				type: 'int',
+				unit: 's',
+				min: 1,
+				max: 3600,
+				default: 15,
+				doc: 'Time between comment lines on a quiet SSE stream, which keep proxies from closing it.',
+			},
+			{
+				key: 'keepAliveTimeoutS',
+				env: 'PULSAR_KEEP_ALIVE_TIMEOUT',
+				type: 'int',
+				unit: 's',
+				min: 66,
+				max: 3600,
+				default: 75,
+				doc: 'How long an idle keep-alive connection stays open. Longer than the 60 s after which load balancers let go of theirs.',
+			},
+			{
+				key: 'bodyTimeoutS',
+				env: 'PULSAR_BODY_TIMEOUT',
+				type: 'int',
+				unit: 's',
+				min: 1,
+				max: 3600,
+				default: 60,
+				doc: 'How long a request may take to arrive.',
+			},
+			{
+				key: 'drainTimeoutS',
+				env: 'PULSAR_DRAIN_TIMEOUT',
+				type: 'int',
+				unit: 's',
+				min: 0,
+				max: 3600,
+				default: 10,
+				doc: 'How long a stopping relay waits for what is in flight.',
+			},
+		],
+	},
+	{
+		title: 'Logging',
+		settings: [
+			{
+				key: 'logLevel',
+				env: 'PULSAR_LOG_LEVEL',
+				type: 'enum',
+				values: ['debug', 'info', 'warning', 'error', 'critical'],
+				default: 'info',
+				doc: 'The least severe level that is logged.',
+			},
+			{
+				key: 'logFormat',
+				env: 'PULSAR_LOG_FORMAT',
+				type: 'enum',
+				values: ['auto', 'json', 'pretty'],
+				default: 'auto',
+				doc: 'Form of the log on standard output: `json` lines, `pretty` for people; `auto` is pretty on a terminal and JSON elsewhere.',
+			},
+		],
+	},
+] as const satisfies readonly SettingGroup[];
+
+type KnownSetting = (typeof SETTING_GROUPS)[number]['settings'][number];
+
+type ValueOf<S extends Setting> = S extends IntSetting
+	? number
+	: S extends BoolSetting
+		? boolean
+		: S extends EnumSetting
+			? S['values'][number]
+			: S extends ListSetting
+				? readonly string[]
+				: string;
+
+/** The settings in force: complete, checked and frozen. Numbers are in the unit that ends their key. */
+export type Config = { readonly [S in KnownSetting as S['key']]: ValueOf<S> };
+
+/** Every setting, in the order of the table. */
+export const SETTINGS: readonly (Setting & { readonly key: keyof Config })[] = SETTING_GROUPS.flatMap((group) => [
+	...group.settings,
+]);
+
+/** The flag of a setting: `--max-topics`. */
+export function flagOf(setting: Setting): string {
+	return `--${fileKeyOf(setting).replaceAll('_', '-')}`;
+}
+
+/** The key of a setting in a file: `max_topics`. */
+export function fileKeyOf(setting: Setting): string {
+	return setting.env.slice('PULSAR_'.length).toLowerCase();
+}

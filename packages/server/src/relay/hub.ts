@@ -1,0 +1,278 @@
+/**
+ * The hub: every topic this node has to do with. It takes the store's announcements into the hot tier, and once per tick
+ * offers each topic's new messages to its live subscribers and wakes its polls. It never awaits a subscriber (I5).
+ */
+
+import { compareMessageIds, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
+import type { Block } from '../log/block.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
+import type { Sink } from '../ports/sink.ts';
+import type { LogListener, Store } from '../ports/store.ts';
+import { HotBlock } from './hot-block.ts';
+import { HotTier, type HotTierLimits } from './hot-tier.ts';
+import { rangesAfter, Slice } from './slice.ts';
+import type { Subscription } from './subscription.ts';
+import { TopicLog } from './topic-log.ts';
+
+/**
+ * What one write to one socket, and one read from the store, carries at most, unless a single message is larger. With the
+ * socket's own buffer limit it bounds what a connection can hold (I5), and it is large enough for the cost of a write to vanish
+ * beside that of its messages.
+ */
+export const SLICE_LIMITS = Object.freeze({ messagesMax: 4096, bytesMax: 256 * 1024 });
+/** The longest a busy node waits between two ticks to send more per write. */
+const TICK_DELAY_MAX_MS = 4;
+const HOUSEKEEPING_INTERVAL_MS = 1000;
+
+export interface HubOptions {
+	readonly store: Store;
+	readonly clock: Clock;
+	readonly observer: Observer;
+	readonly hotTier: HotTierLimits;
+}
+
+export class Hub implements LogListener {
+	readonly #store: Store;
+	readonly #clock: Clock;
+	readonly #observer: Observer;
+	readonly #hotTier: HotTier;
+	readonly #topics = new Map<string, TopicLog>();
+	/** Topics with fresh blocks. */
+	#moved: TopicLog[] = [];
+	/** Sinks with something to flush at the end of the tick. */
+	#held: Sink[] = [];
+	/** Store reads under way, so that a crowd resuming from one place reads once. */
+	readonly #reads = new Map<string, Promise<readonly HotBlock[]>>();
+	#tickDue = false;
+	/** Monotonic time before which another tick would only make a busy loop busier. */
+	#restUntilMs = 0;
+	#stopHousekeeping: () => void;
+
+	constructor(options: HubOptions) {
+		this.#store = options.store;
+		this.#clock = options.clock;
+		this.#observer = options.observer;
+		this.#hotTier = new HotTier(options.hotTier);
+		this.#stopHousekeeping = this.#clock.after(HOUSEKEEPING_INTERVAL_MS, () => this.#keepHouse());
+	}
+
+	/** Bytes in the hot tier. */
+	get hotBytes(): number {
+		return this.#hotTier.bytes;
+	}
+
+	/** The polls waiting per topic, for topics with any. */
+	*waitingPolls(): Generator<readonly [topic: string, polls: number]> {
+		for (const topic of this.#topics.values()) if (topic.waiters.size > 0) yield [topic.name, topic.waiters.size];
+	}
+
+	/**
+	 * Starts following a topic, existing or not. When it resolves the topic is watched and all that was announced has been
+	 * offered, so that its position is current. Rejects when the store cannot tell; then nothing is followed. Ends with
+	 * {@link unfollow}.
+	 */
+	async follow(name: string): Promise<TopicLog> {
+		let topic = this.#topics.get(name);
+		if (topic === undefined) {
+			topic = new TopicLog(name, ZERO_ID, ZERO_ID);
+			this.#topics.set(name, topic);
+		}
+		topic.followers++;
+		try {
+			topic.opening ??= topic.watched ? null : this.verify(topic);
+			await topic.opening;
+		} catch (error) {
+			topic.followers--;
+			throw error;
+		} finally {
+			topic.opening = null;
+		}
+		topic.watched = true;
+		this.#offerNow(topic);
+		return topic;
+	}
+
+	unfollow(topic: TopicLog): void {
+		topic.followers--;
+	}
+
+	/** Asks the store where a topic really stands; a position ahead of ours means that announcements were missed. */
+	async verify(topic: TopicLog): Promise<void> {
+		const position = await this.#store.watch(topic.name);
+		this.#raiseFloor(topic, position.floor);
+		if (compareMessageIds(position.tip, topic.tip) > 0) this.#skipTo(topic, position.tip);
+		this.#offerNow(topic);
+	}
+
+	/** Reads the page after a cursor from the store; concurrent reads of one page are one read. */
+	readPage(topic: TopicLog, after: MessageId): Promise<readonly HotBlock[]> {
+		const key = `${topic.name}:${after.ms}-${after.n}`;
+		let read = this.#reads.get(key);
+		if (read === undefined) {
+			read = this.#readPage(topic, after).finally(() => this.#reads.delete(key));
+			this.#reads.set(key, read);
+		}
+		return read;
+	}
+
+	async #readPage(topic: TopicLog, after: MessageId): Promise<readonly HotBlock[]> {
+		const startedMs = this.#clock.monotonicMs();
+		let succeeded = false;
+		try {
+			const page = await this.#store.read(topic.name, after, SLICE_LIMITS);
+			succeeded = true;
+			this.#raiseFloor(topic, page.floor);
+			return page.blocks.map((block) => new HotBlock(topic.name, block));
+		} finally {
+			this.#observer.read(this.#clock.monotonicMs() - startedMs, succeeded);
+		}
+	}
+
+	appended(name: string, previous: MessageId, floor: MessageId, block: Block): void {
+		let topic = this.#topics.get(name);
+		if (topic === undefined) {
+			topic = new TopicLog(name, previous, floor);
+			this.#topics.set(name, topic);
+		}
+		if (compareMessageIds(topic.tip, previous) !== 0) this.#skipTo(topic, previous);
+		this.#raiseFloor(topic, floor);
+		const hot = new HotBlock(name, block);
+		topic.tip = hot.last;
+		if (topic.live.length === 0 && topic.waiters.size === 0) {
+			// Nobody is at the end of the log: whoever is behind reads on when its socket or its store read lets it.
+			topic.offered = hot.last;
+		} else {
+			if (topic.fresh.length === 0) this.#moved.push(topic);
+			topic.fresh.push(hot);
+			this.#scheduleTick();
+		}
+		this.#hotTier.add(topic.ring, hot, this.#clock.monotonicMs());
+	}
+
+	trimmed(name: string, floor: MessageId): void {
+		const topic = this.#topics.get(name);
+		if (topic !== undefined) this.#raiseFloor(topic, floor);
+	}
+
+	deleted(name: string, tip: MessageId): void {
+		const topic = this.#topics.get(name);
+		if (topic === undefined) return;
+		this.#offerNow(topic);
+		topic.tip = tip;
+		topic.offered = tip;
+		topic.floor = tip;
+		this.#hotTier.reset(topic.ring, tip);
+		for (const waiter of topic.waiters) waiter.topicDeleted(topic);
+		for (const subscription of topic.subscriptions) subscription.session.topicDeleted(subscription);
+	}
+
+	/** Stops the timers. Subscribers are their transports' to close. */
+	close(): void {
+		this.#stopHousekeeping();
+	}
+
+	/** Coalescing adapts: at once when the loop is idle; after a rest as long as the last tick when ticks fill the loop. */
+	#scheduleTick(): void {
+		if (this.#tickDue) return;
+		this.#tickDue = true;
+		const restMs = this.#restUntilMs - this.#clock.monotonicMs();
+		if (restMs <= 0) this.#clock.soon(() => this.#tick());
+		else this.#clock.after(restMs, () => this.#tick());
+	}
+
+	#tick(): void {
+		this.#tickDue = false;
+		const startedMs = this.#clock.monotonicMs();
+		const moved = this.#moved;
+		this.#moved = [];
+		for (const topic of moved) this.#offer(topic);
+		this.#flushHeld();
+		const endedMs = this.#clock.monotonicMs();
+		this.#restUntilMs = endedMs + Math.min(endedMs - startedMs, TICK_DELAY_MAX_MS);
+	}
+
+	#offerNow(topic: TopicLog): void {
+		this.#offer(topic);
+		this.#flushHeld();
+	}
+
+	/** Hands a topic's fresh blocks to its live set, the same bytes to each socket, and wakes its polls. */
+	#offer(topic: TopicLog): void {
+		const { fresh } = topic;
+		if (fresh.length === 0) return;
+		topic.fresh = [];
+		const nowMs = this.#clock.nowMs();
+		let start = 0;
+		while (compareMessageIds(topic.offered, topic.tip) < 0) {
+			const ranges = rangesAfter(fresh, start, topic.offered, topic.tip, SLICE_LIMITS);
+			const final = ranges[ranges.length - 1];
+			if (final === undefined) break;
+			const slice = new Slice(topic.name, ranges, nowMs);
+			this.#deliverLive(topic, slice);
+			topic.offered = slice.last;
+			start = fresh.indexOf(final.block, start);
+		}
+		for (const waiter of topic.waiters) waiter.wake();
+		this.#observer.deliveryDelay(Math.max(0, nowMs - (fresh[0] as HotBlock).ms));
+	}
+
+	#deliverLive(topic: TopicLog, slice: Slice): void {
+		const { live } = topic;
+		const { count } = slice;
+		let websockets = 0;
+		// Backwards, because a subscription that leaves is replaced by the last one, which has had its turn.
+		for (let i = live.length - 1; i >= 0; i--) {
+			const subscription = live[i] as Subscription;
+			const { sink } = subscription.session;
+			if (!sink.writable) {
+				subscription.leaveLive(topic.offered, 'behind');
+				this.#observer.behind(1);
+				continue;
+			}
+			if (sink.deliver(slice)) this.#held.push(sink);
+			if (sink.transport === 'websocket') websockets++;
+		}
+		this.#observer.delivered('websocket', websockets * count);
+		this.#observer.delivered('sse', (live.length - websockets) * count);
+	}
+
+	#flushHeld(): void {
+		if (this.#held.length === 0) return;
+		const held = this.#held;
+		this.#held = [];
+		for (const sink of held) sink.flush();
+	}
+
+	/** Announcements up to `tip` were missed: everybody reads them from the store, from where they are. */
+	#skipTo(topic: TopicLog, tip: MessageId): void {
+		this.#offerNow(topic);
+		const left = topic.live.slice();
+		for (const subscription of left) {
+			subscription.leaveLive(topic.offered, 'behind');
+			this.#observer.behind(1);
+		}
+		this.#hotTier.reset(topic.ring, tip);
+		topic.tip = tip;
+		topic.offered = tip;
+		for (const subscription of left) subscription.session.readOn(subscription);
+		for (const waiter of topic.waiters) waiter.wake();
+	}
+
+	#raiseFloor(topic: TopicLog, floor: MessageId): void {
+		if (compareMessageIds(floor, topic.floor) <= 0) return;
+		topic.floor = floor;
+		this.#hotTier.trim(topic.ring, floor);
+	}
+
+	#keepHouse(): void {
+		this.#stopHousekeeping = this.#clock.after(HOUSEKEEPING_INTERVAL_MS, () => this.#keepHouse());
+		this.#hotTier.expire(this.#clock.monotonicMs());
+		for (const topic of this.#topics.values()) {
+			topic.forgetSlice();
+			if (topic.followers > 0 || !topic.ring.empty) continue;
+			if (topic.watched) this.#store.unwatch(topic.name);
+			this.#topics.delete(topic.name);
+		}
+	}
+}

@@ -1,0 +1,178 @@
+/**
+ * A poll: one question for the next messages of some topics, answered at once when there are any and otherwise as soon as
+ * there are. It follows its topics before it reads them, so nothing falls between the reading and the waiting.
+ */
+
+import type { Gap, GapReason } from '@pulsar-relay/protocol/frames';
+import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
+import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
+import type { Hub } from './hub.ts';
+import { resolveStart, type Start } from './session.ts';
+import { rangesAfter, Slice } from './slice.ts';
+import type { TopicLog, Waiter } from './topic-log.ts';
+
+export interface PollRequest {
+	/** The topics, each with its start, in the order in which the answer lists them. */
+	readonly starts: ReadonlyMap<string, Start>;
+	readonly waitMs: number;
+	/** Messages in the answer at most. */
+	readonly messagesMax: number;
+	/** Messages of one topic in the answer at most. */
+	readonly messagesPerTopicMax: number;
+	/** Bytes in the answer at most, unless its first message alone is larger. */
+	readonly bytesMax: number;
+	/** Aborted when nobody waits for the answer any more. */
+	readonly signal: AbortSignal;
+}
+
+export interface PollAnswer {
+	/** In topic order, within a topic in log order. */
+	readonly slices: readonly Slice[];
+	readonly gaps: readonly Gap[];
+	/** Where each topic's reader stands after this answer. */
+	readonly cursors: ReadonlyMap<string, MessageId>;
+	/** Whether more was there than the limits let into the answer. */
+	readonly hasMore: boolean;
+}
+
+interface Reader {
+	readonly topic: TopicLog;
+	cursor: MessageId;
+}
+
+export interface PollOptions {
+	readonly hub: Hub;
+	readonly clock: Clock;
+	readonly observer: Observer;
+	/** The polls under way: each puts in what makes it answer at once with what it has. */
+	readonly underWay: Set<() => void>;
+}
+
+/** Runs a poll. Rejects with `storage_unavailable` when a topic cannot be read. */
+export async function poll(options: PollOptions, request: PollRequest): Promise<PollAnswer> {
+	using waiting = new Waiting(options, request);
+	await waiting.follow();
+	while (true) {
+		const answer = await waiting.collect();
+		if (answer !== null) return answer;
+	}
+}
+
+class Waiting implements Waiter {
+	readonly #options: PollOptions;
+	readonly #request: PollRequest;
+	readonly #readers: Reader[] = [];
+	readonly #gaps: Gap[] = [];
+	readonly #cancelTimer: () => void;
+	#over = false;
+	#woken = false;
+	#resume: (() => void) | null = null;
+	readonly #finish = () => {
+		this.#over = true;
+		this.#resume?.();
+	};
+
+	constructor(options: PollOptions, request: PollRequest) {
+		this.#options = options;
+		this.#request = request;
+		this.#cancelTimer = options.clock.after(request.waitMs, this.#finish);
+		request.signal.addEventListener('abort', this.#finish);
+		options.underWay.add(this.#finish);
+		if (request.signal.aborted) this.#over = true;
+	}
+
+	wake(): void {
+		this.#woken = true;
+		this.#resume?.();
+	}
+
+	topicDeleted(topic: TopicLog): void {
+		const reader = this.#readers.find((candidate) => candidate.topic === topic);
+		if (reader === undefined) return;
+		this.#addGap(topic, 'deleted', reader.cursor, topic.offered);
+		reader.cursor = topic.offered;
+		this.wake();
+	}
+
+	async follow(): Promise<void> {
+		const { hub } = this.#options;
+		for (const [name, start] of this.#request.starts) {
+			const topic = await hub.follow(name);
+			const reader: Reader = { topic, cursor: topic.offered };
+			this.#readers.push(reader);
+			topic.waiters.add(this);
+			const { cursor, gap } = await resolveStart(hub, topic, start);
+			reader.cursor = cursor;
+			if (gap !== null) this.#addGap(topic, gap.reason, gap.from, cursor);
+		}
+	}
+
+	/** One round: the answer when there is one or time is up, else null after something moved. */
+	async collect(): Promise<PollAnswer | null> {
+		this.#woken = false;
+		const slices: Slice[] = [];
+		const { messagesMax, messagesPerTopicMax, bytesMax } = this.#request;
+		let messages = 0;
+		let bytes = 0;
+		let hasMore = false;
+		for (const reader of this.#readers) {
+			const before = messages;
+			while (compareMessageIds(reader.cursor, reader.topic.offered) < 0) {
+				const room = Math.min(messagesMax - messages, messagesPerTopicMax - (messages - before));
+				if (room === 0 || bytes >= bytesMax) {
+					hasMore = true;
+					break;
+				}
+				const slice = await this.#next(reader, { messagesMax: room, bytesMax: bytesMax - bytes });
+				if (slice === null) break;
+				reader.cursor = slice.last;
+				if (slice.count === 0) continue;
+				slices.push(slice);
+				messages += slice.count;
+				bytes += slice.websocket().byteLength;
+			}
+		}
+		if (slices.length > 0 || this.#gaps.length > 0 || this.#over) {
+			this.#options.observer.delivered('longpoll', messages);
+			const cursors = new Map(this.#readers.map(({ topic, cursor }) => [topic.name, cursor]));
+			return { slices, gaps: this.#gaps, cursors, hasMore };
+		}
+		if (!this.#woken) {
+			await new Promise<void>((resolve) => {
+				this.#resume = resolve;
+			});
+			this.#resume = null;
+		}
+		return null;
+	}
+
+	[Symbol.dispose](): void {
+		this.#cancelTimer();
+		this.#request.signal.removeEventListener('abort', this.#finish);
+		this.#options.underWay.delete(this.#finish);
+		for (const { topic } of this.#readers) {
+			topic.waiters.delete(this);
+			this.#options.hub.unfollow(topic);
+		}
+	}
+
+	/** The next slice after a reader's cursor, from memory or from the store; null when there is none after all. */
+	async #next(reader: Reader, limits: { readonly messagesMax: number; readonly bytesMax: number }): Promise<Slice | null> {
+		const { topic } = reader;
+		const { hub, clock } = this.#options;
+		const blocks = topic.covers(reader.cursor) ? null : await hub.readPage(topic, reader.cursor);
+		if (compareMessageIds(reader.cursor, topic.floor) < 0) {
+			this.#addGap(topic, 'trimmed', reader.cursor, topic.floor);
+			reader.cursor = topic.floor;
+		}
+		if (blocks === null) return topic.sliceAfter(reader.cursor, limits, clock.nowMs());
+		const ranges = rangesAfter(blocks, 0, reader.cursor, topic.offered, limits);
+		return ranges.length === 0 ? null : new Slice(topic.name, ranges, clock.nowMs());
+	}
+
+	#addGap(topic: TopicLog, reason: GapReason, from: MessageId | null, to: MessageId): void {
+		this.#options.observer.gap(reason);
+		this.#gaps.push({ topic: topic.name, reason, from, to });
+	}
+}

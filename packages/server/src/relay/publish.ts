@@ -1,0 +1,167 @@
+/**
+ * Publishing: messages wait per topic until the loop has handled the input it has at hand, then each topic's batch is one
+ * append (I9). What waits is bounded in bytes (I8); an acknowledgement is given only by the store's answer (I2).
+ */
+
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
+import type { AppendEntry, AppendOutcome, Store } from '../ports/store.ts';
+
+/** A message to publish. */
+export interface Publication {
+	readonly topic: string;
+	readonly entry: AppendEntry;
+}
+
+export interface PublisherOptions {
+	readonly store: Store;
+	readonly clock: Clock;
+	readonly observer: Observer;
+	/** Payload and metadata bytes that may wait for the store, over all topics. */
+	readonly queueBytesMax: number;
+}
+
+/** Where an entry's outcome goes: the request it came with, and its place there. */
+interface Receipt {
+	readonly request: PendingRequest;
+	readonly place: number;
+}
+
+interface Batch {
+	readonly entries: AppendEntry[];
+	readonly receipts: Receipt[];
+	bytes: number;
+}
+
+/** What became of a message: stored, refused for its key, or not stored because the store failed. */
+export type PublishOutcome = AppendOutcome | { readonly status: 'failed'; readonly error: RelayError };
+
+class PendingRequest {
+	readonly outcomes: PublishOutcome[];
+	#open: number;
+	readonly #settle: (outcomes: readonly PublishOutcome[]) => void;
+
+	constructor(size: number, settle: (outcomes: readonly PublishOutcome[]) => void) {
+		this.outcomes = new Array(size);
+		this.#open = size;
+		this.#settle = settle;
+	}
+
+	put(place: number, outcome: PublishOutcome): void {
+		this.outcomes[place] = outcome;
+		if (--this.#open === 0) this.#settle(this.outcomes);
+	}
+}
+
+/** The message's bytes as the queue's bound counts them. */
+function bytesOf(entry: AppendEntry): number {
+	return entry.payload.byteLength + (entry.metadata?.byteLength ?? 0);
+}
+
+export class Publisher {
+	readonly #options: PublisherOptions;
+	#waiting = new Map<string, Batch>();
+	#queuedBytes = 0;
+	/** Fingerprints of the keyed requests under way: the store compares a key with what it has stored, not with what is coming. */
+	readonly #keysInFlight = new Map<string, { readonly fingerprint: string; requests: number }>();
+	#unsettled = 0;
+	#settled: (() => void) | null = null;
+
+	constructor(options: PublisherOptions) {
+		this.#options = options;
+	}
+
+	/** Bytes waiting for the store. */
+	get queuedBytes(): number {
+		return this.#queuedBytes;
+	}
+
+	/**
+	 * Publishes messages together. They may go to several topics; order is kept within each. Resolves with one outcome per
+	 * message once all are settled. Rejects with `overloaded` when too much waits for the store, with `idempotency_conflict`
+	 * when another request with one of the keys is under way; then nothing was stored.
+	 */
+	publish(publications: readonly Publication[]): Promise<readonly PublishOutcome[]> {
+		let bytes = 0;
+		for (const { entry } of publications) bytes += bytesOf(entry);
+		// A single request may be larger than the bound; it then waits alone.
+		if (this.#queuedBytes > 0 && this.#queuedBytes + bytes > this.#options.queueBytesMax) {
+			return Promise.reject(new RelayError('overloaded', 'too many bytes wait to be stored'));
+		}
+		const key = publications[0]?.entry.dedupe ?? null;
+		if (key !== null && !this.#claim(key.key, key.fingerprint)) {
+			return Promise.reject(new RelayError('idempotency_conflict', 'this idempotency key is in use by another request'));
+		}
+		this.#options.observer.received(publications.length, bytes);
+		this.#unsettled++;
+		return new Promise((resolve) => {
+			const request = new PendingRequest(publications.length, (outcomes) => {
+				if (key !== null) this.#release(key.key);
+				if (--this.#unsettled === 0) this.#settled?.();
+				resolve(outcomes);
+			});
+			if (this.#waiting.size === 0) this.#options.clock.soon(() => this.#flush());
+			for (let place = 0; place < publications.length; place++) {
+				const { topic, entry } = publications[place] as Publication;
+				this.#enqueue(topic, entry, { request, place });
+			}
+		});
+	}
+
+	/** Resolves when every publish so far is settled. */
+	async idle(): Promise<void> {
+		if (this.#unsettled === 0) return;
+		await new Promise<void>((resolve) => {
+			this.#settled = resolve;
+		});
+	}
+
+	#enqueue(topic: string, entry: AppendEntry, receipt: Receipt): void {
+		let batch = this.#waiting.get(topic);
+		if (batch === undefined) {
+			batch = { entries: [], receipts: [], bytes: 0 };
+			this.#waiting.set(topic, batch);
+		}
+		batch.entries.push(entry);
+		batch.receipts.push(receipt);
+		const bytes = bytesOf(entry);
+		batch.bytes += bytes;
+		this.#queuedBytes += bytes;
+	}
+
+	#flush(): void {
+		const waiting = this.#waiting;
+		this.#waiting = new Map();
+		for (const [topic, batch] of waiting) {
+			const startedMs = this.#options.clock.monotonicMs();
+			this.#options.store.append(topic, batch.entries).then(
+				(outcomes) => this.#settle(batch, startedMs, outcomes, null),
+				(error: unknown) => this.#settle(batch, startedMs, [], RelayError.from(error)),
+			);
+		}
+	}
+
+	#settle(batch: Batch, startedMs: number, outcomes: readonly AppendOutcome[], error: RelayError | null): void {
+		this.#queuedBytes -= batch.bytes;
+		this.#options.observer.appended(this.#options.clock.monotonicMs() - startedMs, error === null);
+		const failed: PublishOutcome | null = error === null ? null : { status: 'failed', error };
+		for (let i = 0; i < batch.receipts.length; i++) {
+			const { request, place } = batch.receipts[i] as Receipt;
+			request.put(place, failed ?? (outcomes[i] as AppendOutcome));
+		}
+	}
+
+	#claim(key: string, fingerprint: string): boolean {
+		const claim = this.#keysInFlight.get(key);
+		if (claim === undefined) this.#keysInFlight.set(key, { fingerprint, requests: 1 });
+		else if (claim.fingerprint !== fingerprint) return false;
+		else claim.requests++;
+		return true;
+	}
+
+	#release(key: string): void {
+		const claim = this.#keysInFlight.get(key);
+		if (claim !== undefined && --claim.requests === 0) this.#keysInFlight.delete(key);
+	}
+}

@@ -1,0 +1,235 @@
+/**
+ * A session: one attached connection and what it follows. It moves each subscription along the log as far as the sink takes
+ * it, and tells of every hole before what comes after it (I4).
+ */
+
+import type { StartPosition } from '@pulsar-relay/protocol/cursor';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { GapReason } from '@pulsar-relay/protocol/frames';
+import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
+import type { Clock } from '../ports/clock.ts';
+import type { Observer } from '../ports/observer.ts';
+import type { Sink } from '../ports/sink.ts';
+import type { HotBlock } from './hot-block.ts';
+import { type Hub, SLICE_LIMITS } from './hub.ts';
+import { rangesAfter, Slice } from './slice.ts';
+import { Subscription } from './subscription.ts';
+import type { TopicLog } from './topic-log.ts';
+
+/** Where a subscriber asked to start; `unknown` is a cursor that could not be understood, answered with a gap. */
+export type Start = StartPosition | 'unknown';
+
+/** A start position resolved against the log: the cursor, and the hole before it, if any. */
+export interface ResolvedStart {
+	readonly cursor: MessageId;
+	readonly gap: { readonly reason: GapReason; readonly from: MessageId | null } | null;
+}
+
+/** Slices sent to one sink in one go before the loop serves others. */
+const SLICES_PER_TURN_MAX = 4;
+/** How long a subscriber waits before it asks a store that failed again. */
+const READ_RETRY_MS = 500;
+
+export interface SessionOptions {
+	readonly hub: Hub;
+	readonly sink: Sink;
+	readonly clock: Clock;
+	readonly observer: Observer;
+	/** Topics that the session may follow at once. */
+	readonly subscriptionsMax: number;
+	/** Called once, when the session is closed. */
+	readonly onClose: (session: Session) => void;
+}
+
+/**
+ * Finds where a subscriber starts (PROTOCOL.md, "Resume"). The topic must be followed. A cursor below the floor is no gap yet:
+ * reading on from it finds that out. A cursor beyond the end is checked with the store first, whose word is final (I10).
+ */
+export async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Promise<ResolvedStart> {
+	if (start === 'last') return { cursor: topic.offered, gap: null };
+	if (start === 'earliest') return { cursor: topic.floor, gap: null };
+	if (start === 'unknown') return { cursor: topic.offered, gap: { reason: 'unknown', from: null } };
+	if (compareMessageIds(start, topic.offered) <= 0) return { cursor: start, gap: null };
+	await hub.verify(topic);
+	if (compareMessageIds(start, topic.offered) <= 0) return { cursor: start, gap: null };
+	return { cursor: topic.offered, gap: { reason: 'ahead', from: start } };
+}
+
+export class Session {
+	readonly sink: Sink;
+	readonly #options: SessionOptions;
+	readonly #subscriptions = new Map<string, Subscription>();
+	#closed = false;
+
+	constructor(options: SessionOptions) {
+		this.#options = options;
+		this.sink = options.sink;
+		this.sink.onWritable = () => {
+			for (const subscription of this.#subscriptions.values()) this.#advance(subscription);
+			this.sink.flush();
+		};
+	}
+
+	/** The topics followed. */
+	get topics(): IterableIterator<string> {
+		return this.#subscriptions.keys();
+	}
+
+	/**
+	 * Follows topics, each from its start; a topic that is followed already starts anew from there. `ready` is called with the
+	 * cursor per topic just before anything of them is delivered.
+	 *
+	 * Rejects with `subscription_limit` or `storage_unavailable`; then nothing has changed.
+	 */
+	async subscribe(starts: ReadonlyMap<string, Start>, ready: (cursors: ReadonlyMap<string, MessageId>) => void): Promise<void> {
+		const { hub, subscriptionsMax } = this.#options;
+		const added = [...starts.keys()].filter((name) => !this.#subscriptions.has(name)).length;
+		if (this.#subscriptions.size + added > subscriptionsMax) {
+			throw new RelayError('subscription_limit', `a connection may follow at most ${subscriptionsMax} topics`);
+		}
+		const followed: TopicLog[] = [];
+		try {
+			const resolved: { topic: TopicLog; start: ResolvedStart }[] = [];
+			for (const [name, start] of starts) {
+				const topic = await hub.follow(name);
+				followed.push(topic);
+				resolved.push({ topic, start: await resolveStart(hub, topic, start) });
+			}
+			if (this.#closed) throw new RelayError('shutting_down', 'the connection is closed');
+			ready(new Map(resolved.map(({ topic, start }) => [topic.name, start.cursor])));
+			for (const { topic, start } of resolved) this.#add(topic, start);
+		} catch (error) {
+			for (const topic of followed) hub.unfollow(topic);
+			throw error;
+		}
+		this.sink.flush();
+	}
+
+	/** Stops following a topic. False when it was not followed. */
+	unsubscribe(name: string): boolean {
+		const subscription = this.#subscriptions.get(name);
+		if (subscription === undefined) return false;
+		this.#end(subscription);
+		return true;
+	}
+
+	/** Called by the hub: the topic is gone, and so is this subscription. */
+	topicDeleted(subscription: Subscription): void {
+		this.#end(subscription);
+		this.sink.topicDeleted(subscription.topic.name);
+		this.sink.flush();
+	}
+
+	/** Called by the hub: the subscription has left the live set without the sink being full. */
+	readOn(subscription: Subscription): void {
+		this.#advance(subscription);
+		this.sink.flush();
+	}
+
+	/** Ends the connection because the node drains. */
+	drain(reconnectAfterMs: number): void {
+		this.sink.drain(reconnectAfterMs);
+	}
+
+	/** The connection is gone. Idempotent. */
+	close(): void {
+		if (this.#closed) return;
+		this.#closed = true;
+		for (const subscription of this.#subscriptions.values()) this.#end(subscription);
+		this.#options.onClose(this);
+	}
+
+	#add(topic: TopicLog, start: ResolvedStart): void {
+		this.unsubscribe(topic.name);
+		const subscription = new Subscription(this, topic);
+		subscription.cursor = start.cursor;
+		this.#subscriptions.set(topic.name, subscription);
+		topic.subscriptions.add(subscription);
+		this.#options.observer.behind(1);
+		if (start.gap !== null) this.#tellGap(topic, start.gap.reason, start.gap.from, start.cursor);
+		this.#advance(subscription);
+	}
+
+	#end(subscription: Subscription): void {
+		if (subscription.state === 'live') subscription.leaveLive(subscription.cursor, 'ended');
+		else this.#options.observer.behind(-1);
+		subscription.state = 'ended';
+		this.#subscriptions.delete(subscription.topic.name);
+		subscription.topic.subscriptions.delete(subscription);
+		this.#options.hub.unfollow(subscription.topic);
+	}
+
+	/** The loop: sends slice after slice until the sink is full, the store must be asked, or the end is reached. */
+	#advance(subscription: Subscription): void {
+		const { topic } = subscription;
+		for (let slices = 0; subscription.state === 'behind' && this.sink.writable; slices++) {
+			if (slices === SLICES_PER_TURN_MAX) {
+				this.#options.clock.soon(() => this.readOn(subscription));
+				return;
+			}
+			if (compareMessageIds(subscription.cursor, topic.floor) < 0) {
+				this.#tellGap(topic, 'trimmed', subscription.cursor, topic.floor);
+				subscription.cursor = topic.floor;
+			}
+			if (compareMessageIds(subscription.cursor, topic.offered) >= 0) {
+				subscription.enterLive();
+				this.#options.observer.behind(-1);
+				return;
+			}
+			const slice = topic.covers(subscription.cursor)
+				? topic.sliceAfter(subscription.cursor, SLICE_LIMITS, this.#options.clock.nowMs())
+				: null;
+			if (slice === null) {
+				this.#readFromStore(subscription);
+				return;
+			}
+			this.#deliver(subscription, slice);
+		}
+	}
+
+	#deliver(subscription: Subscription, slice: Slice): void {
+		this.sink.deliver(slice);
+		this.#options.observer.delivered(this.sink.transport, slice.count);
+		subscription.cursor = slice.last;
+	}
+
+	#readFromStore(subscription: Subscription): void {
+		subscription.state = 'reading';
+		const { clock, hub } = this.#options;
+		hub.readPage(subscription.topic, subscription.cursor).then(
+			(blocks) => this.#takePage(subscription, blocks),
+			() => {
+				// The observer has counted it. The subscriber stays connected and gets the rest after recovery.
+				clock.after(READ_RETRY_MS, () => {
+					if (subscription.state !== 'reading') return;
+					subscription.state = 'behind';
+					this.readOn(subscription);
+				});
+			},
+		);
+	}
+
+	#takePage(subscription: Subscription, blocks: readonly HotBlock[]): void {
+		// Unsubscribed, or subscribed anew, while the read was under way.
+		if (subscription.state !== 'reading') return;
+		subscription.state = 'behind';
+		const { topic, cursor } = subscription;
+		if (compareMessageIds(cursor, topic.floor) >= 0) {
+			if (blocks.length === 0) {
+				// The log was announced to have more, has not been trimmed by the relay, and has nothing: somebody else removed it.
+				this.#tellGap(topic, 'trimmed', cursor, topic.offered);
+				subscription.cursor = topic.offered;
+			} else if (this.sink.writable) {
+				// What the store has beyond `offered` reaches everybody through the next tick; taking it here would deliver it twice.
+				const ranges = rangesAfter(blocks, 0, cursor, topic.offered, SLICE_LIMITS);
+				if (ranges.length > 0) this.#deliver(subscription, new Slice(topic.name, ranges, this.#options.clock.nowMs()));
+			}
+		}
+		this.readOn(subscription);
+	}
+
+	#tellGap(topic: TopicLog, reason: GapReason, from: MessageId | null, to: MessageId): void {
+		this.#options.observer.gap(reason);
+		this.sink.gap({ topic: topic.name, reason, from, to });
+	}
+}

@@ -1,0 +1,174 @@
+/**
+ * A slice: consecutive messages of one topic on their way to subscribers. Live subscribers of a topic share one slice per
+ * tick, and subscribers that catch up from the same cursor share theirs; each wire form is built at most once per slice (I7).
+ */
+
+import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
+import { sseDataBytesMax, writeSseData } from '@pulsar-relay/protocol/sse';
+import type { Deliverable } from '../ports/sink.ts';
+import type { HotBlock } from './hot-block.ts';
+
+/** A part of a block: its messages `[from, to)`. */
+export interface BlockRange {
+	readonly block: HotBlock;
+	readonly from: number;
+	readonly to: number;
+}
+
+/** Bounds on a slice; it holds at least one message. */
+export interface SliceLimits {
+	readonly messagesMax: number;
+	readonly bytesMax: number;
+}
+
+const text = new TextEncoder();
+const LF = 0x0a;
+
+export class Slice implements Deliverable {
+	readonly topic: string;
+	readonly count: number;
+	readonly last: MessageId;
+	readonly #ranges: readonly BlockRange[];
+	readonly #nowMs: number;
+	#websocket: Uint8Array | null = null;
+	#sse: Uint8Array | null = null;
+
+	/** @param ranges at least one, each with at least one message */
+	constructor(topic: string, ranges: readonly BlockRange[], nowMs: number) {
+		const final = ranges[ranges.length - 1] as BlockRange;
+		this.topic = topic;
+		this.last = { ms: final.block.ms, n: final.block.n + final.to - 1 };
+		this.#ranges = ranges;
+		this.#nowMs = nowMs;
+		let count = 0;
+		for (const { block, from, to } of ranges) count += block.liveCount(from, to, nowMs);
+		this.count = count;
+	}
+
+	websocket(): Uint8Array {
+		this.#websocket ??= concat(this.#frameRuns());
+		return this.#websocket;
+	}
+
+	sse(): Uint8Array {
+		this.#sse ??= this.#encodeSse();
+		return this.#sse;
+	}
+
+	forEach(take: (id: MessageId, json: Uint8Array) => void): void {
+		for (const { block, from, to } of this.#ranges) {
+			const { bytes, starts, ends } = block.frames();
+			for (let i = from; i < to; i++) {
+				if (block.expiries !== null && block.expiredAt(i, this.#nowMs)) continue;
+				take({ ms: block.ms, n: block.n + i }, bytes.subarray(starts[i], ends[i]));
+			}
+		}
+	}
+
+	/** Runs of frames as they lie in their blocks, broken only where an expired message lies between. */
+	#frameRuns(): Uint8Array[] {
+		const runs: Uint8Array[] = [];
+		for (const { block, from, to } of this.#ranges) {
+			const { bytes, ends } = block.frames();
+			let start = from;
+			// A block without expiries is one run; otherwise each expired message ends the run before it.
+			for (let i = block.expiries === null ? to : from; i <= to; i++) {
+				if (i < to && !block.expiredAt(i, this.#nowMs)) continue;
+				if (i > start) runs.push(bytes.subarray(startOf(ends, start), ends[i - 1]));
+				start = i + 1;
+			}
+		}
+		return runs;
+	}
+
+	#encodeSse(): Uint8Array {
+		const ids: Uint8Array[] = [];
+		const objects: Uint8Array[] = [];
+		let bytesMax = 0;
+		this.forEach((id, json) => {
+			const line = text.encode(`id: ${id.ms}-${id.n}`);
+			ids.push(line);
+			objects.push(json);
+			bytesMax += line.byteLength + 1 + sseDataBytesMax(json);
+		});
+		const target = new Uint8Array(bytesMax);
+		let at = 0;
+		for (let i = 0; i < objects.length; i++) {
+			const line = ids[i] as Uint8Array;
+			target.set(line, at);
+			at += line.byteLength;
+			target[at++] = LF;
+			at = writeSseData(target, at, objects[i] as Uint8Array);
+		}
+		return target.subarray(0, at);
+	}
+}
+
+/**
+ * The ranges of `blocks`, from `start` on, that lie after `after` and not beyond `until`, cut at the limits.
+ *
+ * @param blocks in id order, without overlap
+ */
+export function rangesAfter(
+	blocks: readonly HotBlock[],
+	start: number,
+	after: MessageId,
+	until: MessageId,
+	limits: SliceLimits,
+): BlockRange[] {
+	const ranges: BlockRange[] = [];
+	let messages = 0;
+	let bytes = 0;
+	for (let i = start; i < blocks.length; i++) {
+		const block = blocks[i] as HotBlock;
+		const from = indexAfter(block, after);
+		const end = indexAfter(block, until);
+		if (from >= end) {
+			if (end === 0) break;
+			continue;
+		}
+		const { ends } = block.frames();
+		const whole = (ends[end - 1] as number) - startOf(ends, from);
+		let to = end;
+		if (messages + end - from <= limits.messagesMax && bytes + whole <= limits.bytesMax) {
+			messages += end - from;
+			bytes += whole;
+		} else {
+			to = from;
+			while (to < end && messages < limits.messagesMax) {
+				const size = (ends[to] as number) - startOf(ends, to);
+				if (messages > 0 && bytes + size > limits.bytesMax) break;
+				bytes += size;
+				messages++;
+				to++;
+			}
+		}
+		if (to > from) ranges.push({ block, from, to });
+		if (to < end || bytes >= limits.bytesMax || messages >= limits.messagesMax) break;
+	}
+	return ranges;
+}
+
+function startOf(ends: Uint32Array, index: number): number {
+	return index === 0 ? 0 : (ends[index - 1] as number);
+}
+
+/** The index of the first message of `block` after `id`; its count when there is none. */
+function indexAfter(block: HotBlock, id: MessageId): number {
+	if (compareMessageIds(block.last, id) <= 0) return block.count;
+	return block.ms > id.ms ? 0 : Math.max(0, id.n - block.n + 1);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+	const [only] = parts;
+	if (parts.length === 1 && only !== undefined) return only;
+	let length = 0;
+	for (const part of parts) length += part.byteLength;
+	const whole = new Uint8Array(length);
+	let at = 0;
+	for (const part of parts) {
+		whole.set(part, at);
+		at += part.byteLength;
+	}
+	return whole;
+}

@@ -1,0 +1,151 @@
+/**
+ * What the main thread and the store's two workers say to each other: plain data, cloned or transferred. Both sides import this
+ * file and nothing else of each other.
+ */
+
+import type { MessageId } from '@pulsar-relay/protocol/message-id';
+import type { Block } from '../../log/block.ts';
+import type { DedupeKey, Page, ReadLimits, Topic, TopicChange, TopicPosition, TrimStep } from '../../ports/store.ts';
+
+/** What a worker is started with. */
+export interface WorkerSetup {
+	/** The database file. */
+	readonly file: string;
+	readonly topicsMax: number;
+}
+
+/** A failure as plain data; an Error would lose its SQLite code on the way between threads. */
+export interface StoreFailure {
+	/** For people and the wire: lower case, no full stop, none of the driver's words. */
+	readonly reason: string;
+	/** What was thrown, for the log. */
+	readonly message: string;
+}
+
+/** A worker's first word: it serves, or why it cannot. */
+export type StartReport<Ready> =
+	| { readonly kind: 'ready'; readonly ready: Ready }
+	| { readonly kind: 'refused'; readonly failure: StoreFailure };
+
+/** Asks a worker to let go of its database and end. */
+export interface CloseRequest {
+	readonly kind: 'close';
+}
+
+/** A packed run of messages that has no ids yet. Its bytes have an ArrayBuffer of their own. */
+export interface PackedRun {
+	readonly count: number;
+	readonly packed: Uint8Array;
+}
+
+/** The merged calls of one topic: appended in one piece, or, without room for a new topic, not at all. */
+export interface AppendOp {
+	readonly kind: 'append';
+	readonly topic: string;
+	readonly runs: readonly PackedRun[];
+	/** One element per message, or null when no message of the op has a key. */
+	readonly dedupe: readonly (DedupeKey | null)[] | null;
+}
+
+/** Everything but appends. They take their turn among the appends, so that positions and announcements are in one order. */
+export type ControlOp =
+	| { readonly kind: 'watch'; readonly topic: string }
+	| { readonly kind: 'get'; readonly topic: string }
+	| { readonly kind: 'list'; readonly after: string | null; readonly limit: number }
+	| { readonly kind: 'create'; readonly topic: string; readonly change: TopicChange }
+	| { readonly kind: 'update'; readonly topic: string; readonly change: TopicChange }
+	| { readonly kind: 'delete'; readonly topic: string }
+	| { readonly kind: 'trim'; readonly step: TrimStep }
+	| { readonly kind: 'forget'; readonly beforeMs: number; readonly keysMax: number }
+	| { readonly kind: 'probe' };
+
+export type WriteOp = AppendOp | ControlOp;
+
+/** A topic's new floor. */
+export interface TrimmedTopic {
+	readonly topic: string;
+	readonly floor: MessageId;
+}
+
+/** What each control operation answers. */
+export interface ControlResults {
+	watch: TopicPosition;
+	get: Topic | undefined;
+	list: readonly Topic[];
+	create: { readonly status: 'created' | 'exists'; readonly topic: Topic } | { readonly status: 'topic_limit' };
+	update: Topic | undefined;
+	/** Where the deleted topic ended; undefined when there was none. */
+	delete: MessageId | undefined;
+	trim: { readonly removed: number; readonly more: boolean; readonly trimmed: readonly TrimmedTopic[] };
+	forget: { readonly removed: number; readonly more: boolean };
+	probe: null;
+}
+
+export type ControlResult = ControlResults[keyof ControlResults];
+
+/** Codes in {@link EntryOutcomes.statuses}. */
+export const APPENDED = 0;
+export const DUPLICATE = 1;
+export const CONFLICT = 2;
+
+/** What became of each message of an op with idempotency keys, in columns. */
+export interface EntryOutcomes {
+	readonly statuses: Uint8Array;
+	/** `ms` and `n` of each message, in pairs. */
+	readonly ids: Float64Array;
+}
+
+/** What became of an append op. `topic_limit`: nothing was appended; `outcomes` tells which messages would have been. */
+export interface AppendResult {
+	readonly status: 'done' | 'topic_limit';
+	/** The topic's tip before. */
+	readonly previous: MessageId;
+	readonly floor: MessageId;
+	/** The blocks now in the log, their bytes transferred back. Empty when every message was a duplicate or a conflict. */
+	readonly blocks: readonly Block[];
+	/** Null when no message had a key: then all are appended, with consecutive ids. */
+	readonly outcomes: EntryOutcomes | null;
+}
+
+/** What the store holds. */
+export interface StoreTotals {
+	readonly topics: number;
+	readonly messages: number;
+	readonly bytes: number;
+	/** Transactions with changes that were committed since the writer started. */
+	readonly commits: number;
+}
+
+/** Operations that share one transaction. */
+export interface BatchRequest {
+	readonly kind: 'batch';
+	/** Time of the batch, Unix ms; new ids come from it. */
+	readonly nowMs: number;
+	readonly ops: readonly WriteOp[];
+}
+
+export type WriterRequest = BatchRequest | CloseRequest;
+
+/** The answer to a batch. Batches are answered in the order in which they were posted. */
+export interface BatchReply {
+	readonly kind: 'batch';
+	/** Why the transaction was rolled back, or null. */
+	readonly failure: StoreFailure | null;
+	/** Whether anything was written and committed, and so whether the answer says something about the disk. */
+	readonly committed: boolean;
+	/** One per op. After a failure those of the operations that only look are still given, the others are null. */
+	readonly results: readonly (AppendResult | ControlResult)[];
+	readonly totals: StoreTotals;
+}
+
+/** Asks for a page: forwards from `after`, or backwards from `before` (null = from the end). */
+export type ReadRequest = { readonly id: number; readonly topic: string; readonly limits: ReadLimits } & (
+	| { readonly kind: 'after'; readonly after: MessageId }
+	| { readonly kind: 'before'; readonly before: MessageId | null }
+);
+
+export type ReaderRequest = ReadRequest | CloseRequest;
+
+export type ReadReply =
+	| { readonly kind: 'page'; readonly id: number; readonly page: Page }
+	| { readonly kind: 'failed'; readonly id: number; readonly failure: StoreFailure };

@@ -1,0 +1,185 @@
+/**
+ * The writer: a worker thread that owns the connection for writing. Each batch is one transaction (group commit): the cost of the
+ * fsync is shared by all that waited for the batch before, and an answer means that all of it is on the disk (I2).
+ */
+
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { parentPort, workerData } from 'node:worker_threads';
+import { append, type Tables } from './append.ts';
+import { BlockTable } from './block-table.ts';
+import { describeFailure } from './failure.ts';
+import { KeyTable } from './key-table.ts';
+import type {
+	AppendResult,
+	BatchReply,
+	BatchRequest,
+	ControlResult,
+	StartReport,
+	StoreFailure,
+	StoreTotals,
+	WorkerSetup,
+	WriteOp,
+	WriterRequest,
+} from './messages.ts';
+import { openWriterDatabase } from './schema.ts';
+import { TopicTable, tipOf, toTopic } from './topic-table.ts';
+import { Trimmer } from './trim.ts';
+
+type OpResult = AppendResult | ControlResult;
+
+/** Enough that a probe does not succeed in the gaps of a full disk, only to fail with the next append. */
+const PROBE_BYTES = 64 * 1024;
+
+class Writer {
+	readonly #db: DatabaseSync;
+	readonly #tables: Tables;
+	readonly #trimmer: Trimmer;
+	readonly #begin: StatementSync;
+	readonly #commit: StatementSync;
+	readonly #rollback: StatementSync;
+	readonly #probe: StatementSync;
+	readonly #totalChanges: StatementSync;
+	#changes = 0;
+	#commits = 0;
+
+	constructor({ file, topicsMax }: WorkerSetup) {
+		const db = openWriterDatabase(file);
+		this.#db = db;
+		this.#tables = { topics: new TopicTable(db, topicsMax), blocks: new BlockTable(db), keys: new KeyTable(db) };
+		// As many deleted topics are remembered as may exist, so that creating and deleting in a loop stays bounded (I8).
+		this.#trimmer = new Trimmer(this.#tables, topicsMax);
+		this.#begin = db.prepare('BEGIN IMMEDIATE');
+		this.#commit = db.prepare('COMMIT');
+		this.#rollback = db.prepare('ROLLBACK');
+		this.#totalChanges = db.prepare('SELECT total_changes() AS changes');
+		this.#probe = db.prepare(`INSERT OR REPLACE INTO probe (id, filler) VALUES (1, zeroblob(${PROBE_BYTES}))`);
+	}
+
+	totals(): StoreTotals {
+		const { topics } = this.#tables;
+		return { topics: topics.count, messages: topics.messages, bytes: topics.bytes, commits: this.#commits };
+	}
+
+	/** Runs a batch. Throws only when the transaction cannot even be rolled back; the connection is then of no more use. */
+	run({ ops, nowMs }: BatchRequest): BatchReply {
+		const writes = ops.some((op) => !isLook(op));
+		try {
+			if (!writes) return this.#reply(ops.map((op) => this.#apply(op, nowMs)), null, false);
+			// What is in the WAL may fit into the database where a full disk has no room for a longer WAL.
+			if (ops.some((op) => op.kind === 'probe')) this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)');
+			this.#begin.run();
+			const results = ops.map((op) => this.#apply(op, nowMs));
+			this.#tables.topics.flush();
+			this.#commit.run();
+			this.#tables.topics.committed();
+			this.#tables.keys.committed();
+			const changesBefore = this.#changes;
+			this.#changes = Number(this.#totalChanges.get()?.['changes']);
+			if (this.#changes === changesBefore) return this.#reply(results, null, false);
+			this.#commits++;
+			return this.#reply(results, null, true);
+		} catch (thrown) {
+			if (this.#db.isTransaction) this.#rollback.run();
+			this.#tables.topics.rolledBack();
+			this.#tables.keys.rolledBack();
+			// Looks need only what is in memory, so a failing disk does not fail them.
+			const results = ops.map((op) => (isLook(op) ? this.#apply(op, nowMs) : null));
+			return this.#reply(results, describeFailure(thrown), false);
+		}
+	}
+
+	/** Moves the WAL into the database, so that the next start has nothing to recover. */
+	close(): void {
+		try {
+			this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+		} catch {
+			// Nothing is lost: what could not be moved stays in the WAL, and the next start finds it there.
+		}
+		this.#db.close();
+	}
+
+	#reply(results: readonly OpResult[], failure: StoreFailure | null, committed: boolean): BatchReply {
+		return { kind: 'batch', results, failure, committed, totals: this.totals() };
+	}
+
+	#apply(op: WriteOp, nowMs: number): OpResult {
+		const { topics, keys } = this.#tables;
+		switch (op.kind) {
+			case 'append':
+				return append(this.#tables, op, nowMs);
+			case 'watch':
+				return topics.position(op.topic);
+			case 'get': {
+				const row = topics.get(op.topic);
+				return row === undefined ? undefined : toTopic(row);
+			}
+			case 'list':
+				return topics.list(op.after, op.limit);
+			case 'create': {
+				const existing = topics.get(op.topic);
+				if (existing !== undefined) return { status: 'exists', topic: toTopic(existing) };
+				const row = topics.open(op.topic, op.change, nowMs);
+				return row === undefined ? { status: 'topic_limit' } : { status: 'created', topic: toTopic(row) };
+			}
+			case 'update': {
+				const row = topics.get(op.topic);
+				if (row === undefined) return undefined;
+				topics.update(row, op.change);
+				return toTopic(row);
+			}
+			case 'delete': {
+				const row = topics.get(op.topic);
+				if (row === undefined) return undefined;
+				topics.bury(row, nowMs);
+				return tipOf(row);
+			}
+			case 'trim':
+				return this.#trimmer.step(op.step);
+			case 'forget':
+				return keys.forget(op.beforeMs, op.keysMax);
+			case 'probe':
+				this.#probe.run();
+				return null;
+		}
+	}
+}
+
+/** Whether an operation only looks at what is in memory. */
+function isLook(op: WriteOp): boolean {
+	return op.kind === 'watch' || op.kind === 'get' || op.kind === 'list';
+}
+
+/** The buffers of the appended blocks: the main thread announces them, so they go back instead of being copied. */
+function buffersOf(reply: BatchReply): ArrayBuffer[] {
+	const buffers: ArrayBuffer[] = [];
+	for (const result of reply.results) {
+		if (result === null || result === undefined || !('blocks' in result)) continue;
+		for (const block of result.blocks) buffers.push(block.packed.buffer as ArrayBuffer);
+	}
+	return buffers;
+}
+
+function serve(): void {
+	const port = parentPort;
+	if (port === null) throw new Error('the writer runs as a worker');
+	const report = (message: StartReport<StoreTotals>) => port.postMessage(message);
+	let writer: Writer;
+	try {
+		writer = new Writer(workerData as WorkerSetup);
+	} catch (thrown) {
+		report({ kind: 'refused', failure: describeFailure(thrown) });
+		return;
+	}
+	port.on('message', (request: WriterRequest) => {
+		if (request.kind === 'close') {
+			port.close();
+			writer.close();
+			return;
+		}
+		const reply = writer.run(request);
+		port.postMessage(reply, buffersOf(reply));
+	});
+	report({ kind: 'ready', ready: writer.totals() });
+}
+
+serve();

@@ -1,0 +1,35 @@
+/** The query of the reading routes: `topics=a,b&since=<cursor>`. */
+
+import { parseSince, type Since } from '@pulsar-relay/protocol/cursor';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import { topicNameProblem } from '@pulsar-relay/protocol/topic-name';
+import type { Start } from '../../relay/session.ts';
+
+/** Topics that one poll or event stream may name. */
+export const TOPICS_PER_REQUEST_MAX = 50;
+
+/** Reads `a,b`: 1 to 50 topic names; duplicates count once. Throws `invalid_request`, `invalid_topic` or `subscription_limit`. */
+export function readTopics(text: string): readonly string[] {
+	if (text === '') throw new RelayError('invalid_request', '`topics` names no topic');
+	const names = [...new Set(text.split(','))];
+	if (names.length > TOPICS_PER_REQUEST_MAX) {
+		throw new RelayError('subscription_limit', `\`topics\` names ${names.length} topics, limit ${TOPICS_PER_REQUEST_MAX}`);
+	}
+	for (const name of names) {
+		const problem = topicNameProblem(name);
+		if (problem !== undefined) throw new RelayError('invalid_topic', problem);
+	}
+	return names;
+}
+
+/** Reads `since`. Throws `invalid_cursor`. */
+export function readSince(text: string | undefined): Since {
+	const since = text === undefined ? ({ kind: 'all', position: 'last' } as const) : parseSince(text);
+	if (since === undefined) throw new RelayError('invalid_cursor', '`since` is not a cursor');
+	return since;
+}
+
+/** Where each topic starts. A topic that a cursor over several does not name starts at the end: it was not followed before. */
+export function startsOf(topics: readonly string[], since: Since): Map<string, Start> {
+	return new Map(topics.map((topic) => [topic, since.kind === 'all' ? since.position : (since.positions.get(topic) ?? 'last')]));
+}

@@ -1,0 +1,109 @@
+/**
+ * The SSE transport: `GET /api/v1/events?topics=a,b`, for a browser's `EventSource` and for `curl -N`. A reconnect resumes by
+ * `Last-Event-ID`, which wins over `since`.
+ */
+
+import { parseSince } from '@pulsar-relay/protocol/cursor';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { type Static, Type } from 'typebox';
+import type { Clock } from '../../ports/clock.ts';
+import type { ConnectionMetrics } from '../../ports/observer.ts';
+import type { Relay } from '../../relay/relay.ts';
+import type { Session, Start } from '../../relay/session.ts';
+import { Heartbeat } from '../http/heartbeat.ts';
+import { readSince, readTopics, startsOf } from '../http/topics-query.ts';
+import { SseSink } from './sink.ts';
+
+export interface SseDeps {
+	readonly relay: Relay;
+	readonly clock: Clock;
+	readonly metrics: ConnectionMetrics;
+	readonly socketBufferBytes: number;
+	readonly heartbeatIntervalS: number;
+}
+
+/** How long an `EventSource` waits before it reconnects. */
+const RETRY_MS = 1000;
+
+const Query = Type.Object({
+	topics: Type.String({ description: '1 to 50 topic names, separated by commas; they need not exist yet' }),
+	since: Type.Optional(Type.String({ description: '`last` (default), `earliest`, a message id, or a cursor over several topics' })),
+});
+
+const HEADERS = {
+	'Content-Type': 'text/event-stream; charset=utf-8',
+	'Cache-Control': 'no-cache, no-transform',
+	// Reverse proxies that buffer would hold events back.
+	'X-Accel-Buffering': 'no',
+	Connection: 'close',
+};
+
+/** Registers the route. Returns what stops its heartbeat. */
+export function registerSse(server: FastifyInstance, deps: SseDeps): () => void {
+	const heartbeat = new Heartbeat(deps.clock, deps.heartbeatIntervalS);
+	server.get<{ Querystring: Static<typeof Query> }>(
+		'/api/v1/events',
+		{
+			schema: {
+				tags: ['subscribe'],
+				summary: 'Stream messages as server-sent events',
+				description:
+					'Each event is a message; its id is a cursor over all topics of the stream, to be sent back as `Last-Event-ID`. ' +
+					'Other events: `subscribed`, `gap`, `topic_deleted`. See PROTOCOL.md.',
+				querystring: Query,
+				produces: ['text/event-stream'],
+			},
+		},
+		(request, reply) => stream(deps, heartbeat, request, reply),
+	);
+	return () => heartbeat.stop();
+}
+
+async function stream(
+	deps: SseDeps,
+	heartbeat: Heartbeat,
+	request: FastifyRequest<{ Querystring: Static<typeof Query> }>,
+	reply: FastifyReply,
+): Promise<void> {
+	const starts = startsOfRequest(request.query, request.headers['last-event-id']);
+	const response = reply.raw;
+	const sink = new SseSink(response, deps.socketBufferBytes);
+	const session = deps.relay.attach(sink);
+	deps.metrics.connectionOpened('sse');
+	const leave = heartbeat.join(sink);
+	response.on('close', () => {
+		leave();
+		session.close();
+		deps.metrics.connectionClosed('sse');
+	});
+	try {
+		await session.subscribe(starts, (cursors) => {
+			reply.hijack();
+			// Without a length or chunks the end of the connection ends the stream: nothing is added around each write.
+			response.shouldKeepAlive = false;
+			response.useChunkedEncodingByDefault = false;
+			response.writeHead(200, { ...HEADERS, 'X-Request-Id': request.id });
+			sink.open(cursors, RETRY_MS);
+		});
+	} catch (error) {
+		closeUnlessStreaming(session, reply);
+		throw error;
+	}
+}
+
+/** A stream that could not start is answered like any failed request, and is not a subscriber. */
+function closeUnlessStreaming(session: Session, reply: FastifyReply): void {
+	session.close();
+	if (reply.raw.headersSent) reply.raw.end();
+}
+
+/**
+ * An `EventSource` cannot act on a refusal other than by giving up for good, so a `Last-Event-ID` that makes no sense is not
+ * refused: each topic starts at its end, after a gap that says so.
+ */
+function startsOfRequest(query: Static<typeof Query>, lastEventId: string | string[] | undefined): Map<string, Start> {
+	const topics = readTopics(query.topics);
+	if (typeof lastEventId !== 'string' || lastEventId === '') return startsOf(topics, readSince(query.since));
+	const since = parseSince(lastEventId);
+	return since === undefined ? new Map(topics.map((topic) => [topic, 'unknown'])) : startsOf(topics, since);
+}

@@ -1,0 +1,41 @@
+/** What a command works with: its connection, seen from the inside. */
+
+import type { Clock } from '../../ports/clock.ts';
+import type { ConnectionMetrics } from '../../ports/observer.ts';
+import type { Logger } from '../../ops/logger.ts';
+import type { Relay } from '../../relay/relay.ts';
+import type { Session } from '../../relay/session.ts';
+import type { ClientFrame } from './frame.ts';
+
+/** What the WebSocket transport needs. */
+export interface WebSocketDeps {
+	readonly relay: Relay;
+	readonly clock: Clock;
+	readonly logger: Logger;
+	readonly metrics: ConnectionMetrics;
+	/** The largest message a client may send. */
+	readonly messageBytesMax: number;
+	readonly payloadDepthMax: number;
+	readonly socketBufferBytes: number;
+	readonly pingIntervalS: number;
+}
+
+export interface CommandContext {
+	/** `sess_` and 12 hex digits. */
+	readonly id: string;
+	readonly deps: WebSocketDeps;
+	readonly session: Session;
+	/** The `timestamp` of answers: now. */
+	timestamp(): string;
+	/** Answers a frame, repeating its `ref`. Answers of one turn go out in one write. */
+	reply(frame: ClientFrame, answer: object): void;
+	/** Answers with an error, and closes the connection where the error table says so. */
+	fail(frame: ClientFrame | null, thrown: unknown): void;
+	/** Bytes of a publish are on their way to the store; a connection with too many is not read. */
+	publishing(bytes: number): void;
+	/** The counterpart of {@link publishing}. */
+	published(bytes: number): void;
+}
+
+/** A command that takes time returns a promise; the frames after it wait. */
+export type Command = (context: CommandContext, frame: ClientFrame) => Promise<void> | undefined;

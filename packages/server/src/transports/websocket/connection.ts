@@ -1,0 +1,159 @@
+/**
+ * One WebSocket connection: takes frames in order, one command at a time, and stops reading while the peer does not read its
+ * answers or too much of it waits for the store, so that a connection holds a bounded amount (I8).
+ */
+
+import type { Duplex } from 'node:stream';
+import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
+import type { WebSocket } from 'ws';
+import type { Session } from '../../relay/session.ts';
+import type { HeartbeatMember } from '../http/heartbeat.ts';
+import type { CommandContext, WebSocketDeps } from './command.ts';
+import { commands } from './commands.ts';
+import { type ClientFrame, readFrame } from './frame.ts';
+import { WebSocketSink } from './sink.ts';
+
+/** Beats without a sign of life after which a peer is taken for dead. */
+const SILENT_BEATS_MAX = 2;
+/** Pings and pongs of the peer that one second may bring. */
+const CONTROL_FRAMES_PER_SECOND_MAX = 100;
+/** Bytes of publishes under way at which a connection stops being read. */
+const PUBLISH_BYTES_MAX = 4 * 1024 * 1024;
+/** How long a peer may take to answer a close frame. */
+export const CLOSE_TIMEOUT_MS = 5000;
+
+export class WebSocketConnection implements HeartbeatMember, CommandContext {
+	readonly id: string;
+	readonly deps: WebSocketDeps;
+	readonly session: Session;
+	readonly #ws: WebSocket;
+	readonly #sink: WebSocketSink;
+	/** Frames that came while a command was under way or the peer did not read. */
+	#waiting: Buffer[] = [];
+	#busy = false;
+	#publishBytes = 0;
+	#flushDue = false;
+	#silentBeats = 0;
+	#controlFrames = 0;
+	#controlSecond = 0;
+
+	/** Throws what {@link Relay.attach} throws. */
+	constructor(deps: WebSocketDeps, ws: WebSocket, socket: Duplex, id: string) {
+		this.id = id;
+		this.deps = deps;
+		this.#ws = ws;
+		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, (reason) => ws.close(ERRORS.shutting_down.closeCode, reason));
+		this.session = deps.relay.attach(this.#sink);
+		socket.on('drain', () => {
+			if (!this.#sink.writable) return;
+			this.#sink.onWritable();
+			this.#readOn();
+		});
+		ws.on('message', (data: Buffer, binary: boolean) => this.#take(data, binary));
+		ws.on('ping', () => this.#control());
+		ws.on('pong', () => this.#control());
+	}
+
+	timestamp(): string {
+		return new Date(this.deps.clock.nowMs()).toISOString();
+	}
+
+	reply(frame: ClientFrame | null, answer: object): void {
+		this.#sink.send(frame?.ref === undefined ? answer : { ...answer, ref: frame.ref });
+		if (this.#flushDue) return;
+		this.#flushDue = true;
+		this.deps.clock.soon(() => {
+			this.#flushDue = false;
+			this.#sink.flush();
+		});
+	}
+
+	fail(frame: ClientFrame | null, thrown: unknown): void {
+		const error = RelayError.from(thrown);
+		if (error.code === 'internal_error') this.deps.logger.error({ err: error.cause, session_id: this.id }, 'a WebSocket command failed');
+		this.deps.metrics.errorAnswered('websocket', error.code);
+		this.reply(frame, { type: 'error', code: error.code, message: error.message, details: error.problems ?? null });
+		const { closeCode } = ERRORS[error.code];
+		if (closeCode === null) return;
+		this.#sink.flush();
+		this.#ws.close(closeCode, error.message);
+	}
+
+	publishing(bytes: number): void {
+		this.#publishBytes += bytes;
+	}
+
+	published(bytes: number): void {
+		this.#publishBytes -= bytes;
+		this.#readOn();
+	}
+
+	beat(): void {
+		if (this.#silentBeats >= SILENT_BEATS_MAX) {
+			this.#ws.terminate();
+			return;
+		}
+		this.#silentBeats++;
+		this.#ws.ping();
+	}
+
+	get #open(): boolean {
+		return !this.#busy && this.#publishBytes < PUBLISH_BYTES_MAX && this.#sink.writable;
+	}
+
+	#take(data: Buffer, binary: boolean): void {
+		this.#silentBeats = 0;
+		if (binary) {
+			this.fail(null, new RelayError('unknown_frame', 'binary frames are not understood'));
+			return;
+		}
+		if (this.#waiting.length > 0 || !this.#open) {
+			this.#waiting.push(data);
+			this.#ws.pause();
+			return;
+		}
+		this.#run(data);
+	}
+
+	/** Takes up what waited, as far as it goes, and then the socket. */
+	#readOn(): void {
+		while (this.#waiting.length > 0 && this.#open) this.#run(this.#waiting.shift() as Buffer);
+		if (this.#waiting.length === 0 && this.#ws.isPaused && this.#open) this.#ws.resume();
+	}
+
+	#run(data: Buffer): void {
+		let frame: ClientFrame | null = null;
+		try {
+			frame = readFrame(data, this.deps.payloadDepthMax);
+			const command = commands.get(frame.type);
+			if (command === undefined) throw new RelayError('unknown_frame', 'unknown frame type');
+			const done = command(this, frame);
+			if (done !== undefined) this.#finish(frame, done);
+		} catch (error) {
+			this.fail(frame, error);
+		}
+	}
+
+	/** Later frames wait for a command that takes time, so that frames take effect in order. */
+	#finish(frame: ClientFrame, done: Promise<void>): void {
+		this.#busy = true;
+		done
+			.catch((error: unknown) => this.fail(frame, error))
+			.finally(() => {
+				this.#busy = false;
+				this.#readOn();
+			});
+	}
+
+	#control(): void {
+		this.#silentBeats = 0;
+		const second = Math.floor(this.deps.clock.monotonicMs() / 1000);
+		if (second !== this.#controlSecond) {
+			this.#controlSecond = second;
+			this.#controlFrames = 0;
+		}
+		if (++this.#controlFrames === CONTROL_FRAMES_PER_SECOND_MAX) {
+			this.fail(null, new RelayError('frame_flood', `more than ${CONTROL_FRAMES_PER_SECOND_MAX} control frames in a second`));
+		}
+	}
+}

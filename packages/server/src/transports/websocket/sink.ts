@@ -1,0 +1,85 @@
+/**
+ * The WebSocket sink: writes ready-made frames to the socket, all that a tick brought in one write. `ws` writes its own
+ * control frames to the same socket, each whole and at once, so frames never interleave.
+ */
+
+import type { Duplex } from 'node:stream';
+import { encodeTextFrame, type Gap, gapObject } from '@pulsar-relay/protocol/frames';
+import type { Deliverable, Sink } from '../../ports/sink.ts';
+
+export class WebSocketSink implements Sink {
+	readonly transport = 'websocket';
+	onWritable: () => void = () => {};
+	readonly #socket: Duplex;
+	readonly #bufferBytesMax: number;
+	readonly #close: (reason: string) => void;
+	/** What is held since the last flush: the first piece, and the rest when there is more than one. */
+	#held: Uint8Array | null = null;
+	#heldMore: Uint8Array[] | null = null;
+	#heldBytes = 0;
+
+	/**
+	 * @param bufferBytesMax more bytes than this waiting for the peer make the sink not writable
+	 * @param close sends a close frame with the code for a restart and the given reason
+	 */
+	constructor(socket: Duplex, bufferBytesMax: number, close: (reason: string) => void) {
+		this.#socket = socket;
+		this.#bufferBytesMax = bufferBytesMax;
+		this.#close = close;
+	}
+
+	get writable(): boolean {
+		return this.#heldBytes + this.#socket.writableLength < this.#bufferBytesMax;
+	}
+
+	deliver(slice: Deliverable): boolean {
+		return slice.count > 0 && this.#hold(slice.websocket());
+	}
+
+	gap(gap: Gap): void {
+		this.send({ type: 'gap', ...gapObject(gap) });
+	}
+
+	topicDeleted(topic: string): void {
+		this.send({ type: 'error', code: 'topic_deleted', message: 'the topic was deleted', details: { topic } });
+	}
+
+	/** Holds one control frame. Returns true when it is the first thing held since the last flush. */
+	send(frame: object): boolean {
+		return this.#hold(encodeTextFrame(JSON.stringify(frame)));
+	}
+
+	flush(): void {
+		const held = this.#held;
+		if (held === null) return;
+		const more = this.#heldMore;
+		this.#held = null;
+		this.#heldMore = null;
+		this.#heldBytes = 0;
+		if (this.#socket.destroyed || this.#socket.writableEnded) return;
+		if (more === null) {
+			this.#socket.write(held);
+			return;
+		}
+		this.#socket.cork();
+		this.#socket.write(held);
+		for (const piece of more) this.#socket.write(piece);
+		this.#socket.uncork();
+	}
+
+	drain(reconnectAfterMs: number): void {
+		this.flush();
+		this.#close(`restarting; reconnect after ${reconnectAfterMs} ms`);
+	}
+
+	#hold(bytes: Uint8Array): boolean {
+		this.#heldBytes += bytes.byteLength;
+		if (this.#held === null) {
+			this.#held = bytes;
+			return true;
+		}
+		if (this.#heldMore === null) this.#heldMore = [bytes];
+		else this.#heldMore.push(bytes);
+		return false;
+	}
+}

@@ -1,0 +1,200 @@
+/** Loading the settings: where they come from, which source wins, and what is said about wrong ones. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Config, loadConfig } from '../../../src/config/load.ts';
+
+interface Given {
+	argv?: readonly string[];
+	env?: Record<string, string | undefined>;
+	files?: Record<string, string>;
+}
+
+function load({ argv = [], env = {}, files = {} }: Given) {
+	const readFile = (path: string) => {
+		const text = files[path];
+		if (text === undefined) throw Object.assign(new Error(`ENOENT: ${path}`), { code: 'ENOENT' });
+		return text;
+	};
+	return loadConfig({ argv, env, readFile });
+}
+
+function loaded(given: Given): { config: Config; warnings: readonly string[] } {
+	const result = load(given);
+	assert.equal(result.status, 'ok', JSON.stringify(result));
+	return result.status === 'ok' ? result : assert.fail();
+}
+
+function problems(given: Given): readonly string[] {
+	const result = load(given);
+	return result.status === 'invalid' ? result.problems : assert.fail(`it loaded: ${JSON.stringify(result)}`);
+}
+
+test('without anything said, every setting has its default', () => {
+	assert.deepEqual(loaded({}), {
+		status: 'ok',
+		warnings: [],
+		config: {
+			host: '127.0.0.1',
+			port: 8080,
+			auth: 'open',
+			appName: 'Pulsar Relay',
+			storageBackend: 'embedded',
+			dataDir: './data',
+			persistentTierRetentionS: 86_400,
+			maxMessagesPerTopic: 1_000_000,
+			maxTopics: 100_000,
+			hotTierRetentionS: 600,
+			hotTierMaxBytes: 268_435_456,
+			hotTierMaxMessagesPerTopic: 100_000,
+			maxBodyBytes: 33_554_432,
+			maxPayloadDepth: 256,
+			maxPublishQueueBytes: 268_435_456,
+			idempotencyWindowS: 86_400,
+			idempotencyMaxKeys: 10_000_000,
+			maxConnections: 20_000,
+			maxSubscriptionsPerConnection: 1000,
+			maxWaitingPolls: 10_000,
+			socketBufferBytes: 262_144,
+			wsMaxMessageBytes: 16_777_216,
+			wsPingIntervalS: 25,
+			sseHeartbeatIntervalS: 15,
+			keepAliveTimeoutS: 75,
+			bodyTimeoutS: 60,
+			drainTimeoutS: 10,
+			logLevel: 'info',
+			logFormat: 'auto',
+		},
+	});
+});
+
+test('the settings cannot be changed after loading', () => {
+	const { config } = loaded({});
+	assert.throws(() => Object.assign(config, { port: 1 }), TypeError);
+});
+
+test('a flag wins over the environment, the environment over the file, the file over the default', () => {
+	const files = { 'config.toml': 'port = 1\nmax_topics = 2\nmax_connections = 3\n' };
+	const env = { PULSAR_PORT: '10', PULSAR_MAX_TOPICS: '20' };
+	const { config } = loaded({ argv: ['--port', '100'], env, files });
+	assert.deepEqual([config.port, config.maxTopics, config.maxConnections, config.maxWaitingPolls], [100, 20, 3, 10_000]);
+});
+
+test('a wrong value that a stronger source overrides is no problem', () => {
+	const given = { argv: ['--port', '1'], env: { PULSAR_PORT: 'http', PULSAR_STORAGE_BACKEND: 'memory' } };
+	const { config } = loaded({ ...given, files: { 'config.yaml': 'storage_backend: valkey\nport: [1]\n' } });
+	assert.deepEqual([config.port, config.storageBackend], [1, 'memory']);
+});
+
+test('flags take their value after a blank or after an equals sign; the last of two counts', () => {
+	const { config } = loaded({ argv: ['--port=1', '--host', 'localhost', '--data-dir=a=b', '--port', '2'] });
+	assert.deepEqual([config.port, config.host, config.dataDir], [2, 'localhost', 'a=b']);
+});
+
+test('names in the environment count in any case, and the upper-case one of two wins', () => {
+	assert.equal(loaded({ env: { pulsar_port: '1' } }).config.port, 1);
+	assert.equal(loaded({ env: { PULSAR_PORT: '2', pulsar_port: '1' } }).config.port, 2);
+	assert.equal(loaded({ env: { pulsar_port: '1', PULSAR_PORT: '2' } }).config.port, 2);
+});
+
+test('a variable without a value counts as not set', () => {
+	const env = { PULSAR_PORT: '', PULSAR_APP_NAME: ' ', PULSAR_CONFIG_FILE: '', PULSAR_HOST: undefined, PULSAR_NO_SUCH: '' };
+	assert.deepEqual(loaded({ env }), loaded({}));
+});
+
+test('words are understood in any mix of upper and lower case', () => {
+	const { config } = loaded({ env: { PULSAR_LOG_LEVEL: 'WARNING', PULSAR_STORAGE_BACKEND: 'Memory' } });
+	assert.deepEqual([config.logLevel, config.storageBackend], ['warning', 'memory']);
+});
+
+test('every wrong setting is listed at once, each under the name it was given by', () => {
+	const argv = ['--prot', '8', 'serve', '--port=-1', '--ws-ping-interval', '--log-level=loud', '--host='];
+	const env = {
+		PULSAR_AUTH: 'required',
+		pulsar_storage_backend: 'valkey',
+		PULSAR_MAX_BODY_BYTES: '1023',
+		PULSAR_KEEP_ALIVE_TIMEOUT: '65',
+		PULSAR_BODY_TIMEOUT: '1e3',
+		PULSAR_HOT_TIER_RETENTION: '99999999999999999999',
+	};
+	const files = { 'config.yaml': 'max_topics: 1.5\napp_name: 1.10\ndrain_timeout: {a: 1}\nlog_format: yes\ndata_dir: ""\n' };
+	assert.deepEqual([...problems({ argv, env, files })].sort(), [
+		'"serve": only flags are understood',
+		'--host: needs a value',
+		'--log-level: "loud" is not one of debug, info, warning, error, critical',
+		'--port: "-1" is not a whole number from 0 to 65535',
+		'--prot: there is no such flag',
+		'--ws-ping-interval: needs a value',
+		'PULSAR_AUTH: "required" is not available: this version has open mode only',
+		'PULSAR_BODY_TIMEOUT: "1e3" is not a whole number from 1 to 3600',
+		'PULSAR_HOT_TIER_RETENTION: "99999999999999999999" is not a whole number from 1 to 2592000',
+		'PULSAR_KEEP_ALIVE_TIMEOUT: "65" is not a whole number from 66 to 3600',
+		'PULSAR_MAX_BODY_BYTES: "1023" is not a whole number from 1024 to 268435456',
+		'PULSAR_STORAGE_BACKEND: "valkey" is not available: this version does not have the valkey store; use embedded, or memory',
+		'app_name in config.yaml: 1.1 is not text; put it in quotes',
+		'data_dir in config.yaml: is empty',
+		'drain_timeout in config.yaml: a table is not a whole number from 0 to 3600',
+		'log_format in config.yaml: "yes" is not one of auto, json, pretty',
+		'max_topics in config.yaml: 1.5 is not a whole number from 1 to 10000000',
+	]);
+});
+
+test('a flag whose value was forgotten does not swallow the next flag', () => {
+	assert.deepEqual(problems({ argv: ['--data-dir', '--port', '1'] }), ['--data-dir: needs a value']);
+	assert.equal(load({ argv: ['--data-dir', '-h'] }).status, 'help');
+});
+
+test('variables and keys that this version does not know are warnings', () => {
+	const env = { PULSAR_VALKEY_PASSWORD: 'hunter2', PULSAR_OIDC__ENABLED: '1', OTHER: '1' };
+	const files = { 'config.yaml': 'PORT: 1\noidc:\n  enabled: true\n__proto__: {port: 2}\nport: 3\n' };
+	const { config, warnings } = loaded({ env, files });
+	assert.deepEqual(warnings, [
+		'PULSAR_VALKEY_PASSWORD is set, but this version has no such setting; it is ignored',
+		'PULSAR_OIDC__ENABLED is set, but this version has no such setting; it is ignored',
+		'PORT in config.yaml: this version has no such setting; it is ignored',
+		'oidc in config.yaml: this version has no such setting; it is ignored',
+		'__proto__ in config.yaml: this version has no such setting; it is ignored',
+	]);
+	assert.equal(config.port, 3);
+});
+
+test('the version is asked for with --version, the help with --help, whatever else is wrong', () => {
+	assert.deepEqual(load({ argv: ['--nonsense', '--version'] }), { status: 'version' });
+	assert.deepEqual(load({ argv: ['-v'], env: { PULSAR_PORT: 'x' } }), { status: 'version' });
+	assert.equal(load({ argv: ['-v', '--help', '--port'] }).status, 'help');
+});
+
+for (const host of ['127.0.0.1', '127.255.0.1', 'localhost', 'LocalHost', '::1', '[::1]', '::ffff:127.0.0.1']) {
+	test(`open mode is the default on ${host}, which only this machine reaches`, () => {
+		assert.equal(loaded({ argv: ['--host', host] }).config.auth, 'open');
+	});
+}
+
+for (const host of [
+	'0.0.0.0',
+	'::',
+	'192.168.1.4',
+	'127.0.0.1.example.org',
+	'127.0.0.256',
+	'127.1',
+	'[::',
+	'relay.example.org',
+	'0',
+]) {
+	test(`open mode on ${host} must be said explicitly`, () => {
+		const [problem, ...others] = problems({ argv: ['--host', host] });
+		assert.match(problem ?? '', /^PULSAR_HOST: .* is not a loopback address.*PULSAR_AUTH=open/);
+		assert.deepEqual(others, []);
+		for (const said of [
+			{ argv: ['--host', host, '--auth', 'open'] },
+			{ argv: ['--host', host], env: { PULSAR_AUTH: 'OPEN' } },
+			{ argv: ['--host', host], files: { 'config.toml': 'auth = "open"' } },
+		]) {
+			assert.equal(loaded(said).config.host, host);
+		}
+	});
+}
+
+test('an empty PULSAR_AUTH does not say open mode', () => {
+	assert.equal(problems({ env: { PULSAR_HOST: '0.0.0.0', PULSAR_AUTH: '' } }).length, 1);
+});
