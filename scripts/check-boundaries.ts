@@ -92,6 +92,7 @@ export function checkBoundaries(sources: ReadonlyMap<string, string>): BoundaryR
 
 function importProblem(file: string, room: RoomOfFile, found: FoundImport, target: string | undefined): string | undefined {
 	const { specifier } = found;
+	if (target === `${packageOf(file)}/package.json`) return undefined;
 	if (specifier === null) return 'a computed import cannot be checked; name the module';
 	if (target === undefined) return outsideProblem(room, specifier);
 	const goal = roomOf(target);

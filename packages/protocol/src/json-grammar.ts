@@ -2,10 +2,8 @@
  * The grammar of JSON over UTF-8 bytes: the inner part of the payload scanner (json-scan.ts), which has the contract.
  *
  * Each `skip…` function takes the index of the first byte of its part, which may be `end`, and returns the index after the
- * part. A position is a number ≥ 0, a failure one < 0 (see {@link failureOf}), so that the hot path allocates nothing.
+ * part. A position is a number ≥ 0, a failure one < 0 ({@link malformed}, {@link tooDeep}), so that the hot path allocates nothing.
  */
-
-import type { ScanFailure } from './json-scan.ts';
 
 const TAB = 0x09;
 const LINE_FEED = 0x0a;
@@ -42,8 +40,7 @@ const STRING_STOPS = Uint8Array.from({ length: 256 }, (_, byte) =>
 
 /** By its letter, the character that a one-letter escape stands for; 0 when there is no such escape. */
 const ESCAPED = new Uint8Array(256);
-for (const escape of ['""', '\\\\', '//', 'b\b', 'f\f', 'n\n', 'r\r', 't\t'])
-	ESCAPED[escape.charCodeAt(0)] = escape.charCodeAt(1);
+for (const pair of ['""', '\\\\', '//', 'b\b', 'f\f', 'n\n', 'r\r', 't\t']) ESCAPED[pair.charCodeAt(0)] = pair.charCodeAt(1);
 
 /** By its character, the value of a hexadecimal digit; -1 when it is none. */
 const HEX_DIGITS = Int8Array.from({ length: 256 }, (_, byte) =>
@@ -60,10 +57,14 @@ export function tooDeep(at: number): number {
 	return -2 - 2 * at;
 }
 
-/** What a negative result of the functions here says. */
-export function failureOf(failure: number): ScanFailure {
-	const at = Math.floor((-1 - failure) / 2);
-	return failure % 2 === 0 ? { status: 'too_deep', at } : { status: 'malformed', at };
+/** Whether a failure is `too_deep`; else it is `malformed`. */
+export function isTooDeep(failure: number): boolean {
+	return failure % 2 === 0;
+}
+
+/** The index that a failure is about. */
+export function placeOf(failure: number): number {
+	return Math.floor((-1 - failure) / 2);
 }
 
 /** The byte at an index, -1 at the end. */
@@ -184,20 +185,28 @@ export function skipColon(bytes: Uint8Array, at: number, end: number): number {
 	return byteAt(bytes, i, end) === COLON ? skipSpace(bytes, i + 1, end) : malformed(i);
 }
 
-/**
- * The rest of a string after its opening quote. A payload may be megabytes of this; the plain loop measured 1.2 GB/s, and
- * unrolling it made the short strings of common envelopes 20 % slower.
- */
+/** The rest of a string after its opening quote. */
 function skipString(bytes: Uint8Array, at: number, end: number): number {
 	let i = at;
 	for (;;) {
-		while (i < end && STRING_STOPS[bytes[i] as number] === 0) i++;
+		i = skipPlain(bytes, i, end);
 		const stop = byteAt(bytes, i, end);
 		if (stop === QUOTE) return i + 1;
 		if (stop !== BACKSLASH) return malformed(i);
 		i = skipEscape(bytes, i, end);
 		if (i < 0) return i;
 	}
+}
+
+/**
+ * String bytes that need no second look, of which there may be none. A payload may be megabytes of them: a function of its own
+ * because V8 compiles the loop to 1.2 GB/s so, and to 0.7 GB/s when it opens the body of the loop above (Node 26); unrolling
+ * it gains nothing there and costs short strings 20 %.
+ */
+function skipPlain(bytes: Uint8Array, at: number, end: number): number {
+	let i = at;
+	while (i < end && STRING_STOPS[bytes[i] as number] === 0) i++;
+	return i;
 }
 
 function skipEscape(bytes: Uint8Array, at: number, end: number): number {

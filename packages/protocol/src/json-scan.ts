@@ -12,11 +12,12 @@ import {
 	CLOSE_ARRAY,
 	CLOSE_OBJECT,
 	COMMA,
-	failureOf,
 	findName,
+	isTooDeep,
 	malformed,
 	OPEN_ARRAY,
 	OPEN_OBJECT,
+	placeOf,
 	skipColon,
 	skipKey,
 	skipSpace,
@@ -166,4 +167,8 @@ function requireRange(bytes: Uint8Array, start: number, end: number): void {
 	if (!(start >= 0 && start <= end && end <= bytes.length)) {
 		throw new RangeError(`range ${start} to ${end} is not within ${bytes.length} bytes`);
 	}
+}
+
+function failureOf(failure: number): ScanFailure {
+	return { status: isTooDeep(failure) ? 'too_deep' : 'malformed', at: placeOf(failure) };
 }

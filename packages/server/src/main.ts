@@ -8,8 +8,10 @@
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { resolve } from 'node:path';
+import packageJson from '../package.json' with { type: 'json' };
 import { type App, createApp } from './app.ts';
-import { type Config, loadConfig } from './config/load.ts';
+import { loadConfig } from './config/load.ts';
+import type { Config } from './config/schema.ts';
 import { createLogger, type Logger } from './ops/logger.ts';
 
 const EXIT_FAILED = 1;
@@ -17,6 +19,9 @@ const EXIT_WRONG_SETTINGS = 78;
 
 /** Over the drain's own limit, how long the store may take to close before the process gives up on it. */
 const CLOSE_GRACE_S = 5;
+
+/** A supervisor that signals both npm and the relay makes npm pass its signal on, so that one stop arrives twice. */
+const SAME_SIGNAL_MS = 500;
 
 async function main(): Promise<void> {
 	const loaded = loadConfig({
@@ -29,7 +34,7 @@ async function main(): Promise<void> {
 			process.stdout.write(loaded.text);
 			return;
 		case 'version':
-			process.stdout.write(`pulsar-relay ${version()}, Node ${process.versions.node}\n`);
+			process.stdout.write(`pulsar-relay ${packageJson.version}, Node ${process.versions.node}\n`);
 			return;
 		case 'invalid':
 			process.stderr.write(`pulsar-relay: wrong settings, see --help\n${loaded.problems.map((line) => `  ${line}\n`).join('')}`);
@@ -96,22 +101,26 @@ function announce(app: App, url: string, config: Config, logger: Logger, onTermi
 	const body = '{"topic":"hello","payload":{"text":"Hello, world"}}';
 	const curl = `curl -X POST ${url}/api/v1/messages -H 'Content-Type: application/json' -d '${body}'`;
 	if (!onTerminal) {
-		logger.info({ version: version(), ...places, try: curl }, 'listening');
+		logger.info({ version: packageJson.version, ...places, try: curl }, 'listening');
 		return;
 	}
 	const lines = Object.entries(places).map(([name, place]) => `  ${name.padEnd(10)}  ${place}`);
-	process.stdout.write(`\nPulsar Relay ${version()}\n\n${lines.join('\n')}\n\nTry it:\n  ${curl}\n\n`);
+	process.stdout.write(`\nPulsar Relay ${packageJson.version}\n\n${lines.join('\n')}\n\nTry it:\n  ${curl}\n\n`);
 }
 
-/** Resolves with the first stop signal; the second one ends the process at once. */
+/** Resolves with the first stop signal; a second one ends the process at once. */
 function firstStopSignal(logger: Logger): Promise<NodeJS.Signals> {
 	return new Promise((stop) => {
-		let stopping = false;
+		let stoppedAtMs: number | undefined;
 		const onSignal = (signal: NodeJS.Signals) => {
-			if (stopping) process.exit(128 + constants.signals[signal]);
-			stopping = true;
-			logger.info({ signal }, 'stopping; a second signal stops at once');
-			stop(signal);
+			const nowMs = performance.now();
+			if (stoppedAtMs === undefined) {
+				stoppedAtMs = nowMs;
+				logger.info({ signal }, 'stopping; a second signal stops at once');
+				stop(signal);
+			} else if (nowMs - stoppedAtMs >= SAME_SIGNAL_MS) {
+				process.exit(128 + constants.signals[signal]);
+			}
 		};
 		process.on('SIGTERM', onSignal);
 		process.on('SIGINT', onSignal);
@@ -139,10 +148,6 @@ function exitOnDefects(logger: Logger): void {
 		logger.fatal({ err: error, origin }, 'defect');
 		process.exit(EXIT_FAILED);
 	});
-}
-
-function version(): string {
-	return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
 }
 
 await main();

@@ -9,8 +9,6 @@ import { helpText } from './render.ts';
 import { type Config, fileKeyOf, SETTINGS, type Setting } from './schema.ts';
 import { readValue, type SettingValue } from './values.ts';
 
-export type { Config } from './schema.ts';
-
 /** What {@link loadConfig} reads. */
 export interface ConfigSources {
 	/** The arguments after the program's name. */
@@ -66,6 +64,8 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 		else problems.push(`${from.name}: ${read.problem}`);
 	}
 
+	// As in a URL, `[::1]` is the address `::1`.
+	values['host'] = String(values['host']).replace(/^\[(.*)\]$/, '$1');
 	// The loop above gave every key of the table a value of its setting's type.
 	const config = Object.freeze(values) as unknown as Config;
 	if (!isLoopback(config.host) && !given.has('auth')) {
@@ -115,5 +115,5 @@ function givenInFile(path: string, entries: Iterable<readonly [string, unknown]>
  * for one word too many rather than opening the relay.
  */
 function isLoopback(host: string): boolean {
-	return /^(localhost|\[?::1\]?|(::ffff:)?127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3})$/i.test(host);
+	return /^(localhost|::1|(::ffff:)?127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3})$/i.test(host);
 }

@@ -1,5 +1,5 @@
 /**
- * Clocks for tests: one that stands still until the test moves it, and the real one.
+ * A clock for tests, which stands still until the test moves it. Tests that need real time take the one of src/ops/clock.ts.
  */
 
 import type { Clock } from '../../src/ports/clock.ts';
@@ -59,15 +59,3 @@ export function createFakeClock(startMs = 1_750_000_000_000): FakeClock {
 		},
 	};
 }
-
-/** The machine's clock. */
-export const realClock: Clock = {
-	nowMs: () => Date.now(),
-	monotonicMs: () => performance.now(),
-	after(delayMs, run) {
-		const timer = setTimeout(run, delayMs);
-		timer.unref();
-		return () => clearTimeout(timer);
-	},
-	soon: (run) => void setImmediate(run),
-};

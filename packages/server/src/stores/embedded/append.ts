@@ -5,7 +5,15 @@ import type { Block } from '../../log/block.ts';
 import type { DedupeKey } from '../../ports/store.ts';
 import type { BlockTable } from './block-table.ts';
 import type { KeyTable } from './key-table.ts';
-import { APPENDED, type AppendOp, type AppendResult, CONFLICT, DUPLICATE, type EntryOutcomes, type PackedRun } from './messages.ts';
+import {
+	APPENDED,
+	type AppendOp,
+	type AppendResult,
+	CONFLICT,
+	DUPLICATE,
+	type EntryOutcomes,
+	type PackedRun,
+} from './messages.ts';
 import { pickFromRun } from './packing.ts';
 import { floorOf, type TopicRow, type TopicTable, tipOf } from './topic-table.ts';
 

@@ -3,8 +3,8 @@
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { StoreFailure } from './messages.ts';
 
-/** SQLite's primary result codes that an operator can do something about. */
-const REASONS: ReadonlyMap<unknown, string> = new Map([
+/** SQLite's primary result codes, and Node's codes of file errors, that an operator can do something about. */
+const REASONS: ReadonlyMap<unknown, string> = new Map<number | string, string>([
 	[3, 'permission denied'],
 	[5, 'the database is locked by another process'],
 	[7, 'out of memory'],
@@ -12,21 +12,33 @@ const REASONS: ReadonlyMap<unknown, string> = new Map([
 	[10, 'input/output error'],
 	[11, 'the database is damaged'],
 	[13, 'disk is full'],
-	[14, 'the database file cannot be opened'],
-	[26, 'not a database'],
+	[14, 'the file cannot be opened'],
+	[26, 'it is not a database, or damaged'],
+	['EACCES', 'permission denied'],
+	['EPERM', 'permission denied'],
+	['EROFS', 'the file system is read-only'],
+	['ENOSPC', 'disk is full'],
+	['ENOTDIR', 'not a directory'],
+	['EEXIST', 'not a directory'],
+	['EIO', 'input/output error'],
 ]);
 
 /** Reduces anything thrown to plain data. */
 export function describeFailure(thrown: unknown): StoreFailure {
 	if (thrown instanceof RelayError) return { reason: thrown.message, message: thrown.message };
 	if (!(thrown instanceof Error)) return { reason: 'internal error', message: String(thrown) };
-	const code = 'errcode' in thrown && typeof thrown.errcode === 'number' ? thrown.errcode : null;
-	const message = code === null ? (thrown.stack ?? thrown.message) : `${thrown.message} (SQLite ${code})`;
-	// The low byte is the primary code; the rest tells which call failed.
-	return { reason: REASONS.get(code === null ? null : code & 0xff) ?? 'internal error', message };
+	if ('errcode' in thrown && typeof thrown.errcode === 'number') {
+		// The low byte is the primary code; the rest tells which system call failed.
+		const reason = REASONS.get(thrown.errcode & 0xff) ?? 'internal error';
+		return { reason, message: `${thrown.message} (SQLite ${thrown.errcode})` };
+	}
+	const reason = REASONS.get('code' in thrown ? thrown.code : undefined) ?? 'internal error';
+	return { reason, message: thrown.stack ?? thrown.message };
 }
 
 /** The error of a call that a failing store could not serve; nothing of that call took effect. */
 export function unavailable(failure: StoreFailure): RelayError {
-	return new RelayError('storage_unavailable', `the store is unavailable: ${failure.reason}`, { cause: new Error(failure.message) });
+	return new RelayError('storage_unavailable', `the store is unavailable: ${failure.reason}`, {
+		cause: new Error(failure.message),
+	});
 }

@@ -5,7 +5,10 @@ import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import type { DedupeKey } from '../../ports/store.ts';
 
 /** What a record, or the lack of one, says about a message. */
-export type KeyVerdict = { readonly status: 'new' } | { readonly status: 'duplicate'; readonly id: MessageId } | { readonly status: 'conflict' };
+export type KeyVerdict =
+	| { readonly status: 'new' }
+	| { readonly status: 'duplicate'; readonly id: MessageId }
+	| { readonly status: 'conflict' };
 
 /** Records forgotten per step: keys are random, so each is a page of its own, and this many take some 20 ms. */
 const FORGET_STEP = 1000;

@@ -10,7 +10,7 @@ import { type Block, firstIndexAfter } from '../../log/block.ts';
 import type { Page } from '../../ports/store.ts';
 import { describeFailure } from './failure.ts';
 import type { ReaderRequest, ReadReply, ReadRequest, StartReport, WorkerSetup } from './messages.ts';
-import { PageBuilder } from './page.ts';
+import { flattenBlocks, PageBuilder } from './page.ts';
 import { openReaderDatabase } from './schema.ts';
 
 type Row = Record<string, SQLOutputValue>;
@@ -144,9 +144,10 @@ function answer(reader: Reader, request: ReadRequest, reply: (reply: ReadReply, 
 		reply({ kind: 'failed', id: request.id, failure: describeFailure(thrown) }, []);
 		return;
 	}
-	// Each block's bytes came from SQLite or from a slice, and so have a buffer of their own.
-	const transfer = page.blocks.map((block) => block.packed.buffer as ArrayBuffer);
-	reply({ kind: 'page', id: request.id, page }, transfer);
+	const { exists, tip, floor } = page;
+	const blocks = flattenBlocks(page.blocks);
+	const transfer = [blocks.heads.buffer as ArrayBuffer, blocks.bytes];
+	reply({ kind: 'page', id: request.id, position: { exists, tip, floor }, blocks }, transfer);
 }
 
 serve();

@@ -18,7 +18,7 @@ const PAGE_BYTES = 8192;
  * Pages in the WAL at which a commit also checkpoints: 32 MiB. Larger amortises better; smaller keeps the commit that does it
  * short.
  */
-const WAL_AUTOCHECKPOINT_PAGES = 4096;
+const WAL_AUTOCHECKPOINT_PAGES = 2048;
 /** A WAL that a long read let grow is cut back to this. */
 const WAL_BYTES_MAX = 64 * 1024 * 1024;
 const CACHE_KIB = 16 * 1024;

@@ -120,7 +120,10 @@ export class TopicTable {
 	/** Existing topics after the name `after`, in name order. */
 	list(after: string | null, limit: number): Topic[] {
 		// Names are ASCII, so the default order of strings is that of their bytes.
-		this.#names ??= [...this.#rows.values()].filter((row) => row.deletedAtMs === null).map((row) => row.name).sort();
+		this.#names ??= [...this.#rows.values()]
+			.filter((row) => row.deletedAtMs === null)
+			.map((row) => row.name)
+			.sort();
 		const names = this.#names;
 		let start = 0;
 		let end = after === null ? 0 : names.length;

@@ -83,6 +83,7 @@ export class Trimmer {
 		topics.touch(row, false);
 		const before = row.messages;
 		for (const block of blocks.oldest(row.id, budget.blocks)) {
+			row.oldestMs = block.ms;
 			if (spent(budget) || !isDue(row, step)) break;
 			const kept = this.#keptOf(block, row, step);
 			if (kept === null) {

@@ -9,17 +9,18 @@ import { append, type Tables } from './append.ts';
 import { BlockTable } from './block-table.ts';
 import { describeFailure } from './failure.ts';
 import { KeyTable } from './key-table.ts';
-import type {
-	AppendResult,
-	BatchReply,
-	BatchRequest,
-	ControlResult,
-	StartReport,
-	StoreFailure,
-	StoreTotals,
-	WorkerSetup,
-	WriteOp,
-	WriterRequest,
+import {
+	type AppendResult,
+	type BatchReply,
+	type BatchRequest,
+	type ControlResult,
+	isLook,
+	type StartReport,
+	type StoreFailure,
+	type StoreTotals,
+	type WorkerSetup,
+	type WriteOp,
+	type WriterRequest,
 } from './messages.ts';
 import { openWriterDatabase } from './schema.ts';
 import { TopicTable, tipOf, toTopic } from './topic-table.ts';
@@ -39,12 +40,18 @@ class Writer {
 	readonly #rollback: StatementSync;
 	readonly #probe: StatementSync;
 	readonly #totalChanges: StatementSync;
-	#changes = 0;
+	readonly #dataVersions: StatementSync;
+	/** What SQLite says changes when another connection commits; null = not known. */
+	#dataVersion: number | null;
+	#outdated = false;
 	#commits = 0;
 
 	constructor({ file, topicsMax }: WorkerSetup) {
 		const db = openWriterDatabase(file);
 		this.#db = db;
+		this.#dataVersions = db.prepare('PRAGMA data_version');
+		// Before the tables are loaded, so that a change in between shows.
+		this.#dataVersion = this.#readDataVersion();
 		this.#tables = { topics: new TopicTable(db, topicsMax), blocks: new BlockTable(db), keys: new KeyTable(db) };
 		// As many deleted topics are remembered as may exist, so that creating and deleting in a loop stays bounded (I8).
 		this.#trimmer = new Trimmer(this.#tables, topicsMax);
@@ -60,32 +67,68 @@ class Writer {
 		return { topics: topics.count, messages: topics.messages, bytes: topics.bytes, commits: this.#commits };
 	}
 
-	/** Runs a batch. Throws only when the transaction cannot even be rolled back; the connection is then of no more use. */
-	run({ ops, nowMs }: BatchRequest): BatchReply {
-		const writes = ops.some((op) => !isLook(op));
+	/** Runs a batch. Throws when the connection, or what is in memory, is of no more use: the thread is then to end. */
+	run(request: BatchRequest): BatchReply {
+		const { ops, nowMs } = request;
 		try {
-			if (!writes) return this.#reply(ops.map((op) => this.#apply(op, nowMs)), null, false);
-			// What is in the WAL may fit into the database where a full disk has no room for a longer WAL.
-			if (ops.some((op) => op.kind === 'probe')) this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)');
-			this.#begin.run();
-			const results = ops.map((op) => this.#apply(op, nowMs));
-			this.#tables.topics.flush();
-			this.#commit.run();
-			this.#tables.topics.committed();
-			this.#tables.keys.committed();
-			const changesBefore = this.#changes;
-			this.#changes = Number(this.#totalChanges.get()?.['changes']);
-			if (this.#changes === changesBefore) return this.#reply(results, null, false);
-			this.#commits++;
-			return this.#reply(results, null, true);
+			return ops.every(isLook) ? this.#reply(this.#applyAll(request), null, false) : this.#transact(request);
 		} catch (thrown) {
 			if (this.#db.isTransaction) this.#rollback.run();
+			if (this.#outdated) throw thrown;
 			this.#tables.topics.rolledBack();
 			this.#tables.keys.rolledBack();
+			// Giving up a transaction can make SQLite read the file anew, which looks like a change.
+			this.#dataVersion = null;
 			// Looks need only what is in memory, so a failing disk does not fail them.
 			const results = ops.map((op) => (isLook(op) ? this.#apply(op, nowMs) : null));
 			return this.#reply(results, describeFailure(thrown), false);
 		}
+	}
+
+	#transact(request: BatchRequest): BatchReply {
+		if (request.ops.some((op) => op.kind === 'probe')) this.#makeRoom();
+		this.#begin.run();
+		this.#checkUnchanged();
+		const changesBefore = this.#countChanges();
+		const results = this.#applyAll(request);
+		this.#tables.topics.flush();
+		const changed = this.#countChanges() !== changesBefore;
+		this.#commit.run();
+		this.#tables.topics.committed();
+		this.#tables.keys.committed();
+		if (changed) this.#commits++;
+		return this.#reply(results, null, changed);
+	}
+
+	/** What is in the WAL may fit into the database where a full disk has no room for a longer WAL. */
+	#makeRoom(): void {
+		try {
+			this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)');
+		} catch {
+			// There may be room in the WAL all the same: whether appends can be stored is for the write that follows to tell.
+		}
+	}
+
+	/** Memory mirrors the topics only while nobody else writes the file; a shell that did must not lead to an id used twice (I1). */
+	#checkUnchanged(): void {
+		const version = this.#readDataVersion();
+		if (this.#dataVersion !== null && version !== this.#dataVersion) {
+			this.#outdated = true;
+			throw new Error('another program has written to the database');
+		}
+		this.#dataVersion = version;
+	}
+
+	#readDataVersion(): number {
+		return Number(this.#dataVersions.get()?.['data_version']);
+	}
+
+	#countChanges(): number {
+		return Number(this.#totalChanges.get()?.['changes']);
+	}
+
+	#applyAll({ ops, nowMs }: BatchRequest): OpResult[] {
+		return ops.map((op) => this.#apply(op, nowMs));
 	}
 
 	/** Moves the WAL into the database, so that the next start has nothing to recover. */
@@ -142,11 +185,6 @@ class Writer {
 				return null;
 		}
 	}
-}
-
-/** Whether an operation only looks at what is in memory. */
-function isLook(op: WriteOp): boolean {
-	return op.kind === 'watch' || op.kind === 'get' || op.kind === 'list';
 }
 
 /** The buffers of the appended blocks: the main thread announces them, so they go back instead of being copied. */

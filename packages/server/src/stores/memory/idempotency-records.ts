@@ -25,9 +25,8 @@ export interface Judgement {
 }
 
 export class IdempotencyRecords {
-	/** In order of insertion, which is the order of `recordedAtMs`. */
+	/** In order of insertion. One made after the clock stepped back lives as long as the one before it. */
 	readonly #records = new Map<string, IdempotencyRecord>();
-	#newestMs = 0;
 
 	/** Judges the entries of one call, in order, also against each other. `first` is the id that the first appended one gets. */
 	judge(entries: readonly AppendEntry[], first: MessageId, nowMs: number): Judgement {
@@ -35,8 +34,6 @@ export class IdempotencyRecords {
 		const appended: AppendEntry[] = [];
 		const records = new Map<string, IdempotencyRecord>();
 		const known = (place: string) => records.get(place) ?? this.#records.get(place);
-		// Never below the newest record: the map then stays in order of age when the clock steps back.
-		const recordedAtMs = Math.max(nowMs, this.#newestMs);
 		for (const entry of entries) {
 			const { dedupe } = entry;
 			const same = dedupe === null ? undefined : known(placeOf(dedupe.key, dedupe.item));
@@ -49,7 +46,8 @@ export class IdempotencyRecords {
 				const id = { ms: first.ms, n: first.n + appended.length };
 				outcomes.push({ status: 'appended', id });
 				appended.push(entry);
-				if (dedupe !== null) records.set(placeOf(dedupe.key, dedupe.item), { fingerprint: dedupe.fingerprint, id, recordedAtMs });
+				if (dedupe !== null)
+					records.set(placeOf(dedupe.key, dedupe.item), { fingerprint: dedupe.fingerprint, id, recordedAtMs: nowMs });
 			}
 		}
 		return { outcomes, appended, records };
@@ -57,10 +55,7 @@ export class IdempotencyRecords {
 
 	/** Keeps the records of a call whose entries were appended. */
 	record(records: ReadonlyMap<string, IdempotencyRecord>): void {
-		for (const [place, record] of records) {
-			this.#records.set(place, record);
-			this.#newestMs = record.recordedAtMs;
-		}
+		for (const [place, record] of records) this.#records.set(place, record);
 	}
 
 	/** Removes records from before `beforeMs` and the oldest beyond `recordsMax`, a bounded number at once. */

@@ -22,8 +22,8 @@ import type {
 	TopicPosition,
 	TrimStep,
 } from '../../ports/store.ts';
+import { BlockLog } from './block-log.ts';
 import { IdempotencyRecords } from './idempotency-records.ts';
-import { TopicLog } from './topic-log.ts';
 
 /** A block is closed at so many messages or bytes of payload and metadata; a larger message is a block alone. */
 const BLOCK_MESSAGES_MAX = 1024;
@@ -43,7 +43,7 @@ export function createMemoryStore(options: MemoryStoreOptions): Store {
 interface TopicState {
 	readonly topicId: string;
 	readonly createdAtMs: number;
-	readonly log: TopicLog;
+	readonly log: BlockLog;
 	description: string | null;
 	retention: Retention;
 }
@@ -187,7 +187,7 @@ class MemoryStore implements Store {
 		return outcomes;
 	}
 
-	#page(name: string, read: (log: TopicLog) => Block[]): Page {
+	#page(name: string, read: (log: BlockLog) => Block[]): Page {
 		const topic = this.#topics.get(name);
 		return { ...this.#position(name), blocks: topic === undefined ? [] : read(topic.log) };
 	}
@@ -206,7 +206,7 @@ class MemoryStore implements Store {
 		const topic: TopicState = {
 			topicId: randomUUID(),
 			createdAtMs: this.#clock.nowMs(),
-			log: new TopicLog(this.#position(name).tip),
+			log: new BlockLog(this.#position(name).tip),
 			description: null,
 			retention: { maxAgeS: null, maxMessages: null, maxBytes: null },
 		};

@@ -11,13 +11,15 @@ export interface ClientFrame {
 	readonly type: string;
 	/** What the client put in `ref`, to be repeated in the answer; undefined when absent. */
 	readonly ref: string | number | undefined;
+	/** The raw value of `idempotency_key`, undefined when absent; only a publish has use for it. */
+	readonly idempotencyKey: unknown;
 	/** The frame as it came. */
-	readonly bytes: Uint8Array;
+	readonly bytes: Buffer;
 	/** The frame's members; parsed when first asked for, since a publish never is. */
 	fields(): Readonly<Record<string, unknown>>;
 }
 
-const scanFrame = objectScanner(['type', 'ref']);
+const scanFrame = objectScanner(['type', 'ref', 'idempotency_key']);
 const REF_LENGTH_MAX = 128;
 
 /** Reads a client frame. Throws `invalid_json`, `payload_too_deep` or `unknown_frame`. */
@@ -27,12 +29,18 @@ export function readFrame(bytes: Buffer, depthMax: number): ClientFrame {
 	if (scan.status === 'too_deep') throw new RelayError('payload_too_deep', `the frame nests deeper than ${depthMax} levels`);
 	if (scan.status === 'malformed') throw new RelayError('invalid_json', `the frame is not JSON, from byte ${scan.at} on`);
 	if (scan.status === 'not_object') throw new RelayError('invalid_json', 'the frame is not a JSON object');
-	const [typeRange, refRange] = scan.members;
+	const [typeRange, refRange, keyRange] = scan.members;
 	// A frame without a type is a subscribe: the earlier server's first frame may leave it out.
 	const type: unknown = typeRange === undefined ? 'subscribe' : parse(bytes, typeRange);
 	if (typeof type !== 'string') throw new RelayError('unknown_frame', 'the frame type is not a string');
 	const ref: unknown = refRange === undefined ? undefined : parse(bytes, refRange);
-	return { type, ref: isRef(ref) ? ref : undefined, bytes, fields: () => ({ ...(JSON.parse(bytes.toString()) as object) }) };
+	return {
+		type,
+		ref: isRef(ref) ? ref : undefined,
+		idempotencyKey: keyRange === undefined ? undefined : parse(bytes, keyRange),
+		bytes,
+		fields: () => JSON.parse(bytes.toString()) as Readonly<Record<string, unknown>>,
+	};
 }
 
 function parse(bytes: Buffer, range: { readonly start: number; readonly end: number }): unknown {

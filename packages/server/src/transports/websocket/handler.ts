@@ -20,7 +20,8 @@ const FRAGMENTS_MAX = 1024;
 /** Serves WebSockets on the server. Returns what closes every connection that is still open, at once. */
 export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void {
 	const heartbeat = new Heartbeat(deps.clock, deps.pingIntervalS);
-	const wss = new WebSocketServer({
+	// Not inline: the types of `ws` do not know `closeTimeout` yet.
+	const options = {
 		noServer: true,
 		clientTracking: true,
 		perMessageDeflate: false,
@@ -28,8 +29,9 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 		maxFragments: FRAGMENTS_MAX,
 		closeTimeout: CLOSE_TIMEOUT_MS,
 		// Existing clients offer `bearer` and `bearer.<token>`; only the first may be echoed, the second is a secret.
-		handleProtocols: (protocols) => (protocols.has('bearer') ? 'bearer' : false),
-	});
+		handleProtocols: (protocols: Set<string>) => (protocols.has('bearer') ? 'bearer' : false),
+	} as const;
+	const wss = new WebSocketServer(options);
 	wss.on('wsClientError', (error, socket) => refuse(socket, new RelayError('bad_request', lowerFirst(error.message))));
 	server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
 		// Before the handshake nobody else listens: a peer that is gone must not take the process with it.

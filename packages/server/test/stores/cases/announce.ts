@@ -57,6 +57,23 @@ export const announceCases: readonly StoreCase[] = [
 		},
 	},
 	{
+		title: 'announce: never inside the call that causes it',
+		async run({ store, clock, heard }) {
+			await store.watch('a');
+			const calls = [
+				store.append('a', entries(2)),
+				store.trim({ nowMs: clock.nowMs(), defaultMaxAgeS: 1, defaultMaxMessages: 1, blocksMax: 1 }),
+				store.deleteTopic('a'),
+			];
+			assert.equal(heard.length, 0);
+			await Promise.all(calls);
+			assert.deepEqual(
+				heard.map(({ kind }) => kind),
+				['appended', 'trimmed', 'deleted'],
+			);
+		},
+	},
+	{
 		title: 'announce: after it can be read',
 		async run(trial) {
 			const { store } = trial;
@@ -128,7 +145,7 @@ export const announceCases: readonly StoreCase[] = [
 	{
 		title: 'unwatch: the topic lives on, and watching it again gives the position it has by then',
 		async run({ store, heard }) {
-			store.unwatch('never watched');
+			store.unwatch('never-watched');
 			await store.watch('a');
 			await appendOne(store, 'a', entry('1'));
 			store.unwatch('a');
@@ -149,7 +166,7 @@ export const announceCases: readonly StoreCase[] = [
 			await store.createTopic('b', {});
 			await store.createTopic('a', {});
 			await store.updateTopic('a', { description: 'x' });
-			await store.deleteTopic('never there');
+			await store.deleteTopic('never-there');
 			await store.read('a', ZERO_ID, UNLIMITED);
 			await store.forgetKeys(clock.nowMs() + 1, 0);
 			assert.equal(await trimAll(store, { nowMs: clock.nowMs() }), 0);

@@ -146,6 +146,28 @@ export const dedupeCases: readonly StoreCase[] = [
 		},
 	},
 	{
+		title: 'dedupe: calls at once for a topic without room are all refused, whatever keys they share, and leave no record',
+		topicsMax: 1,
+		async run(trial) {
+			const { store, heard } = trial;
+			await statuses(trial, 'a', keyed('0', 'known', 0, 'f'));
+			const under = [
+				store.append('b', [keyed('1', 'k', 0, 'f'), keyed('1', 'known', 0, 'f')]),
+				store.append('b', [keyed('1', 'k', 0, 'f')]),
+				store.append('b', [keyed('1', 'k', 0, 'g')]),
+				store.append('b', [entry('1')]),
+			];
+			const replayed = store.append('b', [keyed('0', 'known', 0, 'f')]);
+			for (const { status, reason } of (await Promise.allSettled(under)) as PromiseRejectedResult[]) {
+				assert.equal(status, 'rejected');
+				assert.equal(reason.code, 'topic_limit');
+			}
+			assert.equal((await replayed)[0]?.status, 'duplicate');
+			assert.equal(heard.length, 1);
+			assert.deepEqual(await statuses(trial, 'a', keyed('1', 'k', 0, 'g')), ['appended'], 'no refused call left a record');
+		},
+	},
+	{
 		title: 'dedupe: a call sent again before the first is answered waits for it and gets its id',
 		async run({ store }) {
 			const answered: string[] = [];

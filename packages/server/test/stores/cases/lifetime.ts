@@ -66,16 +66,31 @@ export const lifetimeCases: readonly StoreCase[] = [
 		},
 	},
 	{
+		title: 'close: again is done when the first is',
+		async run({ store, heard }) {
+			const under = store.append('a', entries(1));
+			await Promise.all([store.close(), store.close()]);
+			assert.equal(heard.length, 1);
+			assert.equal(idsOf(await under).length, 1);
+			await store.close();
+		},
+	},
+	{
 		title: 'close: what was called before is finished first',
 		async run({ store, heard }) {
 			const under = Array.from({ length: 50 }, (_, i) => store.append(`t${i % 5}`, entries(2, i)));
 			const read = store.read('t0', ZERO_ID, UNLIMITED);
 			const created = store.createTopic('c', {});
-			const finished: string[] = [];
-			const all = Promise.all([...under, read, created]).then(() => finished.push('calls'));
-			await store.close().then(() => finished.push('close'));
-			await all;
-			assert.deepEqual(finished, ['calls', 'close']);
+			const calls: Promise<unknown>[] = [...under, read, created];
+			let finished = 0;
+			const counted = calls.map((call) =>
+				call.then(() => {
+					finished++;
+				}),
+			);
+			await store.close();
+			assert.equal(finished, calls.length);
+			await Promise.all(counted);
 			assert.equal((await created).status, 'created');
 			assert.equal(idsOf((await Promise.all(under)).flat()).length, 100);
 			assert.equal(
@@ -130,16 +145,16 @@ export const lifetimeCases: readonly StoreCase[] = [
 		reopens: true,
 		async run(trial) {
 			const tips = new Map<string, string>();
-			for (const topic of ['deleted', 'made again', 'trimmed']) {
+			for (const topic of ['deleted', 'made-again', 'trimmed']) {
 				tips.set(topic, formatMessageId(idsOf(await trial.store.append(topic, entries(3)))[2] ?? ZERO_ID));
 			}
 			await trimAll(trial.store, { nowMs: trial.clock.nowMs(), defaultMaxMessages: 0 });
 			await trial.store.deleteTopic('deleted');
-			await trial.store.deleteTopic('made again');
-			const { topic: again } = await trial.store.createTopic('made again', {});
+			await trial.store.deleteTopic('made-again');
+			const { topic: again } = await trial.store.createTopic('made-again', {});
 			trial.clock.setNowMs(trial.clock.nowMs() - 60_000);
 			await trial.reopen();
-			assert.deepEqual(await trial.store.getTopic('made again'), again);
+			assert.deepEqual(await trial.store.getTopic('made-again'), again);
 			for (const [topic, tip] of tips) {
 				const page = await trial.store.read(topic, ZERO_ID, UNLIMITED);
 				assert.deepEqual(

@@ -129,6 +129,9 @@ export const readCases: readonly StoreCase[] = [
 			const oneByte = { messagesMax: 100, bytesMax: 1 };
 			assert.deepEqual(idsIn(await store.read('a', ZERO_ID, oneByte), oneByte), ids.slice(0, 1));
 			assert.deepEqual(idsIn(await store.readBefore('a', null, oneByte), oneByte), ids.slice(-1));
+			const nothing = { messagesMax: 0, bytesMax: 0 };
+			assert.deepEqual(messagesOf((await store.read('a', ZERO_ID, nothing)).blocks).length, 1);
+			assert.deepEqual(messagesOf((await store.readBefore('a', null, nothing)).blocks).length, 1);
 		},
 	},
 	{
@@ -140,6 +143,8 @@ export const readCases: readonly StoreCase[] = [
 				clock.advance(1);
 			}
 			await store.append('a', [entry(`"${'e'.repeat(100_000)}"`), entry('6')]);
+			clock.advance(1);
+			await store.append('a', [entry('7')]);
 			const ids = (await readAll(store, 'a')).map(({ id }) => id);
 			const limits = { messagesMax: 100, bytesMax: 2500 };
 			assert.deepEqual(idsIn(await store.read('a', ZERO_ID, limits), limits), ids.slice(0, 2));

@@ -76,6 +76,7 @@ export const retentionCases: readonly StoreCase[] = [
 				assert.equal(topic?.messages, kept);
 				assert.equal(store.stats().messages, kept);
 				assert.deepEqual(topic?.floor, ids[2002 - kept]);
+				assert.ok(topic.bytes >= 4 * Math.min(kept, 1003), `${topic.bytes} bytes for ${kept} messages of up to 4`);
 				assert.deepEqual(
 					await payloadsOf(store, 'a'),
 					Array.from({ length: kept }, (_, i) => String(2003 - kept + i)),
@@ -121,14 +122,14 @@ export const retentionCases: readonly StoreCase[] = [
 			const { store, clock } = trial;
 			for (const topic of ['default', 'tight', 'wide', 'young', 'old']) await drip(trial, topic, 10);
 			await store.updateTopic('tight', { retention: { maxMessages: 2 } });
-			await store.updateTopic('wide', { retention: { maxMessages: 8 } });
-			assert.equal(await trimAll(store, { nowMs: clock.nowMs(), defaultMaxMessages: 5 }), 5 + 8 + 2 + 5 + 5);
+			await store.updateTopic('wide', { retention: { maxMessages: 9 } });
+			assert.equal(await trimAll(store, { nowMs: clock.nowMs(), defaultMaxMessages: 5 }), 5 + 8 + 1 + 5 + 5);
 			await store.updateTopic('young', { retention: { maxAgeS: 1 } });
 			await store.updateTopic('old', { retention: { maxAgeS: 9 } });
 			clock.advance(5000);
 			assert.equal(await trimAll(store, { nowMs: clock.nowMs(), defaultMaxAgeS: 7 }), 5);
 			clock.advance(3000);
-			assert.equal(await trimAll(store, { nowMs: clock.nowMs(), defaultMaxAgeS: 7 }), 5 + 2 + 8);
+			assert.equal(await trimAll(store, { nowMs: clock.nowMs(), defaultMaxAgeS: 7 }), 5 + 2 + 9);
 			assert.equal((await payloadsOf(store, 'old')).length, 5);
 			await store.updateTopic('old', { retention: { maxAgeS: null } });
 			assert.equal(await trimAll(store, { nowMs: clock.nowMs(), defaultMaxAgeS: 7 }), 5, 'back to the default');
@@ -158,6 +159,21 @@ export const retentionCases: readonly StoreCase[] = [
 				assert.ok(i === 0 || compareMessageIds(floors[i - 1] ?? ZERO_ID, floor) < 0, 'floors rise');
 			});
 			assert.deepEqual(floors.at(-1), ids[56]);
+		},
+	},
+	{
+		title: 'retention: the bound on a step holds over all topics together, and every topic has its turn',
+		async run({ store, clock }) {
+			const names = Array.from({ length: 30 }, (_, i) => `t${i}`);
+			for (const name of names) await store.append(name, entries(1));
+			clock.advance(1);
+			for (const name of names) await store.append(name, entries(1, 1));
+			const step = { nowMs: clock.nowMs(), defaultMaxAgeS: HOUR_S, defaultMaxMessages: 0, blocksMax: 10 };
+			const { removed, more } = await store.trim(step);
+			assert.ok(removed > 0 && removed <= 20, `${removed} blocks of one message, where about 10 were allowed`);
+			assert.equal(more, true);
+			assert.equal(await trimAll(store, step), 60 - removed);
+			assert.equal(store.stats().messages, 0);
 		},
 	},
 	{

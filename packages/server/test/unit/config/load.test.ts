@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Config, loadConfig } from '../../../src/config/load.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import type { Config } from '../../../src/config/schema.ts';
 
 interface Given {
 	argv?: readonly string[];
@@ -102,6 +103,11 @@ test('a variable without a value counts as not set', () => {
 	assert.deepEqual(loaded({ env }), loaded({}));
 });
 
+test('the variable that names the file is no unknown setting', () => {
+	const { config, warnings } = loaded({ env: { PULSAR_CONFIG_FILE: 'a.toml' }, files: { 'a.toml': 'port = 1' } });
+	assert.deepEqual([config.port, warnings], [1, []]);
+});
+
 test('words are understood in any mix of upper and lower case', () => {
 	const { config } = loaded({ env: { PULSAR_LOG_LEVEL: 'WARNING', PULSAR_STORAGE_BACKEND: 'Memory' } });
 	assert.deepEqual([config.logLevel, config.storageBackend], ['warning', 'memory']);
@@ -162,6 +168,7 @@ test('the version is asked for with --version, the help with --help, whatever el
 	assert.deepEqual(load({ argv: ['--nonsense', '--version'] }), { status: 'version' });
 	assert.deepEqual(load({ argv: ['-v'], env: { PULSAR_PORT: 'x' } }), { status: 'version' });
 	assert.equal(load({ argv: ['-v', '--help', '--port'] }).status, 'help');
+	assert.equal(load({ argv: ['--help', '-v'] }).status, 'help');
 });
 
 for (const host of ['127.0.0.1', '127.255.0.1', 'localhost', 'LocalHost', '::1', '[::1]', '::ffff:127.0.0.1']) {
@@ -194,6 +201,11 @@ for (const host of [
 		}
 	});
 }
+
+test('an IPv6 address may stand in brackets, as in a URL', () => {
+	assert.equal(loaded({ argv: ['--host=[::1]'] }).config.host, '::1');
+	assert.equal(loaded({ argv: ['--host=[::]', '--auth=open'] }).config.host, '::');
+});
 
 test('an empty PULSAR_AUTH does not say open mode', () => {
 	assert.equal(problems({ env: { PULSAR_HOST: '0.0.0.0', PULSAR_AUTH: '' } }).length, 1);

@@ -4,12 +4,51 @@
  * topic.
  */
 
-import { createHash } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { timestampOf } from '@pulsar-relay/protocol/frames';
-import { objectScanner } from '@pulsar-relay/protocol/json-scan';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
-import { parsePublication } from '../../http/publication.ts';
+import type { DedupeKey } from '../../../ports/store.ts';
+import type { PublishOutcome } from '../../../relay/publish.ts';
+import { fingerprintOf, scopedKey } from '../../http/idempotency.ts';
+import { type ParsedPublication, parsePublication, publicationOf } from '../../http/publication.ts';
 import type { CommandContext } from '../command.ts';
 import type { ClientFrame } from '../frame.ts';
 
+type Parsed = Extract<ParsedPublication, { readonly status: 'ok' }>;
+
+export function publish(context: CommandContext, frame: ClientFrame): undefined {
+	const { bytes } = frame;
+	const { relay, clock, payloadDepthMax } = context.deps;
+	const parsed = parsePublication(bytes, 0, bytes.byteLength, { payloadDepthMax, at: ['frame'] });
+	if (parsed.status === 'invalid') throw parsed.error;
+	const publication = publicationOf(parsed, clock.nowMs(), dedupeOf(frame, parsed));
+	context.publishing(bytes.byteLength);
+	relay
+		.publish([publication])
+		.then(
+			([outcome]) => answer(context, frame, parsed.topic, outcome),
+			(error: unknown) => context.fail(frame, error),
+		)
+		.finally(() => context.published(bytes.byteLength));
+}
+
+function answer(context: CommandContext, frame: ClientFrame, topic: string, outcome: PublishOutcome | undefined): void {
+	if (outcome === undefined || outcome.status === 'failed') {
+		context.fail(frame, outcome?.error);
+	} else if (outcome.status === 'conflict') {
+		context.fail(frame, new RelayError('idempotency_conflict', 'this idempotency key was used with another request'));
+	} else {
+		const { id } = outcome;
+		context.reply(frame, { type: 'published', message_id: formatMessageId(id), topic, timestamp: timestampOf(id.ms) });
+	}
+}
+
+/** The fingerprint is over the message, not the frame: a retry may carry another `ref`. */
+function dedupeOf({ idempotencyKey }: ClientFrame, { topic, payload, metadata, ttlS }: Parsed): DedupeKey | null {
+	if (idempotencyKey === undefined || idempotencyKey === null) return null;
+	// What is not a text is refused like a text that is no key.
+	const key = scopedKey(typeof idempotencyKey === 'string' ? idempotencyKey : []);
+	if (key === null) return null;
+	const message = Buffer.concat([Buffer.from(`${topic}\n${ttlS}\n`), metadata ?? Buffer.alloc(0), Buffer.from('\n'), payload]);
+	return { key, item: 0, fingerprint: fingerprintOf('/ws', message) };
+}

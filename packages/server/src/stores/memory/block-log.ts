@@ -24,7 +24,7 @@ export interface Trimmed {
 	readonly more: boolean;
 }
 
-export class TopicLog {
+export class BlockLog {
 	readonly #blocks: Block[] = [];
 	#tip: MessageId;
 	#floor: MessageId;

@@ -1,0 +1,45 @@
+/** Durable single publishes: one message per request, acknowledged when it is on disk. */
+
+import { Client } from '../clients/client.ts';
+import { type BenchOptions, measure } from '../measure.ts';
+import type { ChildServer } from '../servers/child-server.ts';
+import { startNaive, startRelay } from '../servers/servers.ts';
+import { summarise } from '../statistics.ts';
+import { LATENCY_COLUMNS, latencyValues, type Section } from '../table.ts';
+
+const CONNECTIONS = 64;
+const PAYLOAD_BYTES = 300;
+
+export async function singlePublishes(options: BenchOptions): Promise<Section> {
+	return {
+		title: `Durable single publishes: ${CONNECTIONS} connections, one request in flight each, ${PAYLOAD_BYTES}-byte payloads`,
+		columns: [
+			{ title: 'publishes/s', better: 'more', digits: 0 },
+			{ title: 'server CPU us each', better: 'less', digits: 1 },
+			...LATENCY_COLUMNS,
+		],
+		comparisons: [
+			{
+				label: 'single',
+				relay: await publish(await startRelay(options), options.seconds),
+				naive: await publish(await startNaive({ stores: true }), options.seconds),
+			},
+		],
+		notes: ['naive: node:http and node:sqlite (WAL, synchronous=FULL), one transaction per message'],
+	};
+}
+
+async function publish(started: ChildServer, seconds: number): Promise<number[]> {
+	await using server = started;
+	await using publisher = new Client();
+	await publisher.publish({
+		url: server.url,
+		topic: 'bench',
+		load: { kind: 'in turn', batch: 1 },
+		connections: CONNECTIONS,
+		payloadBytes: PAYLOAD_BYTES,
+		messagesMax: null,
+	});
+	const { ackedPerSecond, cpuUsPerSecond, publishLatenciesMs } = await measure({ server, publisher, subscribers: [], seconds });
+	return [ackedPerSecond, cpuUsPerSecond / ackedPerSecond, ...latencyValues(summarise([publishLatenciesMs]))];
+}

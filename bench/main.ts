@@ -1,0 +1,93 @@
+/**
+ * The benchmarks: `npm run bench [-- names...] [--seconds N] [--cpu-prof DIR]`. What they measure and how to read them is in
+ * README.md.
+ */
+
+import { closeSync, fdatasyncSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { availableParallelism, cpus, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { batchPublishes } from './cases/batch-publishes.ts';
+import { catchUp } from './cases/catch-up.ts';
+import { fanOutPaced } from './cases/fan-out-paced.ts';
+import { fanOutSaturated } from './cases/fan-out-saturated.ts';
+import { idleSockets } from './cases/idle-sockets.ts';
+import { singlePublishes } from './cases/single-publishes.ts';
+import type { BenchOptions } from './measure.ts';
+import { renderSection, type Section } from './table.ts';
+
+const BENCHMARKS: ReadonlyMap<string, (options: BenchOptions) => Promise<Section>> = new Map([
+	['single', singlePublishes],
+	['batch', batchPublishes],
+	['saturated', fanOutSaturated],
+	['paced', fanOutPaced],
+	['catch-up', catchUp],
+	['idle', idleSockets],
+]);
+
+const USAGE = `npm run bench -- [names...] [--seconds N] [--cpu-prof DIR]
+
+  names        which to run: ${[...BENCHMARKS.keys()].join(', ')}; default all
+  --seconds    length of each measurement, 0.5 to 60, default 3
+  --cpu-prof   write CPU profiles of the relay into this directory
+`;
+
+const DEFAULT_SECONDS = 3;
+const SYNC_PROBE_MS = 300;
+
+async function main(): Promise<void> {
+	const { values, positionals } = parseArgs({
+		options: { seconds: { type: 'string' }, 'cpu-prof': { type: 'string' }, help: { type: 'boolean' } },
+		allowPositionals: true,
+	});
+	const seconds = Number(values.seconds ?? DEFAULT_SECONDS);
+	const unknown = positionals.filter((name) => !BENCHMARKS.has(name));
+	if (values.help === true || unknown.length > 0 || !(seconds >= 0.5 && seconds <= 60)) {
+		process.stdout.write(USAGE);
+		process.exitCode = values.help === true ? 0 : 2;
+		return;
+	}
+	const profiles = values['cpu-prof'];
+	if (profiles !== undefined) mkdirSync(profiles, { recursive: true });
+	process.stdout.write(`${machine()}\n\n`);
+	for (const [name, run] of BENCHMARKS) {
+		if (positionals.length > 0 && !positionals.includes(name)) continue;
+		try {
+			const profileDirectory = profiles === undefined ? null : resolve(profiles, name);
+			process.stdout.write(`${renderSection(await run({ seconds, profileDirectory }))}\n`);
+		} catch (error) {
+			process.stdout.write(`## ${name}: failed\n\n  ${error instanceof Error ? error.message : String(error)}\n\n`);
+			process.exitCode = 1;
+		}
+	}
+}
+
+/** What the numbers depend on. */
+function machine(): string {
+	const model = cpus()[0]?.model.trim() ?? 'unknown processor';
+	return `Node ${process.versions.node}, ${availableParallelism()} x ${model}, ${tmpdir()}: ${Math.round(syncsPerSecond())} fdatasync/s`;
+}
+
+/** How often the disk below the temporary directory confirms a small append: the limit for whoever syncs per message. */
+function syncsPerSecond(): number {
+	const directory = mkdtempSync(join(tmpdir(), 'pulsar-bench-'));
+	const file = openSync(join(directory, 'probe'), 'w');
+	const startedMs = performance.now();
+	let syncs = 0;
+	try {
+		for (; performance.now() - startedMs < SYNC_PROBE_MS; syncs++) {
+			writeSync(file, 'x'.repeat(300));
+			fdatasyncSync(file);
+		}
+	} finally {
+		closeSync(file);
+		rmSync(directory, { recursive: true });
+	}
+	return (syncs / (performance.now() - startedMs)) * 1000;
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+	// The processes of the benchmark end with the channel to this one.
+	process.once(signal, () => process.exit(1));
+}
+await main();

@@ -1,0 +1,76 @@
+/** Measuring a server under load: two marks, and what happened between them. */
+
+import type { Client } from './clients/client.ts';
+import type { ChildServer } from './servers/child-server.ts';
+import { sleep } from './timing.ts';
+
+/** What the command line says. */
+export interface BenchOptions {
+	/** Length of each measurement. */
+	readonly seconds: number;
+	/** Where the relay's CPU profiles go; null = do not profile. */
+	readonly profileDirectory: string | null;
+}
+
+/** The load of one measurement: who publishes, who subscribes. */
+export interface Load {
+	readonly server: ChildServer;
+	readonly publisher: Client | null;
+	readonly subscribers: readonly Client[];
+	readonly seconds: number;
+}
+
+/** What happened during one measurement. */
+export interface Measurement {
+	readonly ackedPerSecond: number;
+	/** Over all sockets. */
+	readonly deliveredPerSecond: number;
+	readonly publishLatenciesMs: Float64Array;
+	readonly deliveryLatenciesMs: readonly Float64Array[];
+	/** CPU time of the server, all threads, per second. */
+	readonly cpuUsPerSecond: number;
+	/** Messages that the publisher left out because the server did not answer. */
+	readonly leftOut: number;
+}
+
+/** Lets code become fast and buffers find their size before the first mark. */
+const WARM_UP_MS = 1000;
+
+/** Measures for the given time, after a warm-up. */
+export async function measure(load: Load): Promise<Measurement> {
+	await sleep(WARM_UP_MS);
+	const before = await mark(load);
+	await sleep(load.seconds * 1000);
+	const after = await mark(load);
+	const cpuUs = after.usage.cpuUs - before.usage.cpuUs;
+	return {
+		ackedPerSecond: perSecond(before.publisher, after.publisher, ({ acked }) => acked),
+		deliveredPerSecond: after.subscribers.reduce(
+			(sum, each, index) => sum + perSecond(before.subscribers[index], each, ({ messages }) => messages),
+			0,
+		),
+		publishLatenciesMs: after.publisher?.latenciesMs ?? new Float64Array(),
+		deliveryLatenciesMs: after.subscribers.map(({ latenciesMs }) => latenciesMs),
+		// By the server's own clock: a busy server answers late, and has used more by then.
+		cpuUsPerSecond: (cpuUs / (after.usage.atMs - before.usage.atMs)) * 1000,
+		leftOut: (after.publisher?.leftOut ?? 0) - (before.publisher?.leftOut ?? 0),
+	};
+}
+
+async function mark({ server, publisher, subscribers }: Load) {
+	const [usage, published, received] = await Promise.all([
+		server.usage(),
+		publisher?.publishMark(),
+		Promise.all(subscribers.map((client) => client.subscribeMark())),
+	]);
+	return { usage, publisher: published, subscribers: received };
+}
+
+function perSecond<M extends { readonly atMs: number }>(
+	before: M | undefined,
+	after: M | undefined,
+	count: (mark: M) => number,
+): number {
+	if (before === undefined || after === undefined) return Number.NaN;
+	return ((count(after) - count(before)) / (after.atMs - before.atMs)) * 1000;
+}

@@ -1,0 +1,31 @@
+/** `Idempotency-Key`: what names a publish request, so that its retries store nothing again (PROTOCOL.md, "Idempotency-Key"). */
+
+import { createHash } from 'node:crypto';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+
+/** Who the keys belong to while there are no accounts. A scope stands in front of every key, so that scopes never share one. */
+const OPEN_SCOPE = 'anonymous';
+
+const FORM = /^[!-~]{1,255}$/;
+
+/**
+ * The key of a request with its scope, or null when it has none. Its text is also what a WebSocket `publish` gives as
+ * `idempotency_key`.
+ *
+ * @throws RelayError `bad_request` when it is not 1 to 255 visible ASCII characters
+ */
+export function scopedKey(text: string | readonly string[] | undefined): string | null {
+	if (text === undefined) return null;
+	if (typeof text === 'string' && FORM.test(text)) return `${OPEN_SCOPE}/${text}`;
+	throw new RelayError('bad_request', 'the idempotency key is not 1 to 255 visible ASCII characters');
+}
+
+/** The fingerprint of a request: its route and its body. Another body, or the same on another route, has another one. */
+export function fingerprintOf(route: string, body: Uint8Array): string {
+	return createHash('sha256').update(route).update('\n').update(body).digest('base64url');
+}
+
+/** The error for a key that the store knows from another request. */
+export function idempotencyConflict(): RelayError {
+	return new RelayError('idempotency_conflict', 'this idempotency key was used with another request');
+}

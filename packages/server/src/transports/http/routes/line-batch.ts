@@ -1,0 +1,154 @@
+/** A batch of lines of a streamed publish: read, published together, and answered in order with one text. */
+
+import { isUtf8 } from 'node:buffer';
+import { type ErrorCode, RelayError } from '@pulsar-relay/protocol/errors';
+import { formatMessageId } from '@pulsar-relay/protocol/message-id';
+import { timestampOf } from '@pulsar-relay/protocol/frames';
+import type { Clock } from '../../../ports/clock.ts';
+import type { Publication, PublishOutcome } from '../../../relay/publish.ts';
+import type { Relay } from '../../../relay/relay.ts';
+import { fingerprintOf, idempotencyConflict } from '../idempotency.ts';
+import { encodingError } from '../json-body.ts';
+import { type PublicationContext, parsePublication, publicationOf } from '../publication.ts';
+
+/** What all lines of a stream share. */
+export interface LineContext {
+	readonly clock: Clock;
+	readonly payloadDepthMax: number;
+	/** The request's idempotency key with its scope; each line has its own below it. */
+	readonly key: string | null;
+	/** Stands in the fingerprint of each line. */
+	readonly route: string;
+}
+
+/** The answer to a line that is not published, and how many of the batch's publications come before it. */
+interface Refusal {
+	readonly before: number;
+	readonly text: string;
+}
+
+const SPACE = 0x20;
+
+export class LineBatch {
+	readonly #context: LineContext;
+	readonly #parse: PublicationContext;
+	readonly #publications: Publication[] = [];
+	/** Of each publication, the number of its line. */
+	readonly #numbers: number[] = [];
+	readonly #refusals: Refusal[] = [];
+	readonly #rejections: ErrorCode[] = [];
+	#byteLength = 0;
+	#answers: string | null = null;
+	#defect: RelayError | null = null;
+
+	constructor(context: LineContext) {
+		this.#context = context;
+		this.#parse = { payloadDepthMax: context.payloadDepthMax, at: ['body'] };
+	}
+
+	/** Lines in it; blank ones do not count. */
+	get size(): number {
+		return this.#publications.length + this.#refusals.length;
+	}
+
+	/** Bytes of its lines. */
+	get byteLength(): number {
+		return this.#byteLength;
+	}
+
+	/** The answers to its lines; null until it is settled. */
+	get answers(): string | null {
+		return this.#answers;
+	}
+
+	/** The code of each line that was rejected; complete once it is settled. */
+	get rejections(): readonly ErrorCode[] {
+		return this.#rejections;
+	}
+
+	/** An `internal_error` among the rejections, for the log. */
+	get defect(): RelayError | null {
+		return this.#defect;
+	}
+
+	/** Adds line `number`, `bytes[start … end)`. A blank one is passed over. */
+	add(number: number, bytes: Buffer, start: number, end: number): void {
+		if (isBlank(bytes, start, end)) return;
+		this.#byteLength += end - start;
+		const line = bytes.subarray(start, end);
+		if (!isUtf8(line)) {
+			this.reject(number, encodingError());
+			return;
+		}
+		const parsed = parsePublication(bytes, start, end, this.#parse);
+		if (parsed.status === 'invalid') {
+			this.reject(number, parsed.error);
+			return;
+		}
+		const { clock, key, route } = this.#context;
+		const dedupe = key === null ? null : { key: `${key}#${number}`, item: 0, fingerprint: fingerprintOf(route, line) };
+		this.#publications.push(publicationOf(parsed, clock.nowMs(), dedupe));
+		this.#numbers.push(number);
+	}
+
+	/** Adds a line that cannot be published. */
+	reject(number: number, error: RelayError): void {
+		this.#refusals.push({ before: this.#publications.length, text: this.#rejected(number, error) });
+	}
+
+	/** Publishes the batch. It is settled after that, unless the relay had no room for it: then it can be offered again. */
+	async publish(relay: Relay): Promise<'settled' | 'overloaded'> {
+		let outcomes: readonly PublishOutcome[] = [];
+		if (this.#publications.length > 0) {
+			try {
+				outcomes = await relay.publish(this.#publications);
+			} catch (thrown) {
+				const error = RelayError.from(thrown);
+				if (error.code === 'overloaded') return 'overloaded';
+				outcomes = this.#publications.map(() => ({ status: 'failed', error }));
+			}
+		}
+		this.#settle(outcomes);
+		return 'settled';
+	}
+
+	#settle(outcomes: readonly PublishOutcome[]): void {
+		let text = '';
+		let refused = 0;
+		let ms = -1;
+		let timestamp = '';
+		for (let i = 0; i <= outcomes.length; i++) {
+			for (; refused < this.#refusals.length && this.#refusals[refused]?.before === i; refused++) {
+				text += this.#refusals[refused]?.text;
+			}
+			const outcome = outcomes[i];
+			if (outcome === undefined) break;
+			const number = this.#numbers[i] as number;
+			if (outcome.status === 'failed') text += this.#rejected(number, outcome.error);
+			else if (outcome.status === 'conflict') text += this.#rejected(number, idempotencyConflict());
+			else {
+				// Most of a batch was stored in one millisecond.
+				if (outcome.id.ms !== ms) timestamp = timestampOf(outcome.id.ms);
+				ms = outcome.id.ms;
+				const topic = this.#publications[i]?.topic;
+				text += `{"line":${number},"status":"accepted","message_id":"${formatMessageId(outcome.id)}","topic":"${topic}","timestamp":"${timestamp}"}\n`;
+			}
+		}
+		this.#answers = text;
+	}
+
+	#rejected(number: number, error: RelayError): string {
+		this.#rejections.push(error.code);
+		if (error.code === 'internal_error') this.#defect = error;
+		return `{"line":${number},"status":"rejected","error":"${error.code}","message":${JSON.stringify(error.message)}}\n`;
+	}
+}
+
+function isBlank(bytes: Buffer, start: number, end: number): boolean {
+	for (let i = start; i < end; i++) {
+		const byte = bytes[i] as number;
+		// Of what is at or below the space only JSON's whitespace is blank; the scanner refuses the rest.
+		if (byte > SPACE) return false;
+	}
+	return true;
+}

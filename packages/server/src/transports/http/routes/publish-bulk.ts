@@ -1,0 +1,130 @@
+/** `POST /api/v1/messages/bulk`: up to 100 messages, each with a result of its own. */
+
+import { isUtf8 } from 'node:buffer';
+import { type Problem, RelayError } from '@pulsar-relay/protocol/errors';
+import { type ByteRange, objectScanner, scanArray } from '@pulsar-relay/protocol/json-scan';
+import { formatMessageId } from '@pulsar-relay/protocol/message-id';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Publication, PublishOutcome } from '../../../relay/publish.ts';
+import type { HttpDeps } from '../deps.ts';
+import { type AnswerError, JSON_TYPE, logDefect } from '../errors.ts';
+import { fingerprintOf, idempotencyConflict, scopedKey } from '../idempotency.ts';
+import { encodingError, scanError } from '../json-body.ts';
+import { parsePublication, publicationOf } from '../publication.ts';
+import { BULK_MESSAGES_MAX, BulkAnswer, BulkRequest, IdempotencyHeaders } from '../schemas.ts';
+import { invalid, missingBody } from '../validation.ts';
+import { PUBLISH_ERRORS } from './publish.ts';
+
+const PATH = '/api/v1/messages/bulk';
+
+const scanRequest = objectScanner(['messages']);
+
+/** Registers the route. In this scope bodies come as they are, as Buffers. */
+export function registerPublishBulk(scope: FastifyInstance, deps: HttpDeps, answerError: AnswerError): void {
+	const publish = (request: FastifyRequest, reply: FastifyReply) => {
+		const body = request.body as Buffer | undefined;
+		if (body === undefined || body.byteLength === 0) throw missingBody();
+		const publications = readBulk(body, deps, scopedKey(request.headers['idempotency-key']));
+		deps.relay.publish(publications).then(
+			(outcomes) => {
+				for (const outcome of outcomes) if (outcome.status === 'failed') logDefect(deps.logger, request.id, outcome.error);
+				const error = errorOfAll(outcomes);
+				if (error !== null) answerError(request, reply, error);
+				else reply.code(207).header('content-type', JSON_TYPE).send(bulkAnswer(publications, outcomes));
+			},
+			(error: unknown) => answerError(request, reply, error),
+		);
+	};
+	scope.post(
+		PATH,
+		{
+			schema: {
+				operationId: 'publishBulk',
+				tags: ['publish'],
+				summary: 'Publish up to 100 messages',
+				description: 'One malformed message refuses the whole request; a message that cannot be stored is rejected alone.',
+				headers: IdempotencyHeaders,
+				body: BulkRequest,
+				response: { 207: BulkAnswer, ...PUBLISH_ERRORS },
+			},
+			validatorCompiler: () => () => true,
+		},
+		publish,
+	);
+}
+
+/** Takes a body apart. One bad message fails all, as existing clients know it. */
+function readBulk(body: Buffer, { clock, limits }: HttpDeps, key: string | null): Publication[] {
+	const ranges = scanBulk(body, limits.maxPayloadDepth);
+	const fingerprint = key === null ? '' : fingerprintOf(PATH, body);
+	const nowMs = clock.nowMs();
+	const publications: Publication[] = [];
+	const problems: Problem[] = [];
+	for (const [item, { start, end }] of ranges.entries()) {
+		const at = ['body', 'messages', item];
+		const parsed = parsePublication(body, start, end, { payloadDepthMax: limits.maxPayloadDepth, at });
+		if (parsed.status === 'ok') {
+			publications.push(publicationOf(parsed, nowMs, key === null ? null : { key, item, fingerprint }));
+		} else if (parsed.error.problems === undefined) {
+			throw parsed.error;
+		} else {
+			problems.push(...parsed.error.problems);
+		}
+	}
+	if (problems.length > 0) throw invalid(problems);
+	return publications;
+}
+
+function scanBulk(body: Buffer, payloadDepthMax: number): readonly ByteRange[] {
+	if (!isUtf8(body)) throw encodingError();
+	// Around a payload there are the request, its list and the message.
+	const scan = scanRequest(body, 0, body.byteLength, payloadDepthMax + 3);
+	if (scan.status === 'not_object') {
+		throw invalid([{ type: 'model_attributes_type', loc: ['body'], msg: 'Input should be a valid dictionary' }]);
+	}
+	if (scan.status !== 'ok') throw scanError(scan, 0, payloadDepthMax);
+	const [list] = scan.members;
+	if (list === undefined) throw wrongList('missing', 'Field required');
+	const elements = scanArray(body, list.start, list.end, { depthMax: payloadDepthMax + 2, elementsMax: BULK_MESSAGES_MAX });
+	switch (elements.status) {
+		case 'ok':
+			if (elements.elements.length > 0) return elements.elements;
+			throw wrongList('too_short', 'List should have at least 1 item after validation, not 0');
+		case 'too_many':
+			throw wrongList('too_long', `List should have at most ${BULK_MESSAGES_MAX} items after validation, not more`);
+		case 'not_array':
+			throw wrongList('list_type', 'Input should be a valid list');
+		default:
+			throw scanError(elements, 0, payloadDepthMax);
+	}
+}
+
+function wrongList(type: string, msg: string): RelayError {
+	return invalid([{ type, loc: ['body', 'messages'], msg }]);
+}
+
+/**
+ * The error that answers the whole request: its key is another request's, or the store took nothing. Then the client retries as
+ * after any 503, where results would leave it to find out from a hundred texts that it should.
+ */
+function errorOfAll(outcomes: readonly PublishOutcome[]): RelayError | null {
+	if (outcomes.some((outcome) => outcome.status === 'conflict')) return idempotencyConflict();
+	const [first] = outcomes;
+	if (first?.status !== 'failed') return null;
+	return outcomes.every((outcome) => outcome.status === 'failed' && outcome.error.code === 'storage_unavailable') ? first.error : null;
+}
+
+function bulkAnswer(publications: readonly Publication[], outcomes: readonly PublishOutcome[]): string {
+	let accepted = 0;
+	const results = outcomes.map((outcome, i) => {
+		const topic = publications[i]?.topic;
+		if (outcome.status === 'appended' || outcome.status === 'duplicate') {
+			accepted++;
+			return `{"message_id":"${formatMessageId(outcome.id)}","topic":"${topic}","status":"accepted","error":null}`;
+		}
+		const reason = outcome.status === 'failed' ? outcome.error.message : outcome.status;
+		return `{"message_id":null,"topic":"${topic}","status":"rejected","error":${JSON.stringify(reason)}}`;
+	});
+	const summary = `{"total":${outcomes.length},"accepted":${accepted},"rejected":${outcomes.length - accepted}}`;
+	return `{"results":[${results.join(',')}],"summary":${summary}}`;
+}

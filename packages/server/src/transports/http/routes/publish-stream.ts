@@ -1,0 +1,273 @@
+/**
+ * `POST /api/v1/messages/stream`: messages as lines of a body of any length, with results streamed back meanwhile. What one
+ * stream holds is bounded (I8): while it has enough under way, or the client does not read its results, its socket is not read.
+ */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { BodyReader } from '../bodies.ts';
+import type { HttpDeps } from '../deps.ts';
+import { logDefect } from '../errors.ts';
+import { scopedKey } from '../idempotency.ts';
+import { LineSplitter } from '../lines.ts';
+import { errorAnswers, IdempotencyHeaders } from '../schemas.ts';
+import { LineBatch, type LineContext } from './line-batch.ts';
+
+const PATH = '/api/v1/messages/stream';
+export const NDJSON_TYPE = 'application/x-ndjson';
+
+/** Batches of one stream that may be with the store. */
+const BATCHES_MAX = 16;
+/** Bytes of lines of one stream that may be with the store; one longer line may be there alone. */
+const BYTES_MAX = 4 * 1024 * 1024;
+/** A batch this large is published before more is read, so that one stream does not keep the event loop for long. */
+const BATCH_BYTES = 256 * 1024;
+/** When the publish queue is full, how long until the batch is offered again. */
+const OVERLOAD_RETRY_MS = 20;
+/** How often a stream looks whether the node drains or the client stands still. */
+const CHECK_INTERVAL_MS = 250;
+
+/** Registers the route. In this scope bodies are not read. */
+export function registerPublishStream(scope: FastifyInstance, deps: HttpDeps, bodies: BodyReader): void {
+	scope.addContentTypeParser(NDJSON_TYPE, (_request, _payload, done) => done(null, undefined));
+	const publish = (request: FastifyRequest, reply: FastifyReply) => {
+		const key = scopedKey(request.headers['idempotency-key']);
+		if (deps.relay.draining) throw new RelayError('shutting_down', 'this node is draining');
+		reply.hijack();
+		new PublishStream(deps, bodies, request, reply.raw, key).start();
+	};
+	scope.post(
+		PATH,
+		{
+			schema: {
+				operationId: 'publishStream',
+				tags: ['publish'],
+				summary: 'Publish any number of messages, one per line',
+				description:
+					'Results come back, in order, while the body is still being sent, so read them meanwhile: the relay stops reading from a ' +
+					'client that does not. With an `Idempotency-Key`, each line is remembered by its number.',
+				consumes: [NDJSON_TYPE],
+				headers: IdempotencyHeaders,
+				body: { type: 'string', description: 'Message objects, as for `POST /api/v1/messages`, one per line' },
+				response: {
+					200: {
+						description: 'A result per line, then a summary',
+						content: { [NDJSON_TYPE]: { schema: { type: 'string', examples: [EXAMPLE] } } },
+					},
+					...errorAnswers('bad_request', 'unsupported_media_type', 'internal_error', 'shutting_down'),
+				},
+			},
+			validatorCompiler: () => () => true,
+		},
+		publish,
+	);
+}
+
+const EXAMPLE =
+	'{"line":1,"status":"accepted","message_id":"1795438000123-0","topic":"jobs","timestamp":"2026-11-23T12:46:40.123Z"}\n' +
+	'{"line":2,"status":"rejected","error":"invalid_topic","message":"body.topic: Value error, topic name starts with a dot"}\n' +
+	'{"summary":{"total":2,"accepted":1,"rejected":1,"complete":true}}\n';
+
+/**
+ * - `reading`: lines are read, published, and answered.
+ * - `ending`: no more is read; what is under way is answered, then the summary.
+ * - `over`: answered, or the client is gone. Final.
+ */
+type StreamState = 'reading' | 'ending' | 'over';
+
+/** One streamed publish, from its headers to its summary. */
+class PublishStream {
+	readonly #deps: HttpDeps;
+	readonly #bodies: BodyReader;
+	readonly #request: IncomingMessage;
+	readonly #response: ServerResponse;
+	readonly #requestId: string;
+	readonly #context: LineContext;
+	readonly #lines: LineSplitter;
+	#state: StreamState = 'reading';
+	/** The body was read to its end. */
+	#complete = false;
+	#lineNumber = 0;
+	#batch: LineBatch;
+	/** Published batches, oldest first; results leave in this order. */
+	readonly #underWay: LineBatch[] = [];
+	#bytesUnderWay = 0;
+	#flushDue = false;
+	/** The publish queue had no room for the newest batch; it waits, and nothing may overtake it. */
+	#refused = false;
+	#progressMs: number;
+	#cancelCheck: () => void = () => {};
+	#total = 0;
+	#rejected = 0;
+
+	constructor(deps: HttpDeps, bodies: BodyReader, request: FastifyRequest, response: ServerResponse, key: string | null) {
+		this.#deps = deps;
+		this.#bodies = bodies;
+		this.#request = request.raw;
+		this.#requestId = request.id;
+		this.#response = response;
+		this.#context = { clock: deps.clock, payloadDepthMax: deps.limits.maxPayloadDepth, key, route: PATH };
+		this.#batch = new LineBatch(this.#context);
+		this.#progressMs = deps.clock.monotonicMs();
+		const lineMax = deps.limits.maxBodyBytes;
+		this.#lines = new LineSplitter(lineMax, {
+			line: (bytes, start, end) => this.#batch.add(++this.#lineNumber, bytes, start, end),
+			tooLong: () => {
+				this.#batch.reject(++this.#lineNumber, new RelayError('payload_too_large', `the line is longer than ${lineMax} bytes`));
+			},
+		});
+	}
+
+	start(): void {
+		this.#response.writeHead(200, { 'content-type': NDJSON_TYPE, 'x-request-id': this.#requestId });
+		// Now, not with the first result: some clients begin to send the body, or to read results, once they have the headers.
+		this.#response.flushHeaders();
+		this.#response.on('close', () => this.#finish());
+		this.#response.on('drain', () => {
+			this.#progressMs = this.#deps.clock.monotonicMs();
+			this.#answer();
+		});
+		this.#request.on('data', (chunk: Buffer) => this.#take(chunk));
+		this.#request.on('end', () => {
+			this.#complete = true;
+			this.#lines.end();
+			this.#endReading();
+		});
+		this.#scheduleCheck();
+	}
+
+	#take(chunk: Buffer): void {
+		if (this.#state !== 'reading') return;
+		this.#progressMs = this.#deps.clock.monotonicMs();
+		this.#lines.add(chunk);
+		if (this.#batch.byteLength >= BATCH_BYTES) this.#request.pause();
+		this.#scheduleFlush();
+	}
+
+	/** Once per turn of the event loop: what came in many small chunks goes on as one batch. */
+	#scheduleFlush(): void {
+		if (this.#flushDue) return;
+		this.#flushDue = true;
+		this.#deps.clock.soon(() => {
+			this.#flushDue = false;
+			this.#flush();
+		});
+	}
+
+	#flush(): void {
+		if (this.#state === 'over' || this.#refused) return;
+		if (this.#batch.size > 0) {
+			const batch = this.#batch;
+			this.#batch = new LineBatch(this.#context);
+			this.#underWay.push(batch);
+			this.#bytesUnderWay += batch.byteLength;
+			this.#publish(batch);
+		}
+		this.#readOn();
+		this.#endWhenDone();
+	}
+
+	#publish(batch: LineBatch): void {
+		batch.publish(this.#deps.relay).then(
+			(result) => {
+				if (result === 'overloaded') this.#publishLater(batch);
+				else this.#answer();
+			},
+			(error: unknown) => {
+				logDefect(this.#deps.logger, this.#requestId, error);
+				this.#response.destroy();
+			},
+		);
+	}
+
+	/**
+	 * The queue is full of others' messages: the wait is passed on to the client's socket. It is known within the turn of the
+	 * publish, before any later batch, so that the order of the lines is kept.
+	 */
+	#publishLater(batch: LineBatch): void {
+		this.#refused = true;
+		this.#request.pause();
+		this.#deps.clock.after(OVERLOAD_RETRY_MS, () => {
+			if (this.#state === 'over') return;
+			this.#refused = false;
+			this.#publish(batch);
+			this.#scheduleFlush();
+		});
+	}
+
+	/** Sends the answers of the batches that are settled, in order, as far as the client takes them. */
+	#answer(): void {
+		while (this.#state !== 'over' && !this.#response.writableNeedDrain) {
+			const batch = this.#underWay[0];
+			const answers = batch?.answers ?? null;
+			if (batch === undefined || answers === null) break;
+			this.#underWay.shift();
+			this.#bytesUnderWay -= batch.byteLength;
+			this.#total += batch.size;
+			this.#rejected += batch.rejections.length;
+			for (const code of batch.rejections) this.#deps.metrics.errorAnswered('http', code);
+			if (batch.defect !== null) logDefect(this.#deps.logger, this.#requestId, batch.defect);
+			this.#response.write(answers);
+		}
+		this.#readOn();
+		this.#endWhenDone();
+	}
+
+	/** Reads from the socket exactly while there is room for what comes. */
+	#readOn(): void {
+		if (this.#state !== 'reading') return;
+		const room =
+			!this.#refused &&
+			!this.#response.writableNeedDrain &&
+			this.#underWay.length < BATCHES_MAX &&
+			this.#bytesUnderWay < BYTES_MAX &&
+			this.#batch.byteLength < BATCH_BYTES;
+		if (room) this.#request.resume();
+		else this.#request.pause();
+	}
+
+	#endReading(): void {
+		if (this.#state !== 'reading') return;
+		this.#state = 'ending';
+		this.#scheduleFlush();
+	}
+
+	#endWhenDone(): void {
+		if (this.#state !== 'ending' || this.#underWay.length > 0 || this.#batch.size > 0 || this.#response.writableNeedDrain) return;
+		const counts = `"total":${this.#total},"accepted":${this.#total - this.#rejected},"rejected":${this.#rejected}`;
+		this.#response.end(`{"summary":{${counts},"complete":${this.#complete}}}\n`);
+		if (!this.#complete) this.#bodies.discard(this.#request);
+		this.#finish();
+	}
+
+	#finish(): void {
+		this.#state = 'over';
+		this.#cancelCheck();
+		this.#underWay.length = 0;
+	}
+
+	#scheduleCheck(): void {
+		this.#cancelCheck = this.#deps.clock.after(CHECK_INTERVAL_MS, () => {
+			if (this.#deps.relay.draining) this.#cut();
+			else this.#checkProgress();
+			if (this.#state !== 'over') this.#scheduleCheck();
+		});
+	}
+
+	/** A client that stands still for the body timeout is told so when it does not send, and cut off when it does not read. */
+	#checkProgress(): void {
+		const { clock, limits } = this.#deps;
+		const waitsForStore = this.#underWay.length > 0 && !this.#response.writableNeedDrain;
+		if (waitsForStore) this.#progressMs = clock.monotonicMs();
+		if (clock.monotonicMs() - this.#progressMs < limits.bodyTimeoutS * 1000) return;
+		this.#deps.metrics.errorAnswered('http', 'request_timeout');
+		if (this.#response.writableNeedDrain) this.#response.destroy();
+		else this.#cut();
+	}
+
+	#cut(): void {
+		this.#request.pause();
+		this.#endReading();
+	}
+}

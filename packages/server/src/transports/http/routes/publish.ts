@@ -1,0 +1,85 @@
+/**
+ * `POST /api/v1/messages`: one message. The hot path of the relay: the payload is not parsed, the answer is one string, and
+ * between reading the body and the store's answer there is one promise.
+ */
+
+import { isUtf8 } from 'node:buffer';
+import { timestampOf } from '@pulsar-relay/protocol/frames';
+import { formatMessageId } from '@pulsar-relay/protocol/message-id';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { PublishOutcome } from '../../../relay/publish.ts';
+import type { HttpDeps } from '../deps.ts';
+import { type AnswerError, JSON_TYPE } from '../errors.ts';
+import { fingerprintOf, idempotencyConflict, scopedKey } from '../idempotency.ts';
+import { encodingError } from '../json-body.ts';
+import { type PublicationContext, parsePublication, publicationOf } from '../publication.ts';
+import { errorAnswers, IdempotencyHeaders, Message, PublishAnswer } from '../schemas.ts';
+import { missingBody } from '../validation.ts';
+
+const PATH = '/api/v1/messages';
+
+/** Registers the route. In this scope bodies come as they are, as Buffers. */
+export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerError: AnswerError): void {
+	const { relay, clock, limits } = deps;
+	const context: PublicationContext = { payloadDepthMax: limits.maxPayloadDepth, at: ['body'] };
+
+	const publish = (request: FastifyRequest, reply: FastifyReply) => {
+		const body = request.body as Buffer | undefined;
+		if (body === undefined || body.byteLength === 0) throw missingBody();
+		if (!isUtf8(body)) throw encodingError();
+		const parsed = parsePublication(body, 0, body.byteLength, context);
+		if (parsed.status === 'invalid') throw parsed.error;
+		const key = scopedKey(request.headers['idempotency-key']);
+		const dedupe = key === null ? null : { key, item: 0, fingerprint: fingerprintOf(PATH, body) };
+		relay.publish([publicationOf(parsed, clock.nowMs(), dedupe)]).then(
+			([outcome]) => answer(request, reply, parsed.topic, outcome),
+			(error: unknown) => answerError(request, reply, error),
+		);
+	};
+
+	const answer = (request: FastifyRequest, reply: FastifyReply, topic: string, outcome: PublishOutcome | undefined) => {
+		if (outcome === undefined || outcome.status === 'failed') answerError(request, reply, outcome?.error);
+		else if (outcome.status === 'conflict') answerError(request, reply, idempotencyConflict());
+		else {
+			const { id } = outcome;
+			reply.code(201).header('content-type', JSON_TYPE);
+			// Topic names and ids have nothing in them that JSON would escape.
+			reply.send(`{"message_id":"${formatMessageId(id)}","topic":"${topic}","timestamp":"${timestampOf(id.ms)}"}`);
+		}
+	};
+
+	scope.post(
+		PATH,
+		{
+			schema: {
+				operationId: 'publish',
+				tags: ['publish'],
+				summary: 'Publish a message',
+				headers: IdempotencyHeaders,
+				body: Message,
+				response: { 201: PublishAnswer, ...PUBLISH_ERRORS },
+			},
+			// The handler validates the bytes themselves; see publication.ts.
+			validatorCompiler: () => () => true,
+		},
+		publish,
+	);
+}
+
+/** The documented failures of every way to publish. */
+export const PUBLISH_ERRORS = errorAnswers(
+	'bad_request',
+	'topic_limit',
+	'request_timeout',
+	'payload_too_large',
+	'unsupported_media_type',
+	'invalid_json',
+	'payload_too_deep',
+	'invalid_request',
+	'invalid_topic',
+	'idempotency_conflict',
+	'internal_error',
+	'storage_unavailable',
+	'overloaded',
+	'shutting_down',
+);

@@ -1,0 +1,4 @@
+import { longPoll } from '../support/readers.ts';
+import { deliverySuite } from './delivery-suite.ts';
+
+deliverySuite(longPoll);

@@ -1,0 +1,4 @@
+import { sse } from '../support/readers.ts';
+import { deliverySuite } from './delivery-suite.ts';
+
+deliverySuite(sse);

@@ -1,0 +1,4 @@
+import { websocket } from '../support/readers.ts';
+import { deliverySuite } from './delivery-suite.ts';
+
+deliverySuite(websocket);
