@@ -21,7 +21,10 @@ export function parseStartPosition(text: string): StartPosition | undefined {
 	return text === 'last' || text === 'earliest' ? text : parseMessageId(text);
 }
 
-/** Parses a `since` or `Last-Event-ID` text: a start position, or a cursor over several topics. Undefined for anything else. */
+/**
+ * Parses a `since` or `Last-Event-ID` text: a start position, or a cursor over several topics. Undefined for anything else, also
+ * for a topic named twice. The caller bounds the text.
+ */
 export function parseSince(text: string): Since | undefined {
 	const position = parseStartPosition(text);
 	if (position !== undefined) return { kind: 'all', position };
@@ -31,7 +34,7 @@ export function parseSince(text: string): Since | undefined {
 		if (colon < 0) return undefined;
 		const topic = part.slice(0, colon);
 		const id = parseMessageId(part.slice(colon + 1));
-		if (id === undefined || !isTopicName(topic)) return undefined;
+		if (id === undefined || !isTopicName(topic) || positions.has(topic)) return undefined;
 		positions.set(topic, id);
 	}
 	return { kind: 'each', positions };

@@ -14,6 +14,7 @@ interface ErrorRow {
 	readonly meaning: string;
 }
 
+// biome-ignore format: one row a line, as a table
 export const ERRORS = {
 	invalid_json: { status: 422, closeCode: null, retryable: false, meaning: 'the body, line or frame is not well-formed JSON in UTF-8' },
 	payload_too_deep: { status: 422, closeCode: null, retryable: false, meaning: 'the JSON nests deeper than the limit' },
@@ -68,6 +69,8 @@ export class RelayError extends Error {
 
 	/** Wraps anything that was thrown: a RelayError stays itself, all else becomes `internal_error` with the cause kept. */
 	static from(thrown: unknown): RelayError {
-		return thrown instanceof RelayError ? thrown : new RelayError('internal_error', 'an internal error occurred', { cause: thrown });
+		return thrown instanceof RelayError
+			? thrown
+			: new RelayError('internal_error', 'an internal error occurred', { cause: thrown });
 	}
 }

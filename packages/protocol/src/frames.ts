@@ -67,7 +67,8 @@ export function encodeMessageFrames(source: FrameSource): MessageFrames {
 	for (let i = 0; i < count; i++) {
 		const metadataBytes = source.metadata(i).byteLength || NO_METADATA.byteLength;
 		const digits = digitsOf(source.n + i);
-		const length = head.byteLength + digits + middle.byteLength + source.payload(i).byteLength + METADATA_KEY.byteLength + metadataBytes + 1;
+		const length =
+			head.byteLength + digits + middle.byteLength + source.payload(i).byteLength + METADATA_KEY.byteLength + metadataBytes + 1;
 		starts[i] = end + headerBytes(length);
 		end = (starts[i] as number) + length;
 		ends[i] = end;
@@ -104,7 +105,12 @@ export function encodeTextFrame(content: string): Uint8Array {
 
 /** The `gap` object, on every transport. */
 export function gapObject(gap: Gap): { topic: string; reason: GapReason; from: string | null; to: string } {
-	return { topic: gap.topic, reason: gap.reason, from: gap.from === null ? null : formatMessageId(gap.from), to: formatMessageId(gap.to) };
+	return {
+		topic: gap.topic,
+		reason: gap.reason,
+		from: gap.from === null ? null : formatMessageId(gap.from),
+		to: formatMessageId(gap.to),
+	};
 }
 
 function headerBytes(length: number): number {

@@ -16,7 +16,7 @@ export const SSE_HEARTBEAT = text.encode(': heartbeat\n\n');
 
 /** How many bytes {@link writeSseData} writes for `json`, at most. */
 export function sseDataBytesMax(json: Uint8Array): number {
-	return DATA.byteLength * (countLines(json)) + json.byteLength + 2;
+	return DATA.byteLength * countLines(json) + json.byteLength + 2;
 }
 
 /** Writes `json` as the data field(s) of an event, with the empty line that ends the event. Returns where it ends. */

@@ -3,6 +3,7 @@
  */
 
 import { once } from 'node:events';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import type { Config } from './config/schema.ts';
@@ -35,7 +36,7 @@ export interface App {
 	listen(): Promise<{ readonly url: string }>;
 	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
 	drain(): Promise<void>;
-	/** Lets go of everything, at once. */
+	/** Lets go of everything, at once. Idempotent, and part of {@link drain}. */
 	close(): Promise<void>;
 }
 
@@ -81,7 +82,12 @@ export async function createApp({ config, logger }: AppOptions): Promise<App> {
 	});
 	const health = relay.health();
 
-	const close = async () => {
+	let closing: Promise<void> | null = null;
+	const close = () => {
+		closing ??= closeAll();
+		return closing;
+	};
+	const closeAll = async () => {
 		terminateWebSockets();
 		stopSse();
 		server.server.closeAllConnections();
@@ -94,8 +100,7 @@ export async function createApp({ config, logger }: AppOptions): Promise<App> {
 		async listen() {
 			await server.listen({ host: config.host, port: config.port });
 			const { port } = server.server.address() as AddressInfo;
-			const host = config.host.includes(':') ? `[${config.host}]` : config.host;
-			return { url: `http://${host}:${port}` };
+			return { url: `http://${reachable(config.host)}:${port}` };
 		},
 		async drain() {
 			const deadline = new Promise<void>((resolve) => clock.after(config.drainTimeoutS * 1000, resolve));
@@ -106,8 +111,15 @@ export async function createApp({ config, logger }: AppOptions): Promise<App> {
 	};
 }
 
+/** The host of a URL that reaches the relay from its own machine. */
+function reachable(host: string): string {
+	if (host === '0.0.0.0') return '127.0.0.1';
+	if (host === '::') return '[::1]';
+	return host.includes(':') ? `[${host}]` : host;
+}
+
 /** Stops listening; resolves when the last connection is gone. */
-async function closed(server: import('node:http').Server): Promise<void> {
+async function closed(server: Server): Promise<void> {
 	const gone = once(server, 'close');
 	server.close();
 	server.closeIdleConnections();

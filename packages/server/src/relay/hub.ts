@@ -11,16 +11,9 @@ import type { Sink } from '../ports/sink.ts';
 import type { LogListener, Store } from '../ports/store.ts';
 import { HotBlock } from './hot-block.ts';
 import { HotTier, type HotTierLimits } from './hot-tier.ts';
-import { rangesAfter, Slice } from './slice.ts';
-import type { Subscription } from './subscription.ts';
-import { TopicLog } from './topic-log.ts';
+import { rangesAfter, SLICE_LIMITS, Slice } from './slice.ts';
+import { type Subscriber, TopicLog } from './topic-log.ts';
 
-/**
- * What one write to one socket, and one read from the store, carries at most, unless a single message is larger. With the
- * socket's own buffer limit it bounds what a connection can hold (I5), and it is large enough for the cost of a write to vanish
- * beside that of its messages.
- */
-export const SLICE_LIMITS = Object.freeze({ messagesMax: 4096, bytesMax: 256 * 1024 });
 /** The longest a busy node waits between two ticks to send more per write. */
 const TICK_DELAY_MAX_MS = 4;
 const HOUSEKEEPING_INTERVAL_MS = 1000;
@@ -164,7 +157,7 @@ export class Hub implements LogListener {
 		topic.floor = tip;
 		this.#hotTier.reset(topic.ring, tip);
 		for (const waiter of topic.waiters) waiter.topicDeleted(topic);
-		for (const subscription of topic.subscriptions) subscription.session.topicDeleted(subscription);
+		for (const subscriber of topic.subscribers) subscriber.topicDeleted();
 	}
 
 	/** Stops the timers. Subscribers are their transports' to close. */
@@ -223,10 +216,10 @@ export class Hub implements LogListener {
 		let websockets = 0;
 		// Backwards, because a subscription that leaves is replaced by the last one, which has had its turn.
 		for (let i = live.length - 1; i >= 0; i--) {
-			const subscription = live[i] as Subscription;
-			const { sink } = subscription.session;
+			const subscriber = live[i] as Subscriber;
+			const { sink } = subscriber;
 			if (!sink.writable) {
-				subscription.leaveLive(topic.offered, 'behind');
+				subscriber.fellBehind(topic.offered);
 				this.#observer.behind(1);
 				continue;
 			}
@@ -248,14 +241,14 @@ export class Hub implements LogListener {
 	#skipTo(topic: TopicLog, tip: MessageId): void {
 		this.#offerNow(topic);
 		const left = topic.live.slice();
-		for (const subscription of left) {
-			subscription.leaveLive(topic.offered, 'behind');
+		for (const subscriber of left) {
+			subscriber.fellBehind(topic.offered);
 			this.#observer.behind(1);
 		}
 		this.#hotTier.reset(topic.ring, tip);
 		topic.tip = tip;
 		topic.offered = tip;
-		for (const subscription of left) subscription.session.readOn(subscription);
+		for (const subscriber of left) subscriber.readOn();
 		for (const waiter of topic.waiters) waiter.wake();
 	}
 

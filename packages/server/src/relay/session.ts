@@ -11,9 +11,9 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Sink } from '../ports/sink.ts';
 import type { HotBlock } from './hot-block.ts';
-import { type Hub, SLICE_LIMITS } from './hub.ts';
-import { rangesAfter, Slice } from './slice.ts';
-import { Subscription } from './subscription.ts';
+import type { Hub } from './hub.ts';
+import { rangesAfter, SLICE_LIMITS, Slice } from './slice.ts';
+import { Subscription, type SubscriptionOwner } from './subscription.ts';
 import type { TopicLog } from './topic-log.ts';
 
 /** Where a subscriber asked to start; `unknown` is a cursor that could not be understood, answered with a gap. */
@@ -55,7 +55,7 @@ export async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Pro
 	return { cursor: topic.offered, gap: { reason: 'ahead', from: start } };
 }
 
-export class Session {
+export class Session implements SubscriptionOwner {
 	readonly sink: Sink;
 	readonly #options: SessionOptions;
 	readonly #subscriptions = new Map<string, Subscription>();
@@ -141,21 +141,19 @@ export class Session {
 
 	#add(topic: TopicLog, start: ResolvedStart): void {
 		this.unsubscribe(topic.name);
-		const subscription = new Subscription(this, topic);
-		subscription.cursor = start.cursor;
+		const subscription = new Subscription(this, topic, start.cursor);
 		this.#subscriptions.set(topic.name, subscription);
-		topic.subscriptions.add(subscription);
+		topic.subscribers.add(subscription);
 		this.#options.observer.behind(1);
 		if (start.gap !== null) this.#tellGap(topic, start.gap.reason, start.gap.from, start.cursor);
 		this.#advance(subscription);
 	}
 
 	#end(subscription: Subscription): void {
-		if (subscription.state === 'live') subscription.leaveLive(subscription.cursor, 'ended');
-		else this.#options.observer.behind(-1);
-		subscription.state = 'ended';
+		if (subscription.state !== 'live') this.#options.observer.behind(-1);
+		subscription.end();
 		this.#subscriptions.delete(subscription.topic.name);
-		subscription.topic.subscriptions.delete(subscription);
+		subscription.topic.subscribers.delete(subscription);
 		this.#options.hub.unfollow(subscription.topic);
 	}
 

@@ -21,6 +21,13 @@ export interface SliceLimits {
 	readonly bytesMax: number;
 }
 
+/**
+ * What one write to one socket, and one read from the store, carries at most, unless a single message is larger. With the
+ * socket's own buffer limit it bounds what a connection can hold (I5), and it is large enough for the cost of a write to vanish
+ * beside that of its messages.
+ */
+export const SLICE_LIMITS = Object.freeze({ messagesMax: 4096, bytesMax: 256 * 1024 });
+
 const text = new TextEncoder();
 const LF = 0x0a;
 

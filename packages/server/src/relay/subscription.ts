@@ -3,9 +3,9 @@
  * next slice after the cursor while the socket takes it (I5), until the cursor is where the topic's next tick starts.
  */
 
-import { type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
-import type { Session } from './session.ts';
-import type { TopicLog } from './topic-log.ts';
+import type { MessageId } from '@pulsar-relay/protocol/message-id';
+import type { Sink } from '../ports/sink.ts';
+import type { Subscriber, TopicLog } from './topic-log.ts';
 
 /**
  * - `behind`: the cursor is before the topic's offered end, or the socket is full. Leaves to `live` when the cursor gets
@@ -17,37 +17,52 @@ import type { TopicLog } from './topic-log.ts';
  */
 export type SubscriptionState = 'behind' | 'reading' | 'live' | 'ended';
 
-export class Subscription {
-	readonly session: Session;
+/** The session, as its subscriptions see it. */
+export interface SubscriptionOwner {
+	readonly sink: Sink;
+	readOn(subscription: Subscription): void;
+	topicDeleted(subscription: Subscription): void;
+}
+
+export class Subscription implements Subscriber {
+	readonly sink: Sink;
 	readonly topic: TopicLog;
 	state: SubscriptionState = 'behind';
 	/** The last message sent, or where the subscription started. Not kept up to date while `live`. */
-	cursor: MessageId = ZERO_ID;
-	/** The place in the topic's live set while `live`. */
+	cursor: MessageId;
 	liveIndex = -1;
+	readonly #owner: SubscriptionOwner;
 
-	constructor(session: Session, topic: TopicLog) {
-		this.session = session;
+	constructor(owner: SubscriptionOwner, topic: TopicLog, cursor: MessageId) {
+		this.#owner = owner;
+		this.sink = owner.sink;
 		this.topic = topic;
+		this.cursor = cursor;
 	}
 
 	/** Joins the topic's live set. The cursor must be the topic's offered end. */
 	enterLive(): void {
 		this.state = 'live';
-		this.liveIndex = this.topic.live.length;
-		this.topic.live.push(this);
+		this.topic.addLive(this);
 	}
 
-	/** Leaves the live set with the given cursor; the last of the set takes its place. */
-	leaveLive(cursor: MessageId, state: 'behind' | 'ended'): void {
-		const { live } = this.topic;
-		const last = live.pop();
-		if (last !== undefined && last !== this) {
-			live[this.liveIndex] = last;
-			last.liveIndex = this.liveIndex;
-		}
-		this.liveIndex = -1;
+	fellBehind(cursor: MessageId): void {
+		this.topic.removeLive(this);
 		this.cursor = cursor;
-		this.state = state;
+		this.state = 'behind';
+	}
+
+	readOn(): void {
+		this.#owner.readOn(this);
+	}
+
+	topicDeleted(): void {
+		this.#owner.topicDeleted(this);
+	}
+
+	/** Ends it, in whatever state it is. */
+	end(): void {
+		if (this.state === 'live') this.topic.removeLive(this);
+		this.state = 'ended';
 	}
 }

@@ -3,10 +3,23 @@
  */
 
 import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
+import type { Sink } from '../ports/sink.ts';
 import type { HotBlock } from './hot-block.ts';
 import { Ring } from './hot-tier.ts';
 import { rangesAfter, Slice, type SliceLimits } from './slice.ts';
-import type { Subscription } from './subscription.ts';
+
+/** A subscription as the hub sees it: somebody at the end of a topic's log, or on the way there. */
+export interface Subscriber {
+	readonly sink: Sink;
+	/** The place in the topic's live set, which the topic keeps up to date. */
+	liveIndex: number;
+	/** Its socket is full, or the node missed an announcement: from here on it reads by itself, from `cursor`. */
+	fellBehind(cursor: MessageId): void;
+	/** Reads on after {@link fellBehind} when the socket was not the reason. */
+	readOn(): void;
+	/** The topic is gone, and with it the subscription. */
+	topicDeleted(): void;
+}
 
 /** Something that wants to know, once, that a topic has moved or is gone. */
 export interface Waiter {
@@ -29,9 +42,9 @@ export class TopicLog {
 	/** Blocks announced since the last tick. */
 	fresh: HotBlock[] = [];
 	/** Subscriptions that have been sent everything up to `offered` and whose sockets keep up. */
-	readonly live: Subscription[] = [];
+	readonly live: Subscriber[] = [];
 	/** Every subscription to the topic, in whatever state. */
-	readonly subscriptions = new Set<Subscription>();
+	readonly subscribers = new Set<Subscriber>();
 	readonly waiters = new Set<Waiter>();
 	/** Sessions and polls that follow the topic or are about to; the topic is not forgotten before they are gone. */
 	followers = 0;
@@ -76,6 +89,22 @@ export class TopicLog {
 		const slice = new Slice(this.name, ranges, nowMs);
 		this.#lastSlice = { slice, after: cursor, until: this.offered, limits };
 		return slice;
+	}
+
+	/** Puts a subscriber whose cursor is `offered` into the live set. */
+	addLive(subscriber: Subscriber): void {
+		subscriber.liveIndex = this.live.length;
+		this.live.push(subscriber);
+	}
+
+	/** Takes a subscriber out of the live set; the last of the set takes its place. */
+	removeLive(subscriber: Subscriber): void {
+		const last = this.live.pop();
+		if (last !== undefined && last !== subscriber) {
+			this.live[subscriber.liveIndex] = last;
+			last.liveIndex = subscriber.liveIndex;
+		}
+		subscriber.liveIndex = -1;
 	}
 
 	/** Lets go of the shared slice, so that it does not outlive the burst it was made for. */

@@ -12,8 +12,17 @@ import { startRelay } from '../support/relay.ts';
 
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
 /** Without a sandbox because tests may run as root; without background requests because they may run without a network. */
-const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const missing = CHROMIUM === undefined && process.env['CI'] === undefined ? 'no Chromium on this machine (apt-get install chromium)' : false;
+const ARGS = [
+	'--no-sandbox',
+	'--disable-gpu',
+	'--disable-quic',
+	'--no-first-run',
+	'--disable-background-networking',
+	'--disable-component-update',
+	'--disable-sync',
+];
+const missing =
+	CHROMIUM === undefined && process.env['CI'] === undefined ? 'no Chromium on this machine (apt-get install chromium)' : false;
 
 interface Seen {
 	readonly id: string;
@@ -30,7 +39,9 @@ async function withPage(run: (page: Page) => Promise<void>): Promise<void> {
 	}
 }
 
-test('EventSource receives messages with cursors as ids, and resumes by itself after the relay was killed', { skip: missing }, async () => {
+test('EventSource receives messages with cursors as ids, and resumes by itself after the relay was killed', {
+	skip: missing,
+}, async () => {
 	const dataDir = await mkdtemp(join(tmpdir(), 'pulsar-relay-browser-'));
 	let relay = await startRelayProcess(dataDir);
 	const { url } = relay;
@@ -53,7 +64,8 @@ test('EventSource receives messages with cursors as ids, and resumes by itself a
 			return new Promise<void>((resolve) => source.addEventListener('subscribed', () => resolve()));
 		});
 		const seen = () => page.evaluate(() => (globalThis as unknown as { seen: Seen[] }).seen);
-		const seenCount = (count: number) => page.waitForFunction((n) => (globalThis as unknown as { seen: Seen[] }).seen.length === n, count);
+		const seenCount = (count: number) =>
+			page.waitForFunction((n) => (globalThis as unknown as { seen: Seen[] }).seen.length === n, count);
 		const first = await publish('{"n":1}');
 		await seenCount(1);
 		await relay.end('SIGKILL');

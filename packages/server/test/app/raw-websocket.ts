@@ -48,7 +48,8 @@ export async function openRaw(url: string): Promise<RawPeer> {
 					socket.destroy();
 					return code;
 				}
-				if (socket.readableEnded || socket.destroyed) throw new Error(`closed without a close frame after ${received.toString('latin1')}`);
+				if (socket.readableEnded || socket.destroyed)
+					throw new Error(`closed without a close frame after ${received.toString('latin1')}`);
 				await Promise.race([once(socket, 'data'), once(socket, 'close')]);
 			}
 		},
@@ -56,7 +57,10 @@ export async function openRaw(url: string): Promise<RawPeer> {
 }
 
 /** Sends a changed handshake; resolves with the answer to it. */
-export async function upgradeRequest(url: string, change: (lines: string[]) => string[]): Promise<{ status: number; body: string }> {
+export async function upgradeRequest(
+	url: string,
+	change: (lines: string[]) => string[],
+): Promise<{ status: number; body: string }> {
 	const { socket, port } = dial(url);
 	const chunks: Buffer[] = [];
 	socket.on('data', (chunk: Buffer) => chunks.push(chunk));

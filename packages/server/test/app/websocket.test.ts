@@ -61,7 +61,11 @@ class Client {
 describe('WebSocket', () => {
 	let relay: TestRelay;
 	before(async () => {
-		relay = await startRelay({ PULSAR_STORAGE_BACKEND: 'memory', PULSAR_WS_MAX_MESSAGE_BYTES: '65536', PULSAR_MAX_SUBSCRIPTIONS_PER_CONNECTION: '3' });
+		relay = await startRelay({
+			PULSAR_STORAGE_BACKEND: 'memory',
+			PULSAR_WS_MAX_MESSAGE_BYTES: '65536',
+			PULSAR_MAX_SUBSCRIPTIONS_PER_CONNECTION: '3',
+		});
 	});
 	after(() => relay.close());
 

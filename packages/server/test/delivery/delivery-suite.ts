@@ -177,7 +177,7 @@ export function deliverySuite(transport: TransportUnderTest): void {
 
 /** JSON texts with the spellings that a parse and re-serialisation would change. */
 const jsonText = fc.oneof(
-	fc.json({ noUnicodeString: false }).filter((text) => (JSON.parse(text) as unknown, wellFormed(text))),
+	fc.json().filter(wellFormed),
 	fc.constantFrom(
 		'9007199254740993',
 		'1.0',

@@ -7,9 +7,9 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { startRelayProcess } from '../support/process.ts';
 import { idsOf, websocket } from '../support/readers.ts';
 import { startRelay } from '../support/relay.ts';
-import { startRelayProcess } from '../support/process.ts';
 
 const MESSAGE_BYTES = 4096;
 

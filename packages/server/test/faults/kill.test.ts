@@ -5,8 +5,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { idsOf, websocket } from '../support/readers.ts';
 import { type RelayProcess, startRelayProcess } from '../support/process.ts';
+import { idsOf, websocket } from '../support/readers.ts';
 
 const KILLS = 50;
 const PUBLISHERS = 8;
@@ -17,7 +17,9 @@ interface Acknowledged {
 	readonly id: string;
 }
 
-test(`${KILLS} × kill -9 under publish load loses no acknowledged message and duplicates none that has a key`, { timeout: 180_000 }, async () => {
+test(`${KILLS} × kill -9 under publish load loses no acknowledged message and duplicates none that has a key`, {
+	timeout: 180_000,
+}, async () => {
 	const dataDir = await mkdtemp(join(tmpdir(), 'pulsar-relay-kill-'));
 	const acknowledged: Acknowledged[] = [];
 	let relay: RelayProcess | null = null;
@@ -69,7 +71,10 @@ test(`${KILLS} × kill -9 under publish load loses no acknowledged message and d
 		await publishing;
 
 		const reader = await websocket.open(relay.url, [TOPIC], 'earliest');
-		const last = acknowledged.map(({ id }) => id).sort(byId).at(-1);
+		const last = acknowledged
+			.map(({ id }) => id)
+			.sort(byId)
+			.at(-1);
 		await reader.until((received) => idsOf(received).at(-1) === last);
 		await reader.close();
 		const stored = reader.received.map((item) => {

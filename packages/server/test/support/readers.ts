@@ -8,7 +8,13 @@ import { objectScanner, scanArray } from '@pulsar-relay/protocol/json-scan';
 import { WebSocket } from 'ws';
 
 export type Received =
-	| { readonly kind: 'message'; readonly topic: string; readonly id: string; readonly payload: string; readonly metadata: unknown }
+	| {
+			readonly kind: 'message';
+			readonly topic: string;
+			readonly id: string;
+			readonly payload: string;
+			readonly metadata: unknown;
+	  }
 	| { readonly kind: 'gap'; readonly topic: string; readonly reason: string; readonly from: string | null; readonly to: string }
 	| { readonly kind: 'deleted'; readonly topic: string };
 
@@ -87,7 +93,9 @@ export const websocket: TransportUnderTest = {
 			socket.on('error', reject);
 			socket.on('message', (data: Buffer) => {
 				const text = data.toString();
-				const frame = JSON.parse(text) as { type: string; code?: string; details?: { topic: string } } & Parameters<Trace['addGap']>[0];
+				const frame = JSON.parse(text) as { type: string; code?: string; details?: { topic: string } } & Parameters<
+					Trace['addGap']
+				>[0];
 				if (frame.type === 'message') trace.addMessage(text);
 				else if (frame.type === 'gap') trace.addGap(frame);
 				else if (frame.type === 'subscribed') resolve();
@@ -95,7 +103,11 @@ export const websocket: TransportUnderTest = {
 				else reject(new Error(text));
 			});
 		});
-		socket.on('open', () => socket.send(JSON.stringify({ type: 'subscribe', topics, ...(typeof from === 'string' ? { offset: from } : { since: from }) })));
+		socket.on('open', () =>
+			socket.send(
+				JSON.stringify({ type: 'subscribe', topics, ...(typeof from === 'string' ? { offset: from } : { since: from }) }),
+			),
+		);
 		await ready;
 		return {
 			received: trace.received,

@@ -13,7 +13,11 @@ export interface TestRelay {
 	/** `http://127.0.0.1:<port>` */
 	readonly url: string;
 	/** Publishes one message whose payload is the given JSON text, and resolves with its id once it is stored. */
-	publish(topic: string, payloadJson: string, more?: { readonly ttl?: number; readonly metadata?: Record<string, string> }): Promise<string>;
+	publish(
+		topic: string,
+		payloadJson: string,
+		more?: { readonly ttl?: number; readonly metadata?: Record<string, string> },
+	): Promise<string>;
 	/** Publishes texts in order through the stream route; resolves with their ids. */
 	publishMany(topic: string, payloadJsons: readonly string[]): Promise<readonly string[]>;
 	request(method: string, path: string, body?: unknown): Promise<{ readonly status: number; readonly json: unknown }>;
@@ -45,7 +49,11 @@ export async function startRelay(env: Readonly<Record<string, string>> = {}): Pr
 		url,
 		async publish(topic, payloadJson, more = {}) {
 			const body = `{"topic":${JSON.stringify(topic)},"payload":${payloadJson},"ttl":${more.ttl ?? null},"metadata":${JSON.stringify(more.metadata ?? null)}}`;
-			const response = await fetch(`${url}/api/v1/messages`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+			const response = await fetch(`${url}/api/v1/messages`, {
+				method: 'POST',
+				headers: { 'content-type': 'application/json' },
+				body,
+			});
 			const answer = (await response.json()) as { message_id: string };
 			assert.equal(response.status, 201, JSON.stringify(answer));
 			return answer.message_id;
@@ -58,7 +66,10 @@ export async function startRelay(env: Readonly<Record<string, string>> = {}): Pr
 				body,
 			});
 			assert.equal(response.status, 200);
-			const results = (await response.text()).trimEnd().split('\n').map((line) => JSON.parse(line) as { message_id?: string; status?: string });
+			const results = (await response.text())
+				.trimEnd()
+				.split('\n')
+				.map((line) => JSON.parse(line) as { message_id?: string; status?: string });
 			const ids = results.slice(0, -1).map((result) => result.message_id ?? assert.fail(JSON.stringify(result)));
 			assert.equal(ids.length, payloadJsons.length);
 			return ids;

@@ -30,7 +30,9 @@ const COMPATIBLE_TOPICS_MAX = 20;
 
 const PollQuery = Type.Object({
 	topics: Type.String({ description: '1 to 50 topic names, separated by commas; they need not exist yet' }),
-	since: Type.Optional(Type.String({ description: '`last` (default), `earliest`, a message id, or the `next_offset` of the answer before' })),
+	since: Type.Optional(
+		Type.String({ description: '`last` (default), `earliest`, a message id, or the `next_offset` of the answer before' }),
+	),
 	timeout: Type.Integer({ minimum: 0, maximum: 60, default: 30, description: 'seconds to wait for a message' }),
 	limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'messages in the answer at most' }),
 });

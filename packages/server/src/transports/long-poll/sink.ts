@@ -29,7 +29,10 @@ export function encodeCompatiblePollAnswer(answer: PollAnswer): Buffer {
 	const start = parts.length;
 	for (const slice of answer.slices) {
 		slice.forEach((id, json) => {
-			parts.push(Buffer.from(`${parts.length > start ? ',' : ''}{"stream_id":"${id.ms}-${id.n}",`), json.subarray(OPEN_BRACE_BYTES));
+			parts.push(
+				Buffer.from(`${parts.length > start ? ',' : ''}{"stream_id":"${id.ms}-${id.n}",`),
+				json.subarray(OPEN_BRACE_BYTES),
+			);
 		});
 	}
 	parts.push(Buffer.from(`],${tail(answer)}`));

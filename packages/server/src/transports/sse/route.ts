@@ -27,7 +27,9 @@ const RETRY_MS = 1000;
 
 const Query = Type.Object({
 	topics: Type.String({ description: '1 to 50 topic names, separated by commas; they need not exist yet' }),
-	since: Type.Optional(Type.String({ description: '`last` (default), `earliest`, a message id, or a cursor over several topics' })),
+	since: Type.Optional(
+		Type.String({ description: '`last` (default), `earliest`, a message id, or a cursor over several topics' }),
+	),
 });
 
 const HEADERS = {

@@ -1,8 +1,8 @@
 /** What a command works with: its connection, seen from the inside. */
 
+import type { Logger } from '../../ops/logger.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
-import type { Logger } from '../../ops/logger.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Session } from '../../relay/session.ts';
 import type { ClientFrame } from './frame.ts';

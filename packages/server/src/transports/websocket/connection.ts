@@ -70,7 +70,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext {
 
 	fail(frame: ClientFrame | null, thrown: unknown): void {
 		const error = RelayError.from(thrown);
-		if (error.code === 'internal_error') this.deps.logger.error({ err: error.cause, session_id: this.id }, 'a WebSocket command failed');
+		if (error.code === 'internal_error')
+			this.deps.logger.error({ err: error.cause, session_id: this.id }, 'a WebSocket command failed');
 		this.deps.metrics.errorAnswered('websocket', error.code);
 		this.reply(frame, { type: 'error', code: error.code, message: error.message, details: error.problems ?? null });
 		const { closeCode } = ERRORS[error.code];

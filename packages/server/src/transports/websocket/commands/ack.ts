@@ -7,5 +7,6 @@ import type { ClientFrame } from '../frame.ts';
 
 export function ack(_context: CommandContext, frame: ClientFrame): undefined {
 	const id = frame.fields()['message_id'];
-	if (typeof id !== 'string' || parseMessageId(id) === undefined) throw new RelayError('invalid_cursor', '`message_id` is not a message id');
+	if (typeof id !== 'string' || parseMessageId(id) === undefined)
+		throw new RelayError('invalid_cursor', '`message_id` is not a message id');
 }

@@ -27,7 +27,8 @@ export async function subscribe(context: CommandContext, frame: ClientFrame): Pr
 
 function readStarts(topics: readonly string[], offset: unknown, since: unknown): Map<string, StartPosition> {
 	const fallback = typeof offset === 'string' ? parseStartPosition(offset) : undefined;
-	if (fallback === undefined) throw new RelayError('invalid_cursor', '`offset` is neither "last" nor "earliest" nor a message id');
+	if (fallback === undefined)
+		throw new RelayError('invalid_cursor', '`offset` is neither "last" nor "earliest" nor a message id');
 	if (typeof since !== 'object' || since === null || Array.isArray(since)) {
 		throw new RelayError('invalid_request', '`since` is not an object of message ids');
 	}

@@ -10,8 +10,8 @@ import { Trace, type Truth } from './truth.ts';
 
 /** How things stood when something was asked. */
 export interface Moment {
-	/** Of each topic the newest message, the newest acknowledged one and the number of deletions. */
-	readonly topics: ReadonlyMap<string, { readonly tip: MessageId; readonly acked: MessageId; readonly deletions: number }>;
+	/** Of each topic the newest message, the newest acknowledged one, and of how many deletions the relay knew. */
+	readonly topics: ReadonlyMap<string, { readonly tip: MessageId; readonly acked: MessageId; readonly deletionsHeard: number }>;
 	/** Whether announcements may be lost: then `last` can only be as new as what was not lost. */
 	readonly lossy: boolean;
 }
@@ -94,7 +94,7 @@ export class Client {
 			this.following.set(topic, {
 				trace: new Trace(this.#truth, topic, cursor),
 				startGap: checkStart(this.#truth, topic, start, cursor, ask.moment),
-				deletionsBefore: before?.deletions ?? 0,
+				deletionsBefore: before?.deletionsHeard ?? 0,
 			});
 		}
 	}
@@ -172,7 +172,7 @@ export function checkPollAnswer(
 			continue;
 		}
 		const taken = gaps.shift() as Gap;
-		if (taken.reason === 'deleted') assert.ok(topic.deletions > (moment.topics.get(name)?.deletions ?? 0), 'it was deleted');
+		if (taken.reason === 'deleted') assert.ok(topic.deletions > (moment.topics.get(name)?.deletionsHeard ?? 0), 'it was deleted');
 		// A deletion is told also to a reader that misses nothing by it.
 		if (taken.reason === 'deleted' && compareMessageIds(taken.to, trace.cursor) === 0) continue;
 		trace.gap({ ...taken, reason: taken.reason === 'deleted' ? 'trimmed' : taken.reason });

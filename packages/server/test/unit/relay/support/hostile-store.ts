@@ -34,6 +34,8 @@ export class HostileStore {
 	readonly faults: Faults = { ...NO_FAULTS };
 	/** Topics that are watched. */
 	readonly watched = new Set<string>();
+	/** How often the relay has heard of the deletion of each topic. */
+	readonly deletionsHeard = new Map<string, number>();
 	readonly #inner: Store;
 	/** A whole number below `below`, at random. */
 	readonly #pick: (below: number) => number;
@@ -92,7 +94,10 @@ export class HostileStore {
 			},
 			deleted: (topic, tip) => {
 				truth.deleted(topic, tip);
-				this.#writer.push(() => listener.deleted(topic, tip));
+				this.#writer.push(() => {
+					this.deletionsHeard.set(topic, (this.deletionsHeard.get(topic) ?? 0) + 1);
+					listener.deleted(topic, tip);
+				});
 			},
 		};
 	}

@@ -4,7 +4,7 @@
  */
 
 import assert from 'node:assert/strict';
-import { RelayError } from '@pulsar-relay/protocol/errors';
+import { type ErrorCode, RelayError } from '@pulsar-relay/protocol/errors';
 import { compareMessageIds, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import type { HotTierLimits } from '../../../../src/relay/hot-tier.ts';
 import type { PollAnswer } from '../../../../src/relay/poll.ts';
@@ -22,6 +22,8 @@ import { createTurnClock, settled, type TurnClock } from './turns.ts';
 export const TOPICS = ['a', 'b', 'c'] as const;
 /** Turns after which a relay that is left alone must have come to rest. */
 const TURNS_TO_REST_MAX = 3000;
+/** Idle turns after which it has. Background work wakes up in between. */
+const IDLE_TURNS = 10;
 
 interface OpenPoll {
 	readonly starts: ReadonlyMap<string, Start>;
@@ -99,7 +101,7 @@ export class World {
 		);
 	}
 
-	attach(options: { transport: 'websocket' | 'sse'; bufferBytesMax: number; drainsInside: boolean }): void {
+	attach(options: { transport: 'websocket' | 'sse'; bufferBytesMax: number; drainsInside: boolean }): Client {
 		const sink = new RecordingSink({
 			transport: options.transport,
 			bufferBytesMax: options.bufferBytesMax,
@@ -108,6 +110,7 @@ export class World {
 		});
 		const client = new Client({ sink, session: this.relay.attach(sink), truth: this.truth, remembered: this.remembered });
 		this.clients.push(client);
+		return client;
 	}
 
 	detach(client: Client): void {
@@ -119,7 +122,7 @@ export class World {
 	subscribe(client: Client, starts: ReadonlyMap<string, Start>): void {
 		const moment = this.#moment();
 		const subscribed = client.session.subscribe(starts, (cursors) => client.ready(starts, cursors, this.#lossier(moment)));
-		this.#watch(subscribed, client.gone ? 'shutting_down' : 'storage_unavailable', () => client.gone);
+		this.#watch(subscribed, () => (client.gone ? ['shutting_down', 'storage_unavailable'] : ['storage_unavailable']));
 	}
 
 	unsubscribe(client: Client, topic: string): void {
@@ -148,8 +151,17 @@ export class World {
 		});
 		this.#watch(
 			answered.finally(() => this.polls.splice(this.polls.indexOf(poll), 1)),
-			'storage_unavailable',
+			() => ['storage_unavailable'],
 		);
+	}
+
+	/** Trims everything that is older, or more, than said. */
+	trim(defaultMaxAgeS: number, defaultMaxMessages: number): void {
+		this.#watch(this.hostile.store.trim({ nowMs: this.clock.nowMs(), defaultMaxAgeS, defaultMaxMessages, blocksMax: 1000 }));
+	}
+
+	delete(topic: string): void {
+		this.#watch(this.relay.topics.deleteTopic(topic));
 	}
 
 	moveClock(ms: number): void {
@@ -163,17 +175,17 @@ export class World {
 		if (percent > 0) this.#everLossy = true;
 	}
 
-	/** Lets everything arrive and be done until nothing moves any more. */
+	/** Lets everything arrive and be done until, time after time, nothing waits but timers. */
 	async rest(): Promise<void> {
-		let quiet = 0;
-		for (let turns = 0; quiet < 5; turns++) {
+		let idleTurns = 0;
+		for (let turns = 0; idleTurns < IDLE_TURNS; turns++) {
 			assert.ok(turns < TURNS_TO_REST_MAX, 'the relay comes to rest');
 			await settled();
 			const idle = this.hostile.pending === 0 && this.clock.waiting === 0;
-			quiet = idle ? quiet + 1 : 0;
+			if (idle) idleTurns++;
 			this.hostile.deliver(1 + this.pick(5));
 			this.clock.turn(1 + this.pick(3));
-			// Long enough for whoever waits before asking a failed store again.
+			// When idle, long enough for whoever waits before asking a failed store again.
 			this.clock.advance(idle ? 600 : 1);
 			this.truth.latestMs();
 			this.check();
@@ -223,8 +235,9 @@ export class World {
 	#moment(): Moment {
 		const topics = new Map(
 			TOPICS.map((name) => {
-				const { tip, deletions } = this.truth.topic(name);
-				return [name, { tip, deletions, acked: this.#acked.get(name) ?? ZERO_ID }];
+				const { tip } = this.truth.topic(name);
+				const deletionsHeard = this.hostile.deletionsHeard.get(name) ?? 0;
+				return [name, { tip, deletionsHeard, acked: this.#acked.get(name) ?? ZERO_ID }];
 			}),
 		);
 		return { topics, lossy: this.#everLossy };
@@ -234,11 +247,10 @@ export class World {
 		return this.#everLossy ? { ...moment, lossy: true } : moment;
 	}
 
-	/** Keeps the first failure, and expects no rejection but those with the given code. */
-	#watch(promise: Promise<unknown>, allowed: 'storage_unavailable' | 'shutting_down' | null = null, closed = () => false): void {
+	/** Keeps the first failure, and expects no rejection but those with an allowed code. */
+	#watch(promise: Promise<unknown>, allowed: () => readonly ErrorCode[] = () => []): void {
 		promise.catch((error: unknown) => {
-			const { code } = RelayError.from(error);
-			if (error instanceof RelayError && (code === allowed || (code === 'shutting_down' && closed()))) return;
+			if (error instanceof RelayError && allowed().includes(error.code)) return;
 			this.#failure ??= error;
 		});
 	}
