@@ -60,7 +60,6 @@ async function read(server: ChildServer, sockets: number, seconds: number): Prom
 		topics: ['bench'],
 		offset: 'earliest',
 		sampleEvery: null,
-		localAddress: null,
 	});
 	const { complete, messages, elapsedMs } = await client.received(MESSAGES, seconds * PATIENCE * 1000);
 	const after = await server.usage();

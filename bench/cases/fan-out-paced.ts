@@ -65,7 +65,6 @@ async function deliver(
 		topics: ['bench'],
 		offset: 'last',
 		sampleEvery: SAMPLE_EVERY,
-		localAddress: null,
 	});
 	await publisher.publish({
 		url: server.url,

@@ -46,7 +46,6 @@ async function deliver(started: ChildServer, aheadMax: number | null, seconds: n
 		topics: ['bench'],
 		offset: 'last',
 		sampleEvery: null,
-		localAddress: null,
 	});
 	await client.publish({
 		url: server.url,

@@ -45,7 +45,6 @@ async function hold(started: ChildServer, topics: readonly string[]): Promise<nu
 		topics: ['bench'],
 		offset: 'last',
 		sampleEvery: null,
-		localAddress: null,
 	});
 	const before = await server.usage(true);
 	await using clients = new AsyncDisposableStack();
@@ -57,8 +56,6 @@ async function hold(started: ChildServer, topics: readonly string[]): Promise<nu
 			topics: topics.length === 1 ? topics : topics.slice((index * SOCKETS) / CLIENTS, ((index + 1) * SOCKETS) / CLIENTS),
 			offset: 'last',
 			sampleEvery: null,
-			// Each source address has ports of its own. Only Linux has all of 127.0.0.0/8 on loopback.
-			localAddress: process.platform === 'linux' ? `127.0.0.${2 + index}` : null,
 		});
 	}
 	const after = await server.usage(true);

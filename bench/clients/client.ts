@@ -4,8 +4,11 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Peer } from '../ipc.ts';
+import { sleep } from '../timing.ts';
 import type { PublishJob, PublishMark } from './publisher.ts';
 import type { Received, SubscribeJob, SubscribeMark } from './subscribers.ts';
+
+const CLOSE_TIMEOUT_MS = 1000;
 
 /** Disposing of it ends the process. */
 export class Client implements AsyncDisposable {
@@ -52,6 +55,8 @@ export class Client implements AsyncDisposable {
 
 	async [Symbol.asyncDispose](): Promise<void> {
 		if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+		// A generator that has failed or is stuck is ended all the same.
+		await Promise.race([this.#peer.ask('close').catch(() => null), sleep(CLOSE_TIMEOUT_MS)]);
 		const ended = once(this.#child, 'exit');
 		this.#child.kill('SIGKILL');
 		await ended;

@@ -17,6 +17,7 @@ function serve(): void {
 		},
 		publishMark: () => started(publisher).mark(),
 		subscribeMark: () => started(subscribers).mark(),
+		close: () => subscribers?.close(),
 		finish: () => started(publisher).finish(),
 		stop: () => started(publisher).stop(),
 		received: ({ each, timeoutMs }: { each: number; timeoutMs: number }) => started(subscribers).received(each, timeoutMs),

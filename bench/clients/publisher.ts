@@ -173,11 +173,13 @@ export class Publisher {
 				status = answered;
 			},
 			body: (part) => {
-				if (status !== 200 || part.includes('"rejected"'))
+				if (status !== 200 || part.includes('"status":"rejected"'))
 					reject(new Error(`a stream was refused: ${status} ${part.toString().slice(0, 300)}`));
 				for (let at = part.indexOf(LF); at >= 0; at = part.indexOf(LF, at + 1)) this.#acked++;
 			},
 			end: () => {
+				// The last line is a summary.
+				this.#acked--;
 				resolve();
 				socket.destroy();
 			},

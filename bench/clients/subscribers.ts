@@ -16,8 +16,6 @@ export interface SubscribeJob {
 	readonly topics: readonly string[];
 	readonly offset: 'last' | 'earliest';
 	readonly sampleEvery: number | null;
-	/** Source address, to have more ports than one address has; null = the system's choice. */
-	readonly localAddress: string | null;
 }
 
 /** What has been received. */
@@ -122,6 +120,11 @@ export class Subscribers {
 		});
 	}
 
+	/** Ends all connections by a reset: closed ones would each keep their port for a minute. */
+	close(): void {
+		for (const { socket } of this.#subscribers) socket.resetAndDestroy();
+	}
+
 	#messages(): number {
 		let texts = 0;
 		for (const { frames } of this.#subscribers) texts += frames.texts;
@@ -134,7 +137,7 @@ export class Subscribers {
 	}
 
 	#open(index: number): Promise<Subscriber> {
-		const { url, sampleEvery, localAddress } = this.#job;
+		const { url, sampleEvery } = this.#job;
 		const { hostname, port, host } = new URL(url);
 		const sampled = sampleEvery !== null && index % sampleEvery === 0;
 		const frames = new FrameCounter({
@@ -165,7 +168,6 @@ export class Subscribers {
 			host: hostname,
 			port: Number(port),
 			noDelay: true,
-			...(localAddress === null ? {} : { localAddress }),
 			onread: { buffer: this.#buffer, callback: read },
 		});
 		const fail = (error: Error) => {

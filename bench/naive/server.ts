@@ -65,7 +65,7 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
 		for await (const line of createInterface({ input: request })) {
 			if (line !== '') response.write(`${JSON.stringify({ ...publish(JSON.parse(line) as Message), status: 'accepted' })}\n`);
 		}
-		response.end();
+		response.end('{"summary":{}}\n');
 		return;
 	}
 	const chunks: Buffer[] = [];

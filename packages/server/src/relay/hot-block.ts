@@ -6,7 +6,7 @@ import { encodeMessageFrames, type MessageFrames } from '@pulsar-relay/protocol/
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import { type Block, lastIdOf, readBlock } from '../log/block.ts';
 
-/** What a message costs beside its packed bytes once it is encoded: ids, topic, timestamp and key names in the JSON object. */
+/** What a message costs beside its packed bytes and its topic's name once it is encoded: ids, timestamp and key names. */
 const ENCODED_OVERHEAD_BYTES = 160;
 /** The objects and typed arrays around a block, measured as heap growth per one-message block. */
 const BLOCK_OVERHEAD_BYTES = 600;
@@ -29,7 +29,8 @@ export class HotBlock {
 		this.n = block.n;
 		this.count = block.count;
 		this.last = lastIdOf(block);
-		this.costBytes = block.packed.byteLength + block.count * ENCODED_OVERHEAD_BYTES + BLOCK_OVERHEAD_BYTES;
+		this.costBytes =
+			block.packed.byteLength + block.count * (ENCODED_OVERHEAD_BYTES + topic.length) + BLOCK_OVERHEAD_BYTES;
 		this.#topic = topic;
 		this.#packed = block.packed;
 		const reader = readBlock(block.packed);

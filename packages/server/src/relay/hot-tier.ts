@@ -14,10 +14,20 @@ export interface HotTierLimits {
 	readonly messagesPerTopicMax: number;
 }
 
+/** A block's place among all that are held, in order of arrival: a list, as a block may leave from the middle of it. */
+interface Arrival {
+	readonly ring: Ring;
+	readonly atMs: number;
+	older: Arrival | null;
+	newer: Arrival | null;
+}
+
 /** The newest blocks of one topic. They cover exactly the messages after `floor` and up to the last block's end. */
 export class Ring {
-	readonly blocks: HotBlock[] = [];
-	/** Blocks before this index have left; the array is cut now and then rather than shifted each time. */
+	/** Blocks before `head` have left and are null; the array is cut now and then rather than shifted each time. */
+	readonly blocks: (HotBlock | null)[] = [];
+	/** The arrival of each block, place for place. */
+	readonly arrivals: (Arrival | null)[] = [];
 	head = 0;
 	messages = 0;
 	bytes = 0;
@@ -46,20 +56,14 @@ export class Ring {
 	}
 }
 
-interface Arrival {
-	readonly ring: Ring;
-	readonly block: HotBlock;
-	readonly atMs: number;
-}
-
-/** Cut consumed heads off arrays once this many slots are dead and they are half of the array. */
+/** Dead slots are cut off a ring once they are this many and half of it. */
 const DEAD_SLOTS_MAX = 1024;
 
 export class HotTier {
 	readonly #limits: HotTierLimits;
-	/** Every block in order of arrival, over all topics: the order in which age and the byte budget evict. */
-	readonly #arrivals: Arrival[] = [];
-	#head = 0;
+	/** The ends of the order of arrival, over all topics: the order in which age and the byte budget evict. */
+	#oldest: Arrival | null = null;
+	#newest: Arrival | null = null;
 	#bytes = 0;
 
 	constructor(limits: HotTierLimits) {
@@ -73,22 +77,23 @@ export class HotTier {
 
 	/** Adds a topic's newest block and evicts what is over the limits; the block itself may be what has to leave. */
 	add(ring: Ring, block: HotBlock, nowMs: number): void {
+		const arrival: Arrival = { ring, atMs: nowMs, older: this.#newest, newer: null };
+		if (this.#newest === null) this.#oldest = arrival;
+		else this.#newest.newer = arrival;
+		this.#newest = arrival;
 		ring.blocks.push(block);
+		ring.arrivals.push(arrival);
 		ring.messages += block.count;
 		ring.bytes += block.costBytes;
 		this.#bytes += block.costBytes;
-		this.#arrivals.push({ ring, block, atMs: nowMs });
 		while (ring.messages > this.#limits.messagesPerTopicMax && !ring.empty) this.#evictOldest(ring);
-		while (this.#bytes > this.#limits.bytesMax && this.#evictFirstArrival()) {
-			// evicts one block per round
-		}
+		while (this.#bytes > this.#limits.bytesMax && this.#oldest !== null) this.#evictOldest(this.#oldest.ring);
 	}
 
 	/** Evicts what is older than the retention. Called every second or so, by monotonic time. */
 	expire(nowMs: number): void {
 		const before = nowMs - this.#limits.retentionMs;
-		while (this.#head < this.#arrivals.length && (this.#arrivals[this.#head] as Arrival).atMs <= before)
-			this.#evictFirstArrival();
+		while (this.#oldest !== null && this.#oldest.atMs <= before) this.#evictOldest(this.#oldest.ring);
 	}
 
 	/** Empties a ring that goes on after `floor`. */
@@ -102,32 +107,31 @@ export class HotTier {
 		while (!ring.empty && compareMessageIds((ring.blocks[ring.head] as HotBlock).last, floor) <= 0) this.#evictOldest(ring);
 	}
 
-	#evictFirstArrival(): boolean {
-		const arrival = this.#arrivals[this.#head];
-		if (arrival === undefined) return false;
-		this.#head++;
-		if (this.#head > DEAD_SLOTS_MAX && this.#head * 2 > this.#arrivals.length) {
-			this.#arrivals.splice(0, this.#head);
-			this.#head = 0;
-		}
-		// The block may have left already, by its topic's own limit; a ring is in order of arrival too.
-		if (arrival.ring.blocks[arrival.ring.head] === arrival.block) this.#evictOldest(arrival.ring);
-		return true;
-	}
-
+	/** Evicts a ring's first block. The oldest arrival of all is the first block of its ring: a ring is in order of arrival too. */
 	#evictOldest(ring: Ring): void {
 		const block = ring.blocks[ring.head] as HotBlock;
+		this.#unlink(ring.arrivals[ring.head] as Arrival);
+		// Nothing may go on holding the block, or more would be in memory than the budget counts (I8).
+		ring.blocks[ring.head] = null;
+		ring.arrivals[ring.head] = null;
 		ring.head++;
 		ring.messages -= block.count;
 		ring.bytes -= block.costBytes;
 		ring.floor = block.last;
 		this.#bytes -= block.costBytes;
-		if (ring.empty) {
-			ring.blocks.length = 0;
-			ring.head = 0;
-		} else if (ring.head > DEAD_SLOTS_MAX && ring.head * 2 > ring.blocks.length) {
-			ring.blocks.splice(0, ring.head);
-			ring.head = 0;
-		}
+		if (!ring.empty && (ring.head <= DEAD_SLOTS_MAX || ring.head * 2 <= ring.blocks.length)) return;
+		ring.blocks.splice(0, ring.head);
+		ring.arrivals.splice(0, ring.head);
+		ring.head = 0;
+	}
+
+	#unlink(arrival: Arrival): void {
+		const { older, newer } = arrival;
+		if (older === null) this.#oldest = newer;
+		else older.newer = newer;
+		if (newer === null) this.#newest = older;
+		else newer.older = older;
+		// A dead entry that points at a live one would make the collector take that for old before its time.
+		arrival.newer = null;
 	}
 }

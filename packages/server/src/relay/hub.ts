@@ -4,7 +4,7 @@
  */
 
 import { compareMessageIds, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
-import type { Block } from '../log/block.ts';
+import { type Block, lastIdOf } from '../log/block.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Sink } from '../ports/sink.ts';
@@ -93,8 +93,8 @@ export class Hub implements LogListener {
 	/** Asks the store where a topic really stands; a position ahead of ours means that announcements were missed. */
 	async verify(topic: TopicLog): Promise<void> {
 		const position = await this.#store.watch(topic.name);
-		this.#raiseFloor(topic, position.floor);
 		if (compareMessageIds(position.tip, topic.tip) > 0) this.#skipTo(topic, position.tip);
+		this.#raiseFloor(topic, position.floor);
 		this.#offerNow(topic);
 	}
 
@@ -128,6 +128,8 @@ export class Hub implements LogListener {
 			topic = new TopicLog(name, previous, floor);
 			this.#topics.set(name, topic);
 		}
+		// The store's position, asked for meanwhile, has counted it in: everybody has it or reads it.
+		if (compareMessageIds(lastIdOf(block), topic.tip) <= 0) return;
 		if (compareMessageIds(topic.tip, previous) !== 0) this.#skipTo(topic, previous);
 		this.#raiseFloor(topic, floor);
 		const hot = new HotBlock(name, block);
@@ -252,10 +254,16 @@ export class Hub implements LogListener {
 		for (const waiter of topic.waiters) waiter.wake();
 	}
 
+	/**
+	 * Raises a topic's floor, at most to its tip: a page may tell of a floor before what it took has been announced. It never
+	 * ends up beyond `offered` either, or a reader that is put there would be given what the next tick offers once more (I4).
+	 */
 	#raiseFloor(topic: TopicLog, floor: MessageId): void {
-		if (compareMessageIds(floor, topic.floor) <= 0) return;
-		topic.floor = floor;
-		this.#hotTier.trim(topic.ring, floor);
+		const known = compareMessageIds(floor, topic.tip) < 0 ? floor : topic.tip;
+		if (compareMessageIds(known, topic.floor) <= 0) return;
+		if (compareMessageIds(known, topic.offered) > 0) this.#offerNow(topic);
+		topic.floor = known;
+		this.#hotTier.trim(topic.ring, known);
 	}
 
 	#keepHouse(): void {

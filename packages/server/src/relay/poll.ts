@@ -101,10 +101,11 @@ class Waiting implements Waiter {
 			const topic = await hub.follow(name);
 			const reader: Reader = { topic, cursor: topic.offered };
 			this.#readers.push(reader);
-			topic.waiters.add(this);
 			const { cursor, gap } = await resolveStart(hub, topic, start);
 			reader.cursor = cursor;
 			if (gap !== null) this.#addGap(topic, gap.reason, gap.from, cursor);
+			// Not before: a deletion would be told from a place where the reader has never been.
+			topic.waiters.add(this);
 		}
 	}
 

@@ -35,6 +35,8 @@ export class Slice implements Deliverable {
 	readonly topic: string;
 	readonly count: number;
 	readonly last: MessageId;
+	/** Whether what is in it depends on the time it was made. */
+	readonly expires: boolean;
 	readonly #ranges: readonly BlockRange[];
 	readonly #nowMs: number;
 	#websocket: Uint8Array | null = null;
@@ -48,8 +50,13 @@ export class Slice implements Deliverable {
 		this.#ranges = ranges;
 		this.#nowMs = nowMs;
 		let count = 0;
-		for (const { block, from, to } of ranges) count += block.liveCount(from, to, nowMs);
+		let expires = false;
+		for (const { block, from, to } of ranges) {
+			count += block.liveCount(from, to, nowMs);
+			if (block.expiries !== null) expires = true;
+		}
 		this.count = count;
+		this.expires = expires;
 	}
 
 	websocket(): Uint8Array {
@@ -114,10 +121,10 @@ export class Slice implements Deliverable {
 /**
  * The ranges of `blocks`, from `start` on, that lie after `after` and not beyond `until`, cut at the limits.
  *
- * @param blocks in id order, without overlap
+ * @param blocks in id order, without overlap; from `start` on none is null
  */
 export function rangesAfter(
-	blocks: readonly HotBlock[],
+	blocks: readonly (HotBlock | null)[],
 	start: number,
 	after: MessageId,
 	until: MessageId,

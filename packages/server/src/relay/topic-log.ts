@@ -57,6 +57,7 @@ export class TopicLog {
 		readonly after: MessageId;
 		readonly until: MessageId;
 		readonly limits: SliceLimits;
+		readonly nowMs: number;
 	} | null = null;
 
 	constructor(name: string, tip: MessageId, floor: MessageId) {
@@ -79,6 +80,7 @@ export class TopicLog {
 		if (
 			last !== null &&
 			last.limits === limits &&
+			(!last.slice.expires || last.nowMs === nowMs) &&
 			compareMessageIds(last.after, cursor) === 0 &&
 			compareMessageIds(last.until, this.offered) === 0
 		) {
@@ -87,7 +89,7 @@ export class TopicLog {
 		const ranges = rangesAfter(this.ring.blocks, this.ring.indexAfter(cursor), cursor, this.offered, limits);
 		if (ranges.length === 0) return null;
 		const slice = new Slice(this.name, ranges, nowMs);
-		this.#lastSlice = { slice, after: cursor, until: this.offered, limits };
+		this.#lastSlice = { slice, after: cursor, until: this.offered, limits, nowMs };
 		return slice;
 	}
 

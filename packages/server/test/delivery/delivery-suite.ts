@@ -204,7 +204,7 @@ async function trimmedTo(relay: TestRelay, topic: string, messages: number): Pro
 	const deadline = Date.now() + 10_000;
 	while (Date.now() < deadline) {
 		const { json } = await relay.request('GET', `/api/v1/topics/${topic}`);
-		if ((json as { messages: number }).messages === messages) return;
+		if ((json as { message_count: number }).message_count === messages) return;
 	}
 	assert.fail(`topic ${topic} was not trimmed within ten seconds`);
 }

@@ -89,7 +89,9 @@ test('a deletion between appends of one turn takes what came before it and leave
 	assert.deepEqual(await payloadsOf(store, 'a'), ['3']);
 });
 
-test('when another program has written to the database, the writer starts afresh from what is there', async (t) => {
+test('when another program has written to the database, the writer starts afresh from what is there', {
+	timeout: 20_000,
+}, async (t) => {
 	const dataDir = await makeDataDir(t);
 	const clock = createFakeClock();
 	const store = await openStore(t, dataDir, { clock });
@@ -104,7 +106,7 @@ test('when another program has written to the database, the writer starts afresh
 	assert.deepEqual(await payloadsOf(store, 'a'), ['1'], 'reads go on');
 	clock.advance(1000);
 	// The new writer makes itself known by health alone.
-	while (store.health().status !== 'ok') await new Promise((resolve) => setImmediate(resolve));
+	while (store.health().status !== 'ok' && !t.signal.aborted) await new Promise((resolve) => setImmediate(resolve));
 	const [id] = idsOf(await store.append('a', [entry('4')]));
 	assert.equal(id?.n, 101, 'ids go on from what the database says');
 	assert.equal((await store.getTopic('a'))?.description, 'by hand');
@@ -137,7 +139,7 @@ for (const [death, message] of [
 	['die', 'Error: told to die'],
 	['exit', 'the worker exited'],
 ] as const) {
-	test(`a thread that dies by ${death} is reported, and started again after a second`, async (t) => {
+	test(`a thread that dies by ${death} is reported, and started again after a second`, { timeout: 20_000 }, async (t) => {
 		const { clock, heard, worker, next } = superviseEcho(t);
 		assert.equal(await worker.start(), null);
 		worker.post('hello', []);

@@ -4,7 +4,7 @@
  */
 
 import { accessSync, closeSync, constants, fsyncSync, mkdirSync, openSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Clock } from '../../ports/clock.ts';
@@ -40,7 +40,7 @@ export interface EmbeddedStoreOptions {
 }
 
 export interface EmbeddedStore extends Store {
-	/** Transactions committed since the store was opened; messages per commit tell how well group commit works. */
+	/** Transactions committed since the writer's thread was started; messages per commit tell how well group commit works. */
 	readonly commits: number;
 }
 
@@ -66,7 +66,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
 function takeDataDir(dataDir: string): DataDirLock {
 	try {
 		const made = mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-		if (made !== undefined) syncDirectory(dirname(made));
+		if (made !== undefined) syncEntries(resolve(dataDir), resolve(made));
 		accessSync(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);
 		return lockDataDir(dataDir);
 	} catch (thrown) {
@@ -76,14 +76,17 @@ function takeDataDir(dataDir: string): DataDirLock {
 	}
 }
 
-/** Makes a new directory entry durable. SQLite does this for its own files. */
-function syncDirectory(path: string): void {
-	const descriptor = openSync(path, 'r');
+/** Makes the entries of new directories durable, from `path` up to `topmost`. SQLite does this for its own files. */
+function syncEntries(path: string, topmost: string): void {
+	const parent = dirname(path);
 	try {
+		const descriptor = openSync(parent, 'r');
 		fsyncSync(descriptor);
-	} finally {
 		closeSync(descriptor);
+	} catch {
+		// Not every system can sync a directory, and a parent need not be readable: then it becomes durable in its own time.
 	}
+	if (path !== topmost && parent !== path) syncEntries(parent, topmost);
 }
 
 const WRITER_DOWN: StoreFailure = { reason: 'a thread of the store stopped', message: 'the writer is not running' };
@@ -95,6 +98,7 @@ interface ReadCall {
 
 class SqliteStore implements EmbeddedStore {
 	readonly #clock: Clock;
+	readonly #topicsMax: number;
 	readonly #lock: DataDirLock;
 	readonly #writer: SupervisedWorker<StoreTotals, BatchRequest, BatchReply>;
 	readonly #reader: SupervisedWorker<null, ReadRequest, ReadReply>;
@@ -110,6 +114,7 @@ class SqliteStore implements EmbeddedStore {
 
 	constructor({ clock }: EmbeddedStoreOptions, setup: WorkerSetup, lock: DataDirLock) {
 		this.#clock = clock;
+		this.#topicsMax = setup.topicsMax;
 		this.#lock = lock;
 		this.#writer = new SupervisedWorker({
 			module: new URL('./writer.ts', import.meta.url),
@@ -133,7 +138,11 @@ class SqliteStore implements EmbeddedStore {
 				died: (failure) => this.#readerDied(failure),
 			},
 		});
-		this.#queue = new WriteQueue({ clock, post: (request, transfer) => this.#writer.post(request, transfer) });
+		this.#queue = new WriteQueue({
+			clock,
+			topicsMax: setup.topicsMax,
+			post: (request, transfer) => this.#writer.post(request, transfer),
+		});
 	}
 
 	/** Starts the threads, the writer first, which makes the tables. Null when both serve, else why not. */
@@ -176,7 +185,7 @@ class SqliteStore implements EmbeddedStore {
 		change: TopicChange,
 	): Promise<{ readonly status: 'created' | 'exists'; readonly topic: Topic }> {
 		const result = await this.#control({ kind: 'create', topic: name, change });
-		if (result.status === 'topic_limit') throw topicLimit();
+		if (result.status === 'topic_limit') throw topicLimit(this.#topicsMax);
 		return result;
 	}
 

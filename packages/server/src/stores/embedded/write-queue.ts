@@ -66,12 +66,15 @@ interface QueuedBatch {
 
 export interface WriteQueueOptions {
 	readonly clock: Clock;
+	/** For the error only; the writer keeps the limit. */
+	readonly topicsMax: number;
 	/** Hands a batch to the writer. */
 	readonly post: (request: BatchRequest, transfer: ArrayBuffer[]) => void;
 }
 
 export class WriteQueue {
 	readonly #clock: Clock;
+	readonly #topicsMax: number;
 	readonly #post: WriteQueueOptions['post'];
 	readonly #inFlight: QueuedBatch[] = [];
 	/** Batches that wait; calls join the last. */
@@ -80,8 +83,9 @@ export class WriteQueue {
 	#listener: LogListener | null = null;
 	#flushDue = false;
 
-	constructor({ clock, post }: WriteQueueOptions) {
+	constructor({ clock, topicsMax, post }: WriteQueueOptions) {
 		this.#clock = clock;
+		this.#topicsMax = topicsMax;
 		this.#post = post;
 	}
 
@@ -229,7 +233,7 @@ export class WriteQueue {
 		let start = 0;
 		for (const call of op.calls) {
 			const end = start + call.count;
-			if (result.status === 'topic_limit' && wouldAppend(result.outcomes, start, end)) call.reject(topicLimit());
+			if (result.status === 'topic_limit' && wouldAppend(result.outcomes, start, end)) call.reject(topicLimit(this.#topicsMax));
 			else if (result.outcomes !== null) call.resolve(outcomesOf(result.outcomes, start, end));
 			else if (first !== undefined) call.resolve(appendedFrom(first.ms, first.n + start, call.count));
 			start = end;
@@ -238,8 +242,8 @@ export class WriteQueue {
 }
 
 /** The error of a call for which there is no room for one more topic. */
-export function topicLimit(): RelayError {
-	return new RelayError('topic_limit', 'the relay holds as many topics as it is configured to');
+export function topicLimit(topicsMax: number): RelayError {
+	return new RelayError('topic_limit', `the relay holds ${topicsMax} topics, its limit`);
 }
 
 function encodeAppend(op: QueuedAppend, transfer: ArrayBuffer[]): WriteOp {

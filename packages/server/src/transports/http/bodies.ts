@@ -59,42 +59,41 @@ export class BodyReader {
 			return;
 		}
 		let spool: Spool | null = null;
-		let settled = false;
-		const settle = (error: RelayError | null, body: Buffer | undefined) => {
-			settled = true;
+		let held = 0;
+		let over = false;
+		const release = () => {
+			over = true;
 			this.#pending.delete(pending);
-			this.#receivingBytes -= spool?.byteLength ?? 0;
-			if (spool !== null) request.off('close', onClose);
+			this.#receivingBytes -= held;
 			spool = null;
+		};
+		const settle = (error: RelayError | null, body: Buffer | undefined) => {
+			if (spool !== null) request.off('close', release);
+			release();
 			// The data listener stays, so that the rest goes on to be read, and dropped.
 			if (error !== null) this.discard(request);
 			done(error, body);
 		};
-		const onClose = () => {
-			settled = true;
-			this.#pending.delete(pending);
-			this.#receivingBytes -= spool?.byteLength ?? 0;
-			spool = null;
-		};
 		request.on('data', (chunk: Buffer) => {
-			if (settled) return;
+			if (over) return;
 			if (spool === null) {
 				if (chunk.byteLength === declared) {
 					settle(null, chunk);
 					return;
 				}
 				spool = new Spool();
-				request.on('close', onClose);
+				request.on('close', release);
 			}
 			spool.add(chunk);
+			held += chunk.byteLength;
 			this.#receivingBytes += chunk.byteLength;
-			if (spool.byteLength > bytesMax) settle(tooLarge(bytesMax), undefined);
-			else if (spool.byteLength === declared) settle(null, spool.take());
+			if (held > bytesMax) settle(tooLarge(bytesMax), undefined);
+			else if (held === declared) settle(null, spool.take());
 			else if (this.#receivingBytes > this.#options.receivingBytesMax) settle(tooManyBytes(), undefined);
 		});
 		if (declared === null) {
 			request.on('end', () => {
-				if (!settled) settle(null, spool?.take() ?? EMPTY);
+				if (!over) settle(null, spool?.take() ?? EMPTY);
 			});
 		}
 		const pending = this.#expect(request, this.#options.timeoutMs, () => {

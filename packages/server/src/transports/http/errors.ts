@@ -3,7 +3,7 @@
  * is `{error, message, detail, request_id}`, and nothing of a cause reaches the wire.
  */
 
-import { type ErrorCode, ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
+import { ERRORS, type ErrorCode, RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../ops/logger.ts';
 import type { HttpDeps } from './deps.ts';
@@ -74,7 +74,7 @@ export function createErrorAnswers({ relay, metrics, logger }: Pick<HttpDeps, 'r
 		if (wait !== undefined) reply.header('retry-after', wait);
 		// The framework closes the connection after every failure to read a body. Only where the rest of it is not awaited must it.
 		if (error.code === 'request_timeout' || relay.draining) reply.header('connection', 'close');
-		else reply.removeHeader('connection');
+		else if (reply.hasHeader('connection')) reply.removeHeader('connection');
 		return reply
 			.code(ERRORS[error.code].status)
 			.headers({ 'content-type': JSON_TYPE, ...options.headers })

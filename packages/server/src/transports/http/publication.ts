@@ -3,14 +3,14 @@
  * byte for byte (I6). Used by every way to publish, over HTTP and WebSocket.
  */
 
-import { type Problem, RelayError } from '@pulsar-relay/protocol/errors';
+import type { Problem, RelayError } from '@pulsar-relay/protocol/errors';
 import { type ByteRange, objectScanner } from '@pulsar-relay/protocol/json-scan';
 import { isTopicName } from '@pulsar-relay/protocol/topic-name';
 import type { DedupeKey } from '../../ports/store.ts';
 import type { Publication } from '../../relay/publish.ts';
 import { scanError } from './json-body.ts';
 import { Message } from './schemas.ts';
-import { compileValidator, type Location } from './validation.ts';
+import { compileValidator, invalid, type Location } from './validation.ts';
 
 /** What {@link parsePublication} needs to know beside the text. */
 export interface PublicationContext {
@@ -55,7 +55,7 @@ export function parsePublication(bytes: Buffer, start: number, end: number, cont
 	const [topicRange, payloadRange, ttlRange, metadataRange] = scan.members;
 	if (topicRange !== undefined && payloadRange !== undefined && isNull(bytes, ttlRange) && isNull(bytes, metadataRange)) {
 		// Nearly every message. A topic spelled with escapes is not found to be one here, and goes the long way.
-		const topic = bytes[topicRange.start] === QUOTE ? bytes.latin1Slice(topicRange.start + 1, topicRange.end - 1) : '';
+		const topic = bytes[topicRange.start] === QUOTE ? bytes.toString('latin1', topicRange.start + 1, topicRange.end - 1) : '';
 		if (isTopicName(topic)) return { status: 'ok', topic, payload: view(bytes, payloadRange), metadata: null, ttlS: null };
 	}
 	const fields: Record<string, unknown> = {};
@@ -103,5 +103,5 @@ function notAnObject(at: Location): RelayError {
 		loc: at,
 		msg: 'Input should be a valid dictionary or object to extract fields from',
 	};
-	return new RelayError('invalid_request', `${at.join('.')}: not an object`, { problems: [problem] });
+	return invalid([problem]);
 }

@@ -1,6 +1,6 @@
 /** The requests and answers of the HTTP routes: one source for validation, types and the API documentation. */
 
-import { type ErrorCode, ERRORS } from '@pulsar-relay/protocol/errors';
+import { ERRORS, type ErrorCode } from '@pulsar-relay/protocol/errors';
 import { TOPIC_NAME_PATTERN } from '@pulsar-relay/protocol/topic-name';
 import { type TSchema, Type } from 'typebox';
 
@@ -40,10 +40,17 @@ export const Message = Type.Object(
 			integer({ minimum: 1, maximum: AGE_S_MAX, description: 'Seconds for which the message may be delivered; null: no limit' }),
 		),
 		metadata: Type.Optional(
-			object({ additionalProperties: { type: 'string' }, description: 'Delivered with the message', examples: [{ trace: '7f3a' }] }),
+			object({
+				additionalProperties: { type: 'string' },
+				description: 'Delivered with the message',
+				examples: [{ trace: '7f3a' }],
+			}),
 		),
 	},
-	{ description: 'A message to publish', examples: [{ topic: 'jobs', payload: { job: 42 }, ttl: 3600, metadata: { trace: '7f3a' } }] },
+	{
+		description: 'A message to publish',
+		examples: [{ topic: 'jobs', payload: { job: 42 }, ttl: 3600, metadata: { trace: '7f3a' } }],
+	},
 );
 
 export const PublishAnswer = Type.Object(
@@ -78,7 +85,8 @@ export const IdempotencyHeaders = Type.Object({
 			minLength: 1,
 			maxLength: 255,
 			pattern: '^[!-~]+$',
-			description: 'The same key with the same body gives the first answer again and stores nothing; with another body it is refused',
+			description:
+				'The same key with the same body gives the first answer again and stores nothing; with another body it is refused',
 		}),
 	),
 });

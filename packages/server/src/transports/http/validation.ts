@@ -47,11 +47,16 @@ export function compileValidator(schema: object): Validate {
 /** The error that tells of problems: `invalid_topic` when topic names are all that is wrong. */
 export function invalid(problems: readonly Problem[]): RelayError {
 	const told = problems.slice(0, PROBLEMS_MAX);
-	const [first] = told;
 	const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : '';
-	const message = first === undefined ? 'the request is not valid' : `${first.loc.join('.')}: ${first.msg}${more}`;
+	const message = `${told[0] === undefined ? 'the request is not valid' : inWords(told[0])}${more}`;
 	const topicsOnly = problems.every((problem) => problem.type === TOPIC_PROBLEM);
 	return new RelayError(topicsOnly ? 'invalid_topic' : 'invalid_request', message, { problems: told });
+}
+
+function inWords({ type, loc, msg }: Problem): string {
+	if (type === TOPIC_PROBLEM) return msg.slice(TOPIC_PROBLEM_PREFIX.length);
+	const place = loc.length > 1 ? loc.slice(1).join('.') : loc.join('.');
+	return `${place}: ${msg.charAt(0).toLowerCase()}${msg.slice(1)}`;
 }
 
 /** The error for a request without a body. */
@@ -98,12 +103,14 @@ function problemsOf(errors: readonly ErrorObject[], at: Location): Problem[] {
 	return [...problems.values()];
 }
 
-/** The problem type of a bad topic name. */
+/** How the problem of a bad topic name looks. */
 const TOPIC_PROBLEM = 'value_error';
+const TOPIC_PROBLEM_PREFIX = 'Value error, ';
 
 function problemOf({ keyword, params, data, instancePath }: ErrorObject, at: Location): Problem {
 	const loc = [...at, ...placeOf(instancePath)];
-	const size = (limit: unknown) => `${limit} ${limit === 1 ? 'item' : 'items'} after validation, not ${Array.isArray(data) ? data.length : 0}`;
+	const size = (limit: unknown) =>
+		`${limit} ${limit === 1 ? 'item' : 'items'} after validation, not ${Array.isArray(data) ? data.length : 0}`;
 	switch (keyword) {
 		case 'required':
 			return { type: 'missing', loc: [...loc, params['missingProperty']], msg: 'Field required' };
@@ -123,7 +130,7 @@ function problemOf({ keyword, params, data, instancePath }: ErrorObject, at: Loc
 			return { type: 'less_than_equal', loc, msg: `Input should be less than or equal to ${params['limit']}` };
 		case 'pattern': {
 			const reason = params['pattern'] === TOPIC_NAME_PATTERN && typeof data === 'string' ? topicNameProblem(data) : undefined;
-			if (reason !== undefined) return { type: TOPIC_PROBLEM, loc, msg: `Value error, ${reason}` };
+			if (reason !== undefined) return { type: TOPIC_PROBLEM, loc, msg: `${TOPIC_PROBLEM_PREFIX}${reason}` };
 			return { type: 'string_pattern_mismatch', loc, msg: 'String should have the form of this field' };
 		}
 		default:
@@ -159,6 +166,9 @@ function placeOf(pointer: string): (string | number)[] {
 		.map((part) => {
 			if (/^[0-9]{1,9}$/.test(part)) return Number(part);
 			const name = part.replaceAll('~1', '/').replaceAll('~0', '~');
-			return name.slice(0, NAME_LENGTH_MAX).toWellFormed().replace(/\p{Cc}/gu, '\u{fffd}');
+			return name
+				.slice(0, NAME_LENGTH_MAX)
+				.toWellFormed()
+				.replace(/\p{Cc}/gu, '\u{fffd}');
 		});
 }

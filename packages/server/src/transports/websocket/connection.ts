@@ -50,8 +50,10 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext {
 			this.#readOn();
 		});
 		ws.on('message', (data: Buffer, binary: boolean) => this.#take(data, binary));
-		ws.on('ping', () => this.#control());
-		ws.on('pong', () => this.#control());
+		ws.on('ping', (data) => {
+			if (this.#countControl()) ws.pong(data);
+		});
+		ws.on('pong', () => this.#countControl());
 	}
 
 	timestamp(): string {
@@ -146,15 +148,19 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext {
 			});
 	}
 
-	#control(): void {
+	/** Counts a control frame of the peer; false when it is one too many, which ends the connection. */
+	#countControl(): boolean {
 		this.#silentBeats = 0;
 		const second = Math.floor(this.deps.clock.monotonicMs() / 1000);
 		if (second !== this.#controlSecond) {
 			this.#controlSecond = second;
 			this.#controlFrames = 0;
 		}
-		if (++this.#controlFrames === CONTROL_FRAMES_PER_SECOND_MAX) {
+		this.#controlFrames++;
+		if (this.#controlFrames <= CONTROL_FRAMES_PER_SECOND_MAX) return true;
+		if (this.#ws.readyState === this.#ws.OPEN) {
 			this.fail(null, new RelayError('frame_flood', `more than ${CONTROL_FRAMES_PER_SECOND_MAX} control frames in a second`));
 		}
+		return false;
 	}
 }

@@ -28,6 +28,8 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 		maxPayload: deps.messageBytesMax,
 		maxFragments: FRAGMENTS_MAX,
 		closeTimeout: CLOSE_TIMEOUT_MS,
+		// The connection answers pings itself: `ws` would cut a flood off without a close code.
+		autoPong: false,
 		// Existing clients offer `bearer` and `bearer.<token>`; only the first may be echoed, the second is a secret.
 		handleProtocols: (protocols: Set<string>) => (protocols.has('bearer') ? 'bearer' : false),
 	} as const;
@@ -79,6 +81,7 @@ function refusalOf(request: IncomingMessage, relay: Relay): RelayError | null {
 	if (problem !== undefined) return new RelayError('bad_request', problem);
 	const path = (request.url ?? '').split('?', 1)[0];
 	if (path !== '/ws' && path !== '/ws/') return new RelayError('not_found', 'WebSockets are served at /ws');
+	if (request.method !== 'GET') return new RelayError('method_not_allowed', 'a WebSocket handshake is a GET');
 	return relay.refusal();
 }
 

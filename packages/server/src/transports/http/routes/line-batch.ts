@@ -2,8 +2,8 @@
 
 import { isUtf8 } from 'node:buffer';
 import { type ErrorCode, RelayError } from '@pulsar-relay/protocol/errors';
-import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import { timestampOf } from '@pulsar-relay/protocol/frames';
+import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { Clock } from '../../../ports/clock.ts';
 import type { Publication, PublishOutcome } from '../../../relay/publish.ts';
 import type { Relay } from '../../../relay/relay.ts';

@@ -1,7 +1,7 @@
 /** `POST /api/v1/messages/bulk`: up to 100 messages, each with a result of its own. */
 
 import { isUtf8 } from 'node:buffer';
-import { type Problem, RelayError } from '@pulsar-relay/protocol/errors';
+import type { Problem, RelayError } from '@pulsar-relay/protocol/errors';
 import { type ByteRange, objectScanner, scanArray } from '@pulsar-relay/protocol/json-scan';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -111,7 +111,9 @@ function errorOfAll(outcomes: readonly PublishOutcome[]): RelayError | null {
 	if (outcomes.some((outcome) => outcome.status === 'conflict')) return idempotencyConflict();
 	const [first] = outcomes;
 	if (first?.status !== 'failed') return null;
-	return outcomes.every((outcome) => outcome.status === 'failed' && outcome.error.code === 'storage_unavailable') ? first.error : null;
+	return outcomes.every((outcome) => outcome.status === 'failed' && outcome.error.code === 'storage_unavailable')
+		? first.error
+		: null;
 }
 
 function bulkAnswer(publications: readonly Publication[], outcomes: readonly PublishOutcome[]): string {

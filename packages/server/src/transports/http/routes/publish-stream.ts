@@ -66,7 +66,7 @@ export function registerPublishStream(scope: FastifyInstance, deps: HttpDeps, bo
 
 const EXAMPLE =
 	'{"line":1,"status":"accepted","message_id":"1795438000123-0","topic":"jobs","timestamp":"2026-11-23T12:46:40.123Z"}\n' +
-	'{"line":2,"status":"rejected","error":"invalid_topic","message":"body.topic: Value error, topic name starts with a dot"}\n' +
+	'{"line":2,"status":"rejected","error":"invalid_topic","message":"topic name starts with a dot"}\n' +
 	'{"summary":{"total":2,"accepted":1,"rejected":1,"complete":true}}\n';
 
 /**

@@ -22,6 +22,9 @@ const PATH = '/api/v1/messages';
 export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerError: AnswerError): void {
 	const { relay, clock, limits } = deps;
 	const context: PublicationContext = { payloadDepthMax: limits.maxPayloadDepth, at: ['body'] };
+	// What is published together is stored in one millisecond: its timestamp is formatted once.
+	let timestampMs = -1;
+	let timestamp = '';
 
 	const publish = (request: FastifyRequest, reply: FastifyReply) => {
 		const body = request.body as Buffer | undefined;
@@ -42,9 +45,11 @@ export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerEr
 		else if (outcome.status === 'conflict') answerError(request, reply, idempotencyConflict());
 		else {
 			const { id } = outcome;
+			if (id.ms !== timestampMs) timestamp = timestampOf(id.ms);
+			timestampMs = id.ms;
 			reply.code(201).header('content-type', JSON_TYPE);
 			// Topic names and ids have nothing in them that JSON would escape.
-			reply.send(`{"message_id":"${formatMessageId(id)}","topic":"${topic}","timestamp":"${timestampOf(id.ms)}"}`);
+			reply.send(`{"message_id":"${formatMessageId(id)}","topic":"${topic}","timestamp":"${timestamp}"}`);
 		}
 	};
 

@@ -39,7 +39,14 @@ export function registerTopicMessages(scope: FastifyInstance, deps: HttpDeps): v
 				querystring: HistoryQuery,
 				response: {
 					200: HistoryAnswer,
-					...errorAnswers('bad_request', 'invalid_cursor', 'not_found', 'invalid_request', 'internal_error', 'storage_unavailable'),
+					...errorAnswers(
+						'bad_request',
+						'invalid_cursor',
+						'not_found',
+						'invalid_request',
+						'internal_error',
+						'storage_unavailable',
+					),
 				},
 			},
 		},

@@ -52,7 +52,10 @@ export function registerTopics(scope: FastifyInstance, deps: HttpDeps): void {
 				summary: 'Create a topic',
 				description: 'Not needed before a publish: the first publish to a topic creates it.',
 				body: TopicCreation,
-				response: { 201: TopicAnswer, ...errorAnswers(...WRITE_ERRORS, 'topic_exists', 'topic_limit', 'internal_error', 'storage_unavailable') },
+				response: {
+					201: TopicAnswer,
+					...errorAnswers(...WRITE_ERRORS, 'topic_exists', 'topic_limit', 'internal_error', 'storage_unavailable'),
+				},
 			},
 		},
 		async ({ body }, reply) => {

@@ -33,6 +33,8 @@ export class RecordingSink implements Sink {
 	onWritable: () => void = () => {};
 	/** All that was flushed. */
 	readonly told: Told[] = [];
+	/** The slices taken, in order. */
+	readonly slices: Deliverable[] = [];
 	/** The most bytes that ever waited for the peer. */
 	bytesPeak = 0;
 	/** Slices delivered although the sink was not writable; anything but 0 breaks I5. */
@@ -48,6 +50,7 @@ export class RecordingSink implements Sink {
 	#heldBytes = 0;
 	#unreadBytes = 0;
 	#stalled = false;
+	#gapLast = false;
 
 	constructor(options: RecordingSinkOptions = {}) {
 		this.transport = options.transport ?? 'websocket';
@@ -91,12 +94,16 @@ export class RecordingSink implements Sink {
 	}
 
 	deliver(slice: Deliverable): boolean {
-		if (!this.writable) this.deliveredUnasked++;
+		if (!this.writable && !this.#gapLast) this.deliveredUnasked++;
+		this.#gapLast = false;
+		this.slices.push(slice);
 		if (slice.count === 0) return false;
 		return this.#hold(this.transport === 'sse' ? slice.sse() : slice.websocket());
 	}
 
 	gap(gap: Gap): void {
+		// A gap and the slice after it are one step.
+		this.#gapLast = this.writable;
 		const data = JSON.stringify({ type: 'gap', ...gapObject(gap) });
 		this.#hold(this.transport === 'sse' ? encodeSseEvent({ event: 'gap', data }) : encodeTextFrame(data));
 	}

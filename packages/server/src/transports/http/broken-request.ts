@@ -1,0 +1,56 @@
+/** Answers to what Node's HTTP parser refused: there is no request, only a socket and the reason. */
+
+import { STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
+import type { HttpDeps } from './deps.ts';
+import { errorBody, JSON_TYPE } from './errors.ts';
+
+/** HTTP has a status of its own for this one, which the error table leaves to it. */
+const HEADERS_TOO_LARGE_STATUS = 431;
+
+/** The response that Node has begun on a socket, if any; its own handler of these errors looks here too. */
+interface HttpSocket extends Duplex {
+	readonly _httpMessage?: { readonly headersSent: boolean } | null;
+}
+
+/** Answers and closes. */
+export function answerBrokenRequest(
+	{ metrics }: Pick<HttpDeps, 'metrics'>,
+	error: Error,
+	socket: Duplex,
+	requestId: string,
+): void {
+	const code = 'code' in error ? error.code : undefined;
+	// In the middle of an answer, anything that is written now would be taken for a part of it.
+	const answering = (socket as HttpSocket)._httpMessage?.headersSent === true;
+	if (code === 'ECONNRESET' || !socket.writable || answering) {
+		socket.destroy();
+		return;
+	}
+	const failure = failureOf(code);
+	const status = code === 'HPE_HEADER_OVERFLOW' ? HEADERS_TOO_LARGE_STATUS : ERRORS[failure.code].status;
+	metrics.errorAnswered('http', failure.code);
+	const body = errorBody(failure, requestId);
+	const headers = [
+		`HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+		`content-type: ${JSON_TYPE}`,
+		`content-length: ${Buffer.byteLength(body)}`,
+		`x-request-id: ${requestId}`,
+		'connection: close',
+	];
+	socket.end(`${headers.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+}
+
+function failureOf(code: unknown): RelayError {
+	switch (code) {
+		case 'ERR_HTTP_REQUEST_TIMEOUT':
+			return new RelayError('request_timeout', 'the headers did not arrive in time');
+		case 'HPE_HEADER_OVERFLOW':
+			return new RelayError('bad_request', 'the headers are too large');
+		case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+			return new RelayError('payload_too_large', 'the chunk extensions are too large');
+		default:
+			return new RelayError('bad_request', 'the request is not well-formed HTTP');
+	}
+}

@@ -1,0 +1,48 @@
+/** The API documentation: `/openapi.json`, generated from the schemas that validate, and a page to browse it at `/docs`. */
+
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { FastifyInstance, FastifySchema } from 'fastify';
+import type { HttpDeps } from './deps.ts';
+import { ErrorAnswer } from './schemas.ts';
+
+/** Registers the documentation. Routes that are added after this has resolved are in it. */
+export async function registerOpenApi(server: FastifyInstance, { appName, version }: HttpDeps): Promise<void> {
+	server.addSchema(ErrorAnswer);
+	await server.register(swagger, {
+		openapi: {
+			openapi: '3.1.0',
+			info: {
+				title: appName,
+				version,
+				description: 'A message relay: publish over HTTP, subscribe over WebSocket, server-sent events or long-polling.',
+			},
+			tags: [
+				{ name: 'publish', description: 'Publishing messages' },
+				{ name: 'subscribe', description: 'Receiving messages' },
+				{ name: 'topics', description: 'Topics and their kept messages' },
+				{ name: 'operations', description: 'Running the relay' },
+			],
+		},
+		refResolver: { buildLocalReference: (schema, _base, _fragment, index) => String(schema['$id'] ?? `def-${index}`) },
+		transform: ({ schema, url }) => ({ schema: withErrors(schema), url }),
+	});
+	await server.register(swaggerUi, {
+		routePrefix: '/docs',
+		staticCSP: CONTENT_SECURITY_POLICY,
+		uiConfig: { tryItOutEnabled: true },
+	});
+	server.get('/openapi.json', { schema: { hide: true } }, async () => server.swagger());
+}
+
+/** The page loads nothing from elsewhere, and asks only this relay. */
+const CONTENT_SECURITY_POLICY =
+	"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; base-uri 'self'; object-src 'none'; frame-ancestors 'none'";
+
+/** Any route can fail in a way that its own schema does not list. */
+function withErrors(schema: FastifySchema | undefined): FastifySchema {
+	const response = (schema?.response ?? {}) as Record<string, unknown>;
+	const failure = { description: 'A failure', content: { 'application/json': { schema: { $ref: 'Error#' } } } };
+	const answers = Object.keys(response).some((status) => status.startsWith('2')) ? {} : { 200: { description: 'Success' } };
+	return { ...schema, response: { ...answers, ...response, default: failure } };
+}

@@ -1,0 +1,189 @@
+/**
+ * The HTTP server: limits, edge checks, bodies, errors and the plain request routes. Transports that stream or wait add their
+ * routes to it from outside.
+ */
+
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify';
+import { BodyReader, hasBody } from './bodies.ts';
+import { answerBrokenRequest } from './broken-request.ts';
+import type { HttpDeps } from './deps.ts';
+import { createRequestIds, edgeProblem, HEADERS_MAX } from './edge.ts';
+import { type AnswerError, createErrorAnswers } from './errors.ts';
+import { parseJsonBody } from './json-body.ts';
+import { registerOpenApi } from './openapi.ts';
+import { RouteTable } from './route-table.ts';
+import { registerOperations } from './routes/operations.ts';
+import { registerPublish } from './routes/publish.ts';
+import { registerPublishBulk } from './routes/publish-bulk.ts';
+import { registerPublishStream } from './routes/publish-stream.ts';
+import { registerTopicMessages } from './routes/topic-messages.ts';
+import { registerTopics } from './routes/topics.ts';
+import { compileValidator } from './validation.ts';
+
+const HEADER_BYTES_MAX = 32 * 1024;
+const HEADERS_TIMEOUT_MS = 10_000;
+/** How often Node looks for requests whose headers are late. */
+const HEADERS_CHECK_INTERVAL_MS = 1000;
+/** Bodies of the largest size that may be arriving at the same time; smaller ones in proportion. */
+const RECEIVING_BODIES_MAX = 8;
+/** Bodies of routes that do not say: enough for a poll that names its topics with their cursors. */
+const BODY_BYTES_MAX = 1024 * 1024;
+/** A topic name with each of its characters percent-encoded. */
+const PARAM_LENGTH_MAX = 3 * 255;
+
+/**
+ * `application/json` and its kin. No other type is read, which also means that a page of another origin cannot publish by a form
+ * or a simple request: for these types browsers ask first (CORS), and the relay does not answer that question.
+ */
+const JSON_TYPES = /^application\/(?:[\w!#$&^.+-]+\+)?json(?:;|$)/;
+
+/** Makes the server with its routes. It does not listen yet; routes that are added now are documented and counted too. */
+export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
+	const { clock, limits } = deps;
+	const requestIds = createRequestIds();
+	const answerError = createErrorAnswers(deps);
+	const server: FastifyInstance = fastify({
+		logger: false,
+		genReqId: requestIds,
+		keepAliveTimeout: limits.keepAliveTimeoutS * 1000,
+		// Streams and polls take as long as they take; headers and bodies have deadlines of their own.
+		requestTimeout: 0,
+		bodyLimit: Math.min(BODY_BYTES_MAX, limits.maxBodyBytes),
+		// A draining node still answers for itself, with the reason.
+		return503OnClosing: false,
+		exposeHeadRoutes: false,
+		routerOptions: { ignoreTrailingSlash: true, maxParamLength: PARAM_LENGTH_MAX },
+		http: {
+			maxHeaderSize: HEADER_BYTES_MAX,
+			headersTimeout: HEADERS_TIMEOUT_MS,
+			connectionsCheckingInterval: HEADERS_CHECK_INTERVAL_MS,
+			// Checked at the edge, where the answer has a body that says so.
+			requireHostHeader: false,
+		},
+		frameworkErrors: (error, request, reply) => void answerUnrouted(error, request, reply),
+		clientErrorHandler: (error, socket) => answerBrokenRequest(deps, error, socket as Duplex, requestIds()),
+	});
+	const answerUnrouted = (error: Error, request: FastifyRequest, reply: FastifyReply) => {
+		reply.header('x-request-id', request.id);
+		bodies.discard(request.raw);
+		return answerError(request, reply, error);
+	};
+	const bodies = new BodyReader({
+		clock,
+		timeoutMs: limits.bodyTimeoutS * 1000,
+		receivingBytesMax: RECEIVING_BODIES_MAX * limits.maxBodyBytes,
+	});
+	server.server.maxHeadersCount = HEADERS_MAX;
+	server.addHook('onClose', async () => bodies.close());
+	server.setValidatorCompiler(({ schema, httpPart }) => {
+		const validate = compileValidator(schema as object);
+		const at = [httpPart === 'querystring' ? 'query' : httpPart === 'params' ? 'path' : (httpPart ?? 'body')];
+		return (value: unknown) => {
+			const error = validate(value, at);
+			return error === null ? { value } : { error };
+		};
+	});
+	// The schemas of answers document them. Rebuilding each answer by its schema would only take time.
+	server.setSerializerCompiler(() => JSON.stringify);
+	server.setErrorHandler((error, request, reply) => {
+		bodies.discard(request.raw);
+		return answerError(request, reply, error);
+	});
+	addEdge(server, deps, bodies, answerError);
+	addJsonBodies(server, bodies, limits.maxPayloadDepth);
+	await registerOpenApi(server, deps);
+	registerOperations(server, deps, answerError);
+	registerTopics(server, deps);
+	registerTopicMessages(server, deps);
+	await server.register((scope, _options, done) => {
+		scope.removeAllContentTypeParsers();
+		registerPublishStream(scope, deps, bodies);
+		done();
+	});
+	await server.register((scope, _options, done) => {
+		scope.removeAllContentTypeParsers();
+		addRawBodies(scope, bodies, limits.maxBodyBytes);
+		registerPublish(scope, deps, answerError);
+		registerPublishBulk(scope, deps, answerError);
+		done();
+	});
+	return server;
+}
+
+/** What happens to every request first, and to its numbers last. */
+function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, answerError: AnswerError): void {
+	const { relay, metrics, clock } = deps;
+	const table = new RouteTable();
+	const unrouted = metrics.route('any', 'none');
+	server.addHook('onRoute', (route: RouteOptions) => {
+		table.add(route);
+		const handler = metrics.route(String(route.method), route.url);
+		const counted = (request: FastifyRequest, reply: FastifyReply, done: () => void) => {
+			handler.answered(reply.statusCode, reply.elapsedTime / 1000);
+			logRequest(deps, request, reply);
+			done();
+		};
+		route.onResponse = [counted, ...[route.onResponse ?? []].flat()];
+	});
+	server.addHook('onRequest', (request, reply, done) => {
+		reply.header('x-request-id', request.id);
+		if (relay.draining) reply.header('connection', 'close');
+		const problem = edgeProblem(request.raw);
+		if (problem === undefined && !request.is404) {
+			// Nobody reads the body of a GET: whatever is sent as one is dropped, and not for ever.
+			if (request.method === 'GET' && hasBody(request.raw)) bodies.discard(request.raw);
+			done();
+			return;
+		}
+		bodies.discard(request.raw);
+		const startedMs = clock.monotonicMs();
+		if (problem !== undefined) answerError(request, reply, new RelayError('bad_request', problem));
+		else answerNotFound(table, request, reply, answerError);
+		if (request.is404) unrouted.answered(reply.statusCode, (clock.monotonicMs() - startedMs) / 1000);
+	});
+}
+
+function answerNotFound(table: RouteTable, request: FastifyRequest, reply: FastifyReply, answerError: AnswerError): void {
+	const methods = table.methodsOf(request.url);
+	if (methods.length === 0) {
+		answerError(request, reply, new RelayError('not_found', 'no such route'), { detail: 'Not Found' });
+		return;
+	}
+	const allow = methods.join(', ');
+	const error = new RelayError('method_not_allowed', `this route takes ${allow}`);
+	answerError(request, reply, error, { detail: 'Method Not Allowed', headers: { allow } });
+}
+
+function logRequest({ logger }: HttpDeps, request: FastifyRequest, reply: FastifyReply): void {
+	if (!logger.isLevelEnabled('debug')) return;
+	const { id, method } = request;
+	const line = { request_id: id, method, route: request.routeOptions.url, status: reply.statusCode, ms: reply.elapsedTime };
+	logger.debug(line, 'request');
+}
+
+/** JSON bodies as values, for all routes that do not say otherwise. */
+function addJsonBodies(server: FastifyInstance, bodies: BodyReader, depthMax: number): void {
+	server.removeAllContentTypeParsers();
+	server.addContentTypeParser(JSON_TYPES, (request: FastifyRequest, payload: IncomingMessage, done) => {
+		bodies.read(payload, request.routeOptions.bodyLimit, (error, body) => {
+			if (error !== null || body === undefined || body.byteLength === 0) return done(error, undefined);
+			let value: unknown;
+			try {
+				value = parseJsonBody(body, depthMax);
+			} catch (thrown) {
+				return done(RelayError.from(thrown), undefined);
+			}
+			done(null, value);
+		});
+	});
+}
+
+/** JSON bodies as the bytes that came, for the routes that store them. */
+function addRawBodies(scope: FastifyInstance, bodies: BodyReader, bytesMax: number): void {
+	scope.addContentTypeParser(JSON_TYPES, (_request: FastifyRequest, payload: IncomingMessage, done) => {
+		bodies.read(payload, bytesMax, done);
+	});
+}

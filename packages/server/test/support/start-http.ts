@@ -1,0 +1,97 @@
+/** The HTTP server alone, over a relay on the memory store or on a store that the test brings, listening on a free port. */
+
+import type { AddressInfo } from 'node:net';
+import { PassThrough } from 'node:stream';
+import type { FastifyInstance } from 'fastify';
+import { systemClock } from '../../src/ops/clock.ts';
+import { createLogger } from '../../src/ops/logger.ts';
+import { createMetrics, type Metrics } from '../../src/ops/metrics.ts';
+import type { Store } from '../../src/ports/store.ts';
+import { Relay } from '../../src/relay/relay.ts';
+import { createMemoryStore } from '../../src/stores/memory/store.ts';
+import type { HttpLimits } from '../../src/transports/http/deps.ts';
+import { createHttpServer } from '../../src/transports/http/server.ts';
+
+export const OWNER_ID = '00000000-0000-0000-0000-000000000000';
+export const VERSION = '1.2.3';
+
+export interface HttpUnderTest {
+	readonly port: number;
+	readonly url: string;
+	readonly server: FastifyInstance;
+	readonly relay: Relay;
+	readonly store: Store;
+	readonly metrics: Metrics;
+	/** What was logged so far. */
+	log(): string;
+	close(): Promise<void>;
+}
+
+export interface HttpTestOptions {
+	readonly limits?: Partial<HttpLimits>;
+	/** Wraps the memory store, for example to make it fail. */
+	readonly wrapStore?: (store: Store) => Store;
+	readonly topicsMax?: number;
+	readonly publishQueueBytesMax?: number;
+	/** Called before the server listens. */
+	readonly addRoutes?: (server: FastifyInstance) => void;
+}
+
+const MIB = 1024 * 1024;
+
+/** Starts a server. */
+export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnderTest> {
+	const clock = systemClock;
+	const memory = createMemoryStore({ topicsMax: options.topicsMax ?? 1000, clock });
+	const store = options.wrapStore?.(memory) ?? memory;
+	const to = new PassThrough();
+	const lines: string[] = [];
+	to.on('data', (chunk: Buffer) => lines.push(chunk.toString()));
+	const logger = createLogger({ level: 'info', format: 'json', to });
+	const metrics = createMetrics({ store, logger, process: false });
+	const relay = new Relay({
+		store,
+		clock,
+		observer: metrics,
+		hotTier: { retentionMs: 60_000, bytesMax: 64 * MIB, messagesPerTopicMax: 100_000 },
+		publishQueueBytesMax: options.publishQueueBytesMax ?? 64 * MIB,
+		connectionsMax: 1000,
+		subscriptionsPerConnectionMax: 1000,
+		waitingPollsMax: 1000,
+		retention: {
+			defaultMaxAgeS: 86_400,
+			defaultMaxMessages: 1_000_000,
+			idempotencyWindowS: 86_400,
+			idempotencyKeysMax: 1_000_000,
+		},
+	});
+	metrics.observeLoad(() => relay.load);
+	const server = await createHttpServer({
+		relay,
+		metrics,
+		logger,
+		clock,
+		limits: { maxBodyBytes: MIB, maxPayloadDepth: 64, bodyTimeoutS: 60, keepAliveTimeoutS: 75, ...options.limits },
+		version: VERSION,
+		appName: 'Relay under test',
+		ownerId: OWNER_ID,
+	});
+	options.addRoutes?.(server);
+	await server.listen({ host: '127.0.0.1', port: 0 });
+	const { port } = server.server.address() as AddressInfo;
+	return {
+		port,
+		url: `http://127.0.0.1:${port}`,
+		server,
+		relay,
+		store,
+		metrics,
+		log: () => lines.join(''),
+		async close() {
+			server.server.closeAllConnections();
+			await server.close();
+			relay.close();
+			await store.close();
+		},
+	};
+}

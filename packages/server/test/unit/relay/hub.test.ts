@@ -1,0 +1,385 @@
+/** The hub: what becomes of announcements, and which topics it watches. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
+import type { LogListener, Store, TopicPosition } from '../../../src/ports/store.ts';
+import { createFixture, deferred, type FixtureOptions, overlay } from './support/fixture.ts';
+import { settled } from './support/turns.ts';
+
+const EVERYTHING = Number.POSITIVE_INFINITY;
+
+function texts(ids: readonly MessageId[]): string[] {
+	return ids.map(formatMessageId);
+}
+
+/** Lets the test decide what the hub hears. `hear` is given each announcement of a block and what passes it on. */
+function listening(hear: (pass: () => void) => void): NonNullable<FixtureOptions['wrap']> {
+	return (store) =>
+		overlay(store, {
+			listen: (listener: LogListener) =>
+				store.listen({
+					appended: (...block) => hear(() => listener.appended(...block)),
+					trimmed: (...floor) => listener.trimmed(...floor),
+					deleted: (...end) => listener.deleted(...end),
+				}),
+		});
+}
+
+/** Counts what is watched, and lets the test answer for the store. */
+function watching(answer: (ask: () => Promise<TopicPosition>) => Promise<TopicPosition>) {
+	const watched = new Map<string, number>();
+	const calls: string[] = [];
+	const wrap = (store: Store) =>
+		overlay(store, {
+			watch: async (topic) => {
+				calls.push(topic);
+				const position = await answer(() => store.watch(topic));
+				watched.set(topic, (watched.get(topic) ?? 0) + 1);
+				return position;
+			},
+			unwatch: (topic) => void watched.delete(topic),
+		});
+	return { wrap, watched, calls };
+}
+
+test('a lost announcement is noticed with the next one, and everybody reads what was lost from the store', async () => {
+	let deaf = false;
+	const { follow, append, rest, observer } = createFixture({
+		wrap: listening((pass) => {
+			if (!deaf) pass();
+		}),
+	});
+	const [first] = await append('t', '1');
+	assert.ok(first !== undefined);
+	const readers = [await follow('t', 'last'), await follow('t', first), await follow('t', 'last', { transport: 'sse' })];
+	const ids = await append('t', '2');
+	deaf = true;
+	ids.push(...(await append('t', '3')), ...(await append('t', '4')));
+	deaf = false;
+	await rest();
+	for (const { sink } of readers) assert.deepEqual(sink.ids(), texts(ids.slice(0, 1)));
+	ids.push(...(await append('t', '5')));
+	await rest();
+	for (const { sink } of readers) assert.deepEqual(sink.ids(), texts(ids));
+	assert.deepEqual(observer.counts.gaps, []);
+	assert.equal(observer.counts.reads, 1, 'those who missed the same read it once');
+	assert.equal(observer.counts.behind, 0);
+});
+
+test('a cursor beyond what was announced is checked with the store, which brings up what was lost for everybody', async () => {
+	let deaf = false;
+	const { follow, append, rest, observer } = createFixture({
+		wrap: listening((pass) => {
+			if (!deaf) pass();
+		}),
+	});
+	const live = await follow('t', 'last');
+	deaf = true;
+	const [lost] = await append('t', '1');
+	assert.ok(lost !== undefined);
+	deaf = false;
+	const ahead = await follow('t', lost);
+	await rest();
+	assert.deepEqual(live.sink.ids(), texts([lost]));
+	assert.deepEqual(ahead.sink.told, []);
+	assert.deepEqual(observer.counts.gaps, []);
+});
+
+test('an announcement of what the position of the topic has counted in already changes nothing', async () => {
+	const late: (() => void)[] = [];
+	let holding = false;
+	const { follow, append, rest } = createFixture({
+		wrap: listening((pass) => {
+			if (holding) late.push(pass);
+			else pass();
+		}),
+	});
+	const live = await follow('t', 'last');
+	holding = true;
+	const ids = await append('t', '1', '2');
+	holding = false;
+	const resumed = await follow('t', ids.at(-1) as MessageId);
+	await rest();
+	for (const pass of late) pass();
+	ids.push(...(await append('t', '3')));
+	await rest();
+	assert.deepEqual(live.sink.ids(), texts(ids));
+	assert.deepEqual(resumed.sink.ids(), texts(ids.slice(2)));
+});
+
+test('a turn with many appends is one slice, the same for everybody, and one write to each socket', async () => {
+	const { follow, append, rest } = createFixture();
+	const readers = [await follow('t', 'last'), await follow('t', 'last', { transport: 'sse' }), await follow('t', 'last')];
+	const appends = Array.from({ length: 100 }, (_, i) => append('t', String(i), String(i)));
+	const ids = (await Promise.all(appends)).flat();
+	await rest();
+	for (const { sink } of readers) {
+		assert.deepEqual(sink.ids(), texts(ids));
+		assert.equal(sink.writes, 1);
+		assert.equal(sink.slices.length, 1);
+		assert.equal(sink.slices[0], readers[0]?.sink.slices[0]);
+	}
+});
+
+test('a session with several topics gets one write per turn', async () => {
+	const { attach, append, rest } = createFixture();
+	const { sink, session } = attach();
+	await session.subscribe(new Map(['a', 'b', 'c'].map((topic) => [topic, 'last'])), () => {});
+	await Promise.all(['a', 'b', 'c', 'a'].map((topic) => append(topic, '1')));
+	await rest();
+	assert.equal(sink.writes, 1);
+	assert.equal(sink.ids().length, 4);
+});
+
+test('an idle hub offers at the end of the turn; a busy one rests as long as it worked, four milliseconds at most', async () => {
+	let workMs = 0;
+	const { clock, follow, append } = createFixture({
+		tickMs() {
+			const ms = workMs;
+			workMs = 0;
+			return ms;
+		},
+	});
+	let takesMs = 0;
+	const { sink } = await follow('t', 'last', {
+		hear: () => {
+			workMs = takesMs;
+		},
+	});
+	const published = async (tookMs: number) => {
+		takesMs = tookMs;
+		await append('t', '1');
+		clock.turn(EVERYTHING);
+		return sink.ids().length;
+	};
+	assert.equal(await published(3), 1, 'idle: at once');
+	assert.equal(await published(100), 1, 'busy: not yet');
+	clock.advance(2);
+	assert.equal(sink.ids().length, 1);
+	clock.advance(1);
+	assert.equal(sink.ids().length, 2);
+	assert.equal(await published(0), 2);
+	clock.advance(3);
+	assert.equal(sink.ids().length, 2);
+	clock.advance(1);
+	assert.equal(sink.ids().length, 3, 'however long the work took');
+	assert.equal(await published(0), 4, 'idle again');
+});
+
+test('a topic is watched once, however many follow it at the same time', async () => {
+	const asked = deferred<void>();
+	const { wrap, watched, calls } = watching(async (ask) => {
+		await asked.promise;
+		return ask();
+	});
+	const { hub } = createFixture({ wrap });
+	const follows = Array.from({ length: 10 }, () => hub.follow('t'));
+	await settled();
+	asked.resolve();
+	const topics = await Promise.all(follows);
+	await hub.follow('t');
+	assert.deepEqual(calls, ['t']);
+	assert.equal(watched.get('t'), 1);
+	assert.equal(new Set(topics).size, 1);
+	assert.equal(topics[0]?.followers, 11);
+});
+
+test('a topic that nobody follows and nothing is known of is forgotten and no longer watched', async () => {
+	const { wrap, watched } = watching((ask) => ask());
+	const { hub, clock, append } = createFixture({ wrap, hotTier: { retentionMs: 10_000 } });
+	const topic = await hub.follow('t');
+	await append('t', '1');
+	clock.advance(60_000);
+	assert.deepEqual([...watched.keys()], ['t'], 'followed');
+	const ids = await append('t', '2');
+	hub.unfollow(topic);
+	clock.advance(9000);
+	assert.deepEqual([...watched.keys()], ['t'], 'still in the hot tier');
+	clock.advance(2000);
+	assert.deepEqual([...watched.keys()], [], 'unused');
+	const again = await hub.follow('t');
+	assert.notEqual(again, topic);
+	assert.deepEqual(again.offered, ids[0], 'and taken up again where it stands');
+});
+
+test('a follow that fails leaves nothing behind, and the next one asks again', async () => {
+	let fails = true;
+	const { wrap, watched, calls } = watching((ask) =>
+		fails ? Promise.reject(new RelayError('storage_unavailable', 'on purpose')) : ask(),
+	);
+	const { hub, clock, append } = createFixture({ wrap });
+	const both = await Promise.allSettled([hub.follow('t'), hub.follow('t')]);
+	assert.deepEqual(
+		both.map(({ status }) => status),
+		['rejected', 'rejected'],
+	);
+	fails = false;
+	const ids = await append('t', '1');
+	const topic = await hub.follow('t');
+	assert.equal(topic.followers, 1);
+	assert.deepEqual(topic.offered, ids[0]);
+	assert.deepEqual(calls, ['t', 't']);
+	hub.unfollow(topic);
+	clock.advance(700_000);
+	assert.deepEqual([...watched.keys()], []);
+});
+
+test('a follow while another one fails does not take the failure for its own success', async () => {
+	const first = deferred<void>();
+	let asked = 0;
+	const { wrap } = watching(async (ask) => {
+		if (asked++ === 0) await first.promise;
+		return ask();
+	});
+	const { hub, append } = createFixture({ wrap });
+	const ids = await append('t', '1');
+	const failing = hub.follow('t').catch((error: unknown) => RelayError.from(error).code);
+	await settled();
+	first.reject(new RelayError('storage_unavailable', 'on purpose'));
+	assert.equal(await failing, 'storage_unavailable');
+	const [a, b] = await Promise.all([hub.follow('t'), hub.follow('t')]);
+	assert.deepEqual([a.offered, a.followers], [ids[0], 2]);
+	assert.equal(a, b);
+	assert.equal(asked, 2);
+});
+
+test('what was announced before anybody followed is in memory and is not read again', async () => {
+	const { follow, append, observer } = createFixture();
+	const ids = [...(await append('t', '1')), ...(await append('t', '2'))];
+	const { sink } = await follow('t', 'earliest');
+	assert.deepEqual(sink.ids(), texts(ids));
+	assert.equal(observer.counts.reads, 0);
+});
+
+test('a crowd that resumes from one place reads the store once', async () => {
+	const { follow, append, rest, observer } = createFixture({ hotTier: { bytesMax: 0 } });
+	const ids = await append('t', '1', '2', '3');
+	const crowd = await Promise.all(Array.from({ length: 50 }, () => follow('t', 'earliest')));
+	await rest();
+	for (const { sink } of crowd) assert.deepEqual(sink.ids(), texts(ids));
+	assert.equal(observer.counts.reads, 1);
+});
+
+test('messages that are trimmed before they are offered come to whoever was there, and to nobody twice', async () => {
+	const { clock, follow, append, trimTo, rest } = createFixture();
+	const live = await follow('t', 'last');
+	const ids = await append('t', '1', '2', '3', '4');
+	assert.deepEqual(live.sink.ids(), [], 'the turn is not over');
+	await trimTo(1);
+	const newcomer = await follow('t', 'earliest');
+	clock.turn(EVERYTHING);
+	await rest();
+	assert.deepEqual(live.sink.ids(), texts(ids));
+	assert.deepEqual(newcomer.sink.ids(), texts(ids.slice(3)));
+});
+
+test('a page that tells of a floor beyond what was announced is a gap up to there, and the rest comes once', async () => {
+	const held: (() => void)[] = [];
+	let holding = false;
+	const { follow, append, trimTo, rest } = createFixture({
+		hotTier: { bytesMax: 0 },
+		wrap: (store) =>
+			overlay(store, {
+				listen: (listener: LogListener) => {
+					const later = (run: () => void) => (holding ? void held.push(run) : run());
+					store.listen({
+						appended: (...block) => later(() => listener.appended(...block)),
+						trimmed: (...floor) => later(() => listener.trimmed(...floor)),
+						deleted: (...end) => later(() => listener.deleted(...end)),
+					});
+				},
+			}),
+	});
+	const [first, second] = await append('t', '1', '2');
+	holding = true;
+	const unheard = await append('t', '3', '4');
+	await trimTo(1);
+	const { sink } = await follow('t', first as MessageId);
+	await rest();
+	assert.deepEqual(sink.told, [{ kind: 'gap', gap: { topic: 't', reason: 'trimmed', from: first, to: second } }]);
+	holding = false;
+	for (const run of held) run();
+	await rest();
+	assert.deepEqual(sink.ids(), texts(unheard));
+	assert.equal(sink.told.length, 3);
+});
+
+test('a deletion comes after the messages that were announced before it', async () => {
+	const { follow, append, store, rest } = createFixture();
+	const { sink, session } = await follow('t', 'last');
+	const ids = await append('t', '1');
+	await store.deleteTopic('t');
+	await rest();
+	assert.deepEqual(sink.ids(), texts(ids));
+	assert.deepEqual(sink.told.at(-1), { kind: 'deleted', topic: 't' });
+	assert.deepEqual([...session.topics], []);
+	await append('t', '2');
+	await rest();
+	assert.equal(sink.told.length, 2, 'the next incarnation is not followed');
+});
+
+test('a reader that stopped reading costs the others nothing, and is behind until it reads again', async () => {
+	const { follow, append, rest, observer } = createFixture();
+	const crowd = await Promise.all(Array.from({ length: 20 }, () => follow('t', 'last')));
+	const slow = await follow('t', 'last', { bufferBytesMax: 1000 });
+	slow.sink.stall();
+	const ids: MessageId[] = [];
+	for (let i = 0; i < 50; i++) {
+		ids.push(...(await append('t', `"${'x'.repeat(500)}"`)));
+		await rest();
+	}
+	for (const { sink } of crowd) {
+		assert.deepEqual(sink.ids(), texts(ids));
+		assert.equal(sink.writes, 50);
+	}
+	assert.equal(slow.sink.writes, 2);
+	assert.equal(observer.counts.behind, 1);
+	assert.equal(observer.counts.reads, 0, 'it costs the store nothing either');
+	slow.sink.resume();
+	await rest();
+	assert.deepEqual(slow.sink.ids(), texts(ids));
+	assert.equal(observer.counts.behind, 0);
+	assert.deepEqual(observer.counts.delivered, { websocket: 21 * 50, sse: 0, longpoll: 0 });
+});
+
+test('a socket that fills up in the middle of a turn goes on from just there', async () => {
+	const { follow, append, rest, observer } = createFixture();
+	const bufferBytesMax = 600_000;
+	const slow = await follow('t', 'last', { bufferBytesMax });
+	const fast = await follow('t', 'last', { bufferBytesMax: 1e9, transport: 'sse' });
+	slow.sink.stall();
+	const ids = await append('t', ...Array.from({ length: 200 }, () => `"${'x'.repeat(10_000)}"`));
+	await rest();
+	assert.deepEqual(fast.sink.ids(), texts(ids));
+	const had = slow.sink.ids().length;
+	assert.ok(had > 0 && had < 100);
+	assert.equal(observer.counts.behind, 1);
+	assert.ok(slow.sink.bytesPeak < bufferBytesMax + 256 * 1024, 'not more than the limit and one slice (I5)');
+	slow.sink.resume();
+	await rest();
+	assert.deepEqual(slow.sink.ids(), texts(ids));
+});
+
+test('polls that wait are counted per topic', async () => {
+	const { hub, poll, append, rest } = createFixture();
+	const polls = [poll({ a: 'last', b: 'last' }), poll({ a: 'last' })];
+	await rest();
+	assert.deepEqual([...hub.waitingPolls()], [
+		['a', 2],
+		['b', 1],
+	]);
+	await append('a', '1');
+	await rest();
+	await Promise.all(polls);
+	assert.deepEqual([...hub.waitingPolls()], []);
+});
+
+test('closing the hub stops its timer', () => {
+	const { hub, clock } = createFixture();
+	clock.advance(5000);
+	assert.equal(clock.timers, 1);
+	hub.close();
+	assert.equal(clock.timers, 0);
+});

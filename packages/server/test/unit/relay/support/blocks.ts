@@ -1,0 +1,21 @@
+/** Messages and blocks for tests of what lies below the store. */
+
+import { type Block, type NewMessage, packedBytes, packMessages } from '../../../../src/log/block.ts';
+import { HotBlock } from '../../../../src/relay/hot-block.ts';
+
+/** A message with the given JSON text. */
+export function message(payload: string, expiresAtMs = 0, metadata: string | null = null): NewMessage {
+	return { payload: Buffer.from(payload), metadata: metadata === null ? null : Buffer.from(metadata), expiresAtMs };
+}
+
+/** A block of messages from `<ms>-<n>` on. */
+export function blockOf(ms: number, n: number, messages: readonly NewMessage[]): Block {
+	return { ms, n, count: messages.length, packed: packMessages(messages, new ArrayBuffer(packedBytes(messages)), 0) };
+}
+
+/** A block of `count` messages, each a string of `length` characters. */
+export function hotBlock(ms: number, count: number, { n = 0, length = 1, topic = 't' } = {}): HotBlock {
+	const payload = `"${'x'.repeat(length)}"`;
+	const messages = Array.from({ length: count }, () => message(payload));
+	return new HotBlock(topic, blockOf(ms, n, messages));
+}
