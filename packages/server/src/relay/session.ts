@@ -82,11 +82,8 @@ export class Session implements SubscriptionOwner {
 	 * Rejects with `subscription_limit` or `storage_unavailable`; then nothing has changed.
 	 */
 	async subscribe(starts: ReadonlyMap<string, Start>, ready: (cursors: ReadonlyMap<string, MessageId>) => void): Promise<void> {
-		const { hub, subscriptionsMax } = this.#options;
-		const added = [...starts.keys()].filter((name) => !this.#subscriptions.has(name)).length;
-		if (this.#subscriptions.size + added > subscriptionsMax) {
-			throw new RelayError('subscription_limit', `a connection may follow at most ${subscriptionsMax} topics`);
-		}
+		const { hub } = this.#options;
+		this.#checkRoom(starts);
 		const followed: TopicLog[] = [];
 		try {
 			const resolved: { topic: TopicLog; start: ResolvedStart }[] = [];
@@ -95,8 +92,11 @@ export class Session implements SubscriptionOwner {
 				followed.push(topic);
 				resolved.push({ topic, start: await resolveStart(hub, topic, start) });
 			}
-			if (this.#closed) throw new RelayError('shutting_down', 'the connection is closed');
+			// Meanwhile the connection may have closed, and another subscribe may have taken the room; `ready` may close it, too.
+			this.#checkOpen();
+			this.#checkRoom(starts);
 			ready(new Map(resolved.map(({ topic, start }) => [topic.name, start.cursor])));
+			this.#checkOpen();
 			for (const { topic, start } of resolved) this.#add(topic, start);
 		} catch (error) {
 			for (const topic of followed) hub.unfollow(topic);
@@ -137,6 +137,19 @@ export class Session implements SubscriptionOwner {
 		this.#closed = true;
 		for (const subscription of this.#subscriptions.values()) this.#end(subscription);
 		this.#options.onClose(this);
+	}
+
+	#checkOpen(): void {
+		if (this.#closed) throw new RelayError('shutting_down', 'the connection is closed');
+	}
+
+	#checkRoom(starts: ReadonlyMap<string, Start>): void {
+		const { subscriptionsMax } = this.#options;
+		let topics = this.#subscriptions.size;
+		for (const name of starts.keys()) if (!this.#subscriptions.has(name)) topics++;
+		if (topics > subscriptionsMax) {
+			throw new RelayError('subscription_limit', `a connection may follow at most ${subscriptionsMax} topics`);
+		}
 	}
 
 	#add(topic: TopicLog, start: ResolvedStart): void {

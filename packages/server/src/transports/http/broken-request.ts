@@ -1,6 +1,6 @@
 /** Answers to what Node's HTTP parser refused: there is no request, only a socket and the reason. */
 
-import { STATUS_CODES } from 'node:http';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import type { HttpDeps } from './deps.ts';
@@ -11,7 +11,7 @@ const HEADERS_TOO_LARGE_STATUS = 431;
 
 /** The response that Node has begun on a socket, if any; its own handler of these errors looks here too. */
 interface HttpSocket extends Duplex {
-	readonly _httpMessage?: { readonly headersSent: boolean } | null;
+	readonly _httpMessage?: ServerResponse | null;
 }
 
 /** Answers and closes. */
@@ -22,10 +22,15 @@ export function answerBrokenRequest(
 	requestId: string,
 ): void {
 	const code = 'code' in error ? error.code : undefined;
+	const pending = (socket as HttpSocket)._httpMessage;
 	// In the middle of an answer, anything that is written now would be taken for a part of it.
-	const answering = (socket as HttpSocket)._httpMessage?.headersSent === true;
-	if (code === 'ECONNRESET' || !socket.writable || answering) {
+	if (code === 'ECONNRESET' || !socket.writable || pending?.headersSent === true) {
 		socket.destroy();
+		return;
+	}
+	if (pending?.req.complete === true) {
+		// What is broken came after a whole request. That one may be a publish on its way to the store: it gets its own answer.
+		pending.shouldKeepAlive = false;
 		return;
 	}
 	const failure = failureOf(code);

@@ -293,6 +293,7 @@ test('a page that tells of a floor beyond what was announced is a gap up to ther
 			}),
 	});
 	const [first, second] = await append('t', '1', '2');
+	const live = await follow('t', 'last');
 	holding = true;
 	const unheard = await append('t', '3', '4');
 	await trimTo(1);
@@ -304,6 +305,7 @@ test('a page that tells of a floor beyond what was announced is a gap up to ther
 	await rest();
 	assert.deepEqual(sink.ids(), texts(unheard));
 	assert.equal(sink.told.length, 3);
+	assert.deepEqual(live.sink.ids(), texts(unheard));
 });
 
 test('a deletion comes after the messages that were announced before it', async () => {
