@@ -34,6 +34,9 @@ const USAGE = `npm run bench -- [names...] [--seconds N] [--cpu-prof DIR]
 
 const DEFAULT_SECONDS = 3;
 const SYNC_PROBE_MS = 300;
+/** A benchmark that takes longer than this, and than so many of its measurements, hangs. */
+const PATIENCE_S = 120;
+const PATIENCE_MEASUREMENTS = 20;
 
 async function main(): Promise<void> {
 	const { values, positionals } = parseArgs({
@@ -54,12 +57,22 @@ async function main(): Promise<void> {
 		if (positionals.length > 0 && !positionals.includes(name)) continue;
 		try {
 			const profileDirectory = profiles === undefined ? null : resolve(profiles, name);
-			process.stdout.write(`${renderSection(await run({ seconds, profileDirectory }))}\n`);
+			const patience = setTimeout(() => giveUp(name), (PATIENCE_S + PATIENCE_MEASUREMENTS * seconds) * 1000);
+			const section = await run({ seconds, profileDirectory });
+			clearTimeout(patience);
+			process.stdout.write(`${renderSection(section)}\n`);
+			if (section.comparisons.some(({ relay }) => relay.problems.length > 0)) process.exitCode = 1;
 		} catch (error) {
 			process.stdout.write(`## ${name}: failed\n\n  ${error instanceof Error ? error.message : String(error)}\n\n`);
 			process.exitCode = 1;
 		}
 	}
+}
+
+/** Something hangs. The processes of the benchmark end with the channel to this one. */
+function giveUp(name: string): void {
+	process.stdout.write(`## ${name}: given up, it takes too long\n`);
+	process.exit(1);
 }
 
 /** What the numbers depend on. */

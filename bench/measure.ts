@@ -33,6 +33,32 @@ export interface Measurement {
 	readonly leftOut: number;
 }
 
+/** How far the subscribers got. */
+export interface Delivery {
+	/** Every socket has everything. */
+	readonly complete: boolean;
+	/** Over all sockets. */
+	readonly messages: number;
+	/** Since the subscribe frames were sent. */
+	readonly elapsedMs: number;
+	/** That delivery stands still before its end, or that there was too much of it; otherwise none. */
+	readonly problems: readonly string[];
+}
+
+/** How long nothing arrives before a subscriber that has not got everything counts as forgotten. */
+const STANDSTILL_MS = 1000;
+
+/** Waits until each of a client's sockets has `each` messages, at most `timeoutMs`. */
+export async function awaitDelivery(client: Client, sockets: number, each: number, timeoutMs: number): Promise<Delivery> {
+	const received = await client.received(each, timeoutMs);
+	const { messages } = received.complete ? received : await client.received(each, STANDSTILL_MS);
+	const problems = [];
+	const count = `${messages} of ${each * sockets} messages`;
+	if (!received.complete && messages === received.messages) problems.push(`delivery stands still at ${count}`);
+	if (messages > each * sockets) problems.push(`delivered ${count}`);
+	return { ...received, problems };
+}
+
 /** Lets code become fast and buffers find their size before the first mark. */
 const WARM_UP_MS = 1000;
 

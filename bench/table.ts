@@ -10,19 +10,26 @@ export interface Column {
 	readonly digits: number;
 }
 
-/** One measurement, its values in the order of the columns. NaN = not measured. */
+/** What one server did. */
+export interface Outcome {
+	/** In the order of the columns; NaN = not measured. */
+	readonly values: readonly number[];
+	/** What was not as it must be, one line each. */
+	readonly problems: readonly string[];
+}
+
 export interface Comparison {
 	readonly label: string;
-	readonly relay: readonly number[];
+	readonly relay: Outcome;
 	/** Null when there is nothing to compare with. */
-	readonly naive: readonly number[] | null;
+	readonly naive: Outcome | null;
 }
 
 export interface Section {
 	readonly title: string;
 	readonly columns: readonly Column[];
 	readonly comparisons: readonly Comparison[];
-	/** Lines below the table: what to know when reading it, and what went wrong. */
+	/** Lines below the table: what to know when reading it. */
 	readonly notes: readonly string[];
 }
 
@@ -39,42 +46,38 @@ export function latencyValues(latency: LatencySummary): number[] {
 }
 
 /** The section as text, ready to print. */
-export function renderSection(section: Section): string {
-	const lines = [
-		['', ...section.columns.map((column) => column.title)],
-		...section.comparisons.flatMap((each) => rowsOf(each, section.columns)),
-	];
+export function renderSection({ title, columns, comparisons, notes }: Section): string {
+	const lines = [['', ...columns.map((column) => column.title)], ...comparisons.flatMap((each) => rowsOf(each, columns))];
 	const widths = lines[0]?.map((_, index) => Math.max(...lines.map((cells) => cells[index]?.length ?? 0))) ?? [];
 	const table = lines.map((cells) =>
 		cells.map((cell, index) => (index === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[index] ?? 0))).join('   '),
 	);
 	const [head = '', ...body] = table;
-	return [
-		`## ${section.title}`,
-		'',
-		head,
-		'-'.repeat(head.length),
-		...body,
-		...section.notes.map((note) => `  ${note}`),
-		'',
-	].join('\n');
+	const below = [...notes, ...comparisons.flatMap(problemsOf)].map((line) => `  ${line}`);
+	return [`## ${title}`, '', head, '-'.repeat(head.length), ...body, ...below, ''].join('\n');
 }
 
 function rowsOf({ label, relay, naive }: Comparison, columns: readonly Column[]): string[][] {
+	const indent = ' '.repeat(label.length);
 	const rows = [[`${label}  relay`, ...format(relay, columns)]];
 	if (naive === null) return rows;
-	const indent = ' '.repeat(label.length);
 	rows.push([`${indent}  naive`, ...format(naive, columns)]);
-	rows.push([`${indent}  ratio`, ...columns.map((column, index) => ratio(column, relay[index], naive[index]))]);
+	rows.push([`${indent}  ratio`, ...columns.map((column, index) => ratio(column, relay.values[index], naive.values[index]))]);
 	return rows;
 }
 
-function format(values: readonly number[], columns: readonly Column[]): string[] {
+function problemsOf({ label, relay, naive }: Comparison): string[] {
+	return [
+		...relay.problems.map((problem) => `PROBLEM, relay, ${label}: ${problem}`),
+		...(naive?.problems ?? []).map((problem) => `naive, ${label}: ${problem}`),
+	];
+}
+
+function format({ values }: Outcome, columns: readonly Column[]): string[] {
 	return columns.map(({ digits }, index) => {
 		const value = values[index] ?? Number.NaN;
-		return Number.isFinite(value)
-			? value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
-			: '-';
+		if (!Number.isFinite(value)) return '-';
+		return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 	});
 }
 

@@ -5,7 +5,7 @@ import type { Load } from '../clients/publisher.ts';
 import { type BenchOptions, measure } from '../measure.ts';
 import type { ChildServer } from '../servers/child-server.ts';
 import { startNaive, startRelay } from '../servers/servers.ts';
-import type { Section } from '../table.ts';
+import type { Outcome, Section } from '../table.ts';
 
 const CONNECTIONS = 4;
 const BULK_MESSAGES = 100;
@@ -36,7 +36,7 @@ export async function batchPublishes(options: BenchOptions): Promise<Section> {
 	};
 }
 
-async function publish(started: ChildServer, load: Load, seconds: number): Promise<number[]> {
+async function publish(started: ChildServer, load: Load, seconds: number): Promise<Outcome> {
 	await using server = started;
 	await using publisher = new Client();
 	await publisher.publish({
@@ -48,5 +48,5 @@ async function publish(started: ChildServer, load: Load, seconds: number): Promi
 		messagesMax: null,
 	});
 	const { ackedPerSecond, cpuUsPerSecond } = await measure({ server, publisher, subscribers: [], seconds });
-	return [ackedPerSecond, cpuUsPerSecond / ackedPerSecond];
+	return { values: [ackedPerSecond, cpuUsPerSecond / ackedPerSecond], problems: [] };
 }

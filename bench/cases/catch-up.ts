@@ -1,10 +1,10 @@
 /** Catch-up: subscribers that start at the oldest message of a long log, which is on disk and not in memory. */
 
 import { Client } from '../clients/client.ts';
-import type { BenchOptions } from '../measure.ts';
+import { awaitDelivery, type BenchOptions } from '../measure.ts';
 import type { ChildServer } from '../servers/child-server.ts';
 import { startNaive, startRelay } from '../servers/servers.ts';
-import type { Comparison, Section } from '../table.ts';
+import type { Comparison, Outcome, Section } from '../table.ts';
 
 const MESSAGES = 300_000;
 const PAYLOAD_BYTES = 128;
@@ -51,7 +51,7 @@ async function fill(relay: ChildServer): Promise<void> {
 	await publisher.finish();
 }
 
-async function read(server: ChildServer, sockets: number, seconds: number): Promise<number[]> {
+async function read(server: ChildServer, sockets: number, seconds: number): Promise<Outcome> {
 	await using client = new Client();
 	const before = await server.usage();
 	await client.subscribe({
@@ -61,7 +61,8 @@ async function read(server: ChildServer, sockets: number, seconds: number): Prom
 		offset: 'earliest',
 		sampleEvery: null,
 	});
-	const { complete, messages, elapsedMs } = await client.received(MESSAGES, seconds * PATIENCE * 1000);
+	const { complete, messages, elapsedMs, problems } = await awaitDelivery(client, sockets, MESSAGES, seconds * PATIENCE * 1000);
 	const after = await server.usage();
-	return [(messages / elapsedMs) * 1000, (after.cpuUs - before.cpuUs) / messages, complete ? elapsedMs / 1000 : Number.NaN];
+	const cpuUs = after.cpuUs - before.cpuUs;
+	return { values: [(messages / elapsedMs) * 1000, cpuUs / messages, complete ? elapsedMs / 1000 : Number.NaN], problems };
 }

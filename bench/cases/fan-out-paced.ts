@@ -1,11 +1,11 @@
 /** Fan-out at a given pace: what a delivered message costs, and how long it takes, when the server is not at its limit. */
 
 import { Client } from '../clients/client.ts';
-import { type BenchOptions, measure } from '../measure.ts';
+import { awaitDelivery, type BenchOptions, measure } from '../measure.ts';
 import type { ChildServer } from '../servers/child-server.ts';
 import { startNaive, startRelay } from '../servers/servers.ts';
 import { summarise } from '../statistics.ts';
-import { type Comparison, LATENCY_COLUMNS, latencyValues, type Section } from '../table.ts';
+import { type Comparison, LATENCY_COLUMNS, latencyValues, type Outcome, type Section } from '../table.ts';
 
 interface Shape {
 	readonly sockets: number;
@@ -24,20 +24,13 @@ const SAMPLE_EVERY = 10;
 const DRAIN_TIMEOUT_MS = 5000;
 
 export async function fanOutPaced(options: BenchOptions): Promise<Section> {
-	const notes = [
-		'latency: from the publisher writing the request to a subscriber reading the frame, every message on one socket in ten',
-		'naive: one ws.send per message and socket; it stores nothing, the relay acknowledges and delivers what is on disk',
-	];
 	const comparisons: Comparison[] = [];
 	for (const shape of SHAPES) {
-		const label = `${shape.sockets} sockets x ${shape.perSecond}/s`;
-		const relay = await deliver(await startRelay(options), shape, options.seconds);
-		const naive = await deliver(await startNaive({ stores: false }), shape, options.seconds);
-		comparisons.push({ label, relay: relay.values, naive: naive.values });
-		notes.push(
-			...relay.problems.map((each) => `relay, ${label}: ${each}`),
-			...naive.problems.map((each) => `naive, ${label}: ${each}`),
-		);
+		comparisons.push({
+			label: `${shape.sockets} sockets x ${shape.perSecond}/s`,
+			relay: await deliver(await startRelay(options), shape, options.seconds),
+			naive: await deliver(await startNaive({ stores: false }), shape, options.seconds),
+		});
 	}
 	return {
 		title: `Fan-out paced: 1 topic, ${PAYLOAD_BYTES}-byte payloads, single publishes`,
@@ -47,25 +40,18 @@ export async function fanOutPaced(options: BenchOptions): Promise<Section> {
 			...LATENCY_COLUMNS,
 		],
 		comparisons,
-		notes,
+		notes: [
+			'latency: from the publisher writing the request to a subscriber reading the frame, every message on one socket in ten',
+			'naive: one ws.send per message and socket; it stores nothing, the relay acknowledges and delivers what is on disk',
+		],
 	};
 }
 
-async function deliver(
-	started: ChildServer,
-	{ sockets, perSecond }: Shape,
-	seconds: number,
-): Promise<{ values: number[]; problems: string[] }> {
+async function deliver(started: ChildServer, { sockets, perSecond }: Shape, seconds: number): Promise<Outcome> {
 	await using server = started;
 	await using publisher = new Client();
 	await using subscriber = new Client();
-	await subscriber.subscribe({
-		url: server.url,
-		sockets,
-		topics: ['bench'],
-		offset: 'last',
-		sampleEvery: SAMPLE_EVERY,
-	});
+	await subscriber.subscribe({ url: server.url, sockets, topics: ['bench'], offset: 'last', sampleEvery: SAMPLE_EVERY });
 	await publisher.publish({
 		url: server.url,
 		topic: 'bench',
@@ -74,19 +60,13 @@ async function deliver(
 		payloadBytes: PAYLOAD_BYTES,
 		messagesMax: null,
 	});
-	const { deliveredPerSecond, cpuUsPerSecond, deliveryLatenciesMs, leftOut } = await measure({
-		server,
-		publisher,
-		subscribers: [subscriber],
-		seconds,
-	});
+	const measured = await measure({ server, publisher, subscribers: [subscriber], seconds });
+	const { deliveredPerSecond, cpuUsPerSecond, deliveryLatenciesMs, leftOut } = measured;
 	const { acked } = await publisher.stop();
-	const { messages } = await subscriber.received(acked, DRAIN_TIMEOUT_MS);
-	const problems = [];
-	if (leftOut > 0) problems.push(`${leftOut} messages were not published, the server was too far behind`);
-	if (messages !== acked * sockets) problems.push(`delivered ${messages} of ${acked * sockets} messages`);
+	const { problems } = await awaitDelivery(subscriber, sockets, acked, DRAIN_TIMEOUT_MS);
+	const left = leftOut === 0 ? [] : [`${leftOut} messages were not published, the server was too far behind`];
 	return {
 		values: [deliveredPerSecond, cpuUsPerSecond / deliveredPerSecond, ...latencyValues(summarise(deliveryLatenciesMs))],
-		problems,
+		problems: [...left, ...problems],
 	};
 }

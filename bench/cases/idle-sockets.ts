@@ -4,7 +4,7 @@ import { Client } from '../clients/client.ts';
 import type { BenchOptions } from '../measure.ts';
 import type { ChildServer } from '../servers/child-server.ts';
 import { startNaive, startRelay } from '../servers/servers.ts';
-import type { Section } from '../table.ts';
+import type { Outcome, Section } from '../table.ts';
 
 const SOCKETS = 10_000;
 /** File descriptors are limited per process, to 20,000 or so; the server has one per socket too. */
@@ -35,7 +35,7 @@ function topics(): string[] {
 	return Array.from({ length: SOCKETS }, (_, index) => `bench.${index}`);
 }
 
-async function hold(started: ChildServer, topics: readonly string[]): Promise<number[]> {
+async function hold(started: ChildServer, topics: readonly string[]): Promise<Outcome> {
 	await using server = started;
 	// A first connection, so that what the server loads and makes once is not counted.
 	await using visitor = new Client();
@@ -59,10 +59,11 @@ async function hold(started: ChildServer, topics: readonly string[]): Promise<nu
 		});
 	}
 	const after = await server.usage(true);
-	return [
+	const values = [
 		(after.rssBytes - before.rssBytes) / SOCKETS,
 		(after.heapBytes - before.heapBytes) / SOCKETS,
 		(after.offHeapBytes - before.offHeapBytes) / SOCKETS,
 		(after.cpuUs - before.cpuUs) / SOCKETS,
 	];
+	return { values, problems: [] };
 }

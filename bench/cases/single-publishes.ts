@@ -5,7 +5,7 @@ import { type BenchOptions, measure } from '../measure.ts';
 import type { ChildServer } from '../servers/child-server.ts';
 import { startNaive, startRelay } from '../servers/servers.ts';
 import { summarise } from '../statistics.ts';
-import { LATENCY_COLUMNS, latencyValues, type Section } from '../table.ts';
+import { LATENCY_COLUMNS, latencyValues, type Outcome, type Section } from '../table.ts';
 
 const CONNECTIONS = 64;
 const PAYLOAD_BYTES = 300;
@@ -29,7 +29,7 @@ export async function singlePublishes(options: BenchOptions): Promise<Section> {
 	};
 }
 
-async function publish(started: ChildServer, seconds: number): Promise<number[]> {
+async function publish(started: ChildServer, seconds: number): Promise<Outcome> {
 	await using server = started;
 	await using publisher = new Client();
 	await publisher.publish({
@@ -41,5 +41,6 @@ async function publish(started: ChildServer, seconds: number): Promise<number[]>
 		messagesMax: null,
 	});
 	const { ackedPerSecond, cpuUsPerSecond, publishLatenciesMs } = await measure({ server, publisher, subscribers: [], seconds });
-	return [ackedPerSecond, cpuUsPerSecond / ackedPerSecond, ...latencyValues(summarise([publishLatenciesMs]))];
+	const values = [ackedPerSecond, cpuUsPerSecond / ackedPerSecond, ...latencyValues(summarise([publishLatenciesMs]))];
+	return { values, problems: [] };
 }

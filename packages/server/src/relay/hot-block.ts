@@ -29,8 +29,7 @@ export class HotBlock {
 		this.n = block.n;
 		this.count = block.count;
 		this.last = lastIdOf(block);
-		this.costBytes =
-			block.packed.byteLength + block.count * (ENCODED_OVERHEAD_BYTES + topic.length) + BLOCK_OVERHEAD_BYTES;
+		this.costBytes = block.packed.byteLength + block.count * (ENCODED_OVERHEAD_BYTES + topic.length) + BLOCK_OVERHEAD_BYTES;
 		this.#topic = topic;
 		this.#packed = block.packed;
 		const reader = readBlock(block.packed);

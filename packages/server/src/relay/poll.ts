@@ -7,9 +7,10 @@ import type { Gap, GapReason } from '@pulsar-relay/protocol/frames';
 import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
+import type { HotBlock } from './hot-block.ts';
 import type { Hub } from './hub.ts';
 import { resolveStart, type Start } from './session.ts';
-import { rangesAfter, Slice } from './slice.ts';
+import { rangesAfter, Slice, type SliceLimits } from './slice.ts';
 import type { TopicLog, Waiter } from './topic-log.ts';
 
 export interface PollRequest {
@@ -32,13 +33,19 @@ export interface PollAnswer {
 	readonly gaps: readonly Gap[];
 	/** Where each topic's reader stands after this answer. */
 	readonly cursors: ReadonlyMap<string, MessageId>;
-	/** Whether more was there than the limits let into the answer. */
+	/** Whether there is more after the cursors already. */
 	readonly hasMore: boolean;
 }
 
 interface Reader {
 	readonly topic: TopicLog;
 	cursor: MessageId;
+	/**
+	 * The page of the store that is being used up, beyond the cursor from `pageAt` on. Kept for one round: without it a poll that
+	 * passes over expired messages would read a page for every few of them.
+	 */
+	page: readonly HotBlock[];
+	pageAt: number;
 }
 
 export interface PollOptions {
@@ -99,7 +106,7 @@ class Waiting implements Waiter {
 		const { hub } = this.#options;
 		for (const [name, start] of this.#request.starts) {
 			const topic = await hub.follow(name);
-			const reader: Reader = { topic, cursor: topic.offered };
+			const reader: Reader = { topic, cursor: topic.offered, page: [], pageAt: 0 };
 			this.#readers.push(reader);
 			const { cursor, gap } = await resolveStart(hub, topic, start);
 			reader.cursor = cursor;
@@ -116,27 +123,31 @@ class Waiting implements Waiter {
 		const { messagesMax, messagesPerTopicMax, bytesMax } = this.#request;
 		let messages = 0;
 		let bytes = 0;
-		let hasMore = false;
 		for (const reader of this.#readers) {
 			const before = messages;
 			while (compareMessageIds(reader.cursor, reader.topic.offered) < 0) {
 				const room = Math.min(messagesMax - messages, messagesPerTopicMax - (messages - before));
-				if (room === 0 || bytes >= bytesMax) {
-					hasMore = true;
-					break;
-				}
-				const slice = await this.#next(reader, { messagesMax: room, bytesMax: bytesMax - bytes });
+				if (room === 0 || bytes >= bytesMax) break;
+				if (!reader.topic.covers(reader.cursor)) await this.#turnPage(reader);
+				// From here on without a pause, in which the topic could be deleted and the reader be moved.
+				const slice = this.#next(reader, { messagesMax: room, bytesMax: bytesMax - bytes });
 				if (slice === null) break;
+				const sliceBytes = slice.bytes;
+				// A slice holds at least one message, which alone may be too large for what is left.
+				if (slices.length > 0 && bytes + sliceBytes > bytesMax) break;
 				reader.cursor = slice.last;
-				if (slice.count === 0) continue;
-				slices.push(slice);
-				messages += slice.count;
-				bytes += slice.websocket().byteLength;
+				if (slice.count > 0) {
+					slices.push(slice);
+					messages += slice.count;
+					bytes += sliceBytes;
+				} else if (this.#over) break;
 			}
+			reader.page = [];
 		}
 		if (slices.length > 0 || this.#gaps.length > 0 || this.#over) {
 			this.#options.observer.delivered('longpoll', messages);
 			const cursors = new Map(this.#readers.map(({ topic, cursor }) => [topic.name, cursor]));
+			const hasMore = this.#readers.some(({ topic, cursor }) => compareMessageIds(cursor, topic.offered) < 0);
 			return { slices, gaps: this.#gaps, cursors, hasMore };
 		}
 		if (!this.#woken) {
@@ -158,18 +169,26 @@ class Waiting implements Waiter {
 		}
 	}
 
-	/** The next slice after a reader's cursor, from memory or from the store; null when there is none after all. */
-	async #next(reader: Reader, limits: { readonly messagesMax: number; readonly bytesMax: number }): Promise<Slice | null> {
+	/** The next slice after a reader's cursor, from memory or from its page; null when there is none after all. */
+	#next(reader: Reader, limits: SliceLimits): Slice | null {
 		const { topic } = reader;
-		const { hub, clock } = this.#options;
-		const blocks = topic.covers(reader.cursor) ? null : await hub.readPage(topic, reader.cursor);
 		if (compareMessageIds(reader.cursor, topic.floor) < 0) {
 			this.#addGap(topic, 'trimmed', reader.cursor, topic.floor);
 			reader.cursor = topic.floor;
 		}
-		if (blocks === null) return topic.sliceAfter(reader.cursor, limits, clock.nowMs());
-		const ranges = rangesAfter(blocks, 0, reader.cursor, topic.offered, limits);
-		return ranges.length === 0 ? null : new Slice(topic.name, ranges, clock.nowMs());
+		const ranges = topic.covers(reader.cursor)
+			? topic.rangesAfter(reader.cursor, limits)
+			: rangesAfter(reader.page, reader.pageAt, reader.cursor, topic.offered, limits);
+		return ranges.length === 0 ? null : new Slice(topic.name, ranges, this.#options.clock.nowMs());
+	}
+
+	/** Reads a page after the reader's cursor, unless the last one goes beyond it. */
+	async #turnPage(reader: Reader): Promise<void> {
+		const { page, topic, cursor } = reader;
+		while (reader.pageAt < page.length && compareMessageIds((page[reader.pageAt] as HotBlock).last, cursor) <= 0) reader.pageAt++;
+		if (reader.pageAt < page.length) return;
+		reader.page = await this.#options.hub.readPage(topic, cursor);
+		reader.pageAt = 0;
 	}
 
 	#addGap(topic: TopicLog, reason: GapReason, from: MessageId | null, to: MessageId): void {

@@ -66,7 +66,7 @@ export class Publisher {
 	/** Fingerprints of the keyed requests under way: the store compares a key with what it has stored, not with what is coming. */
 	readonly #keysInFlight = new Map<string, { readonly fingerprint: string; requests: number }>();
 	#unsettled = 0;
-	#settled: (() => void) | null = null;
+	readonly #idleWaiters: (() => void)[] = [];
 
 	constructor(options: PublisherOptions) {
 		this.#options = options;
@@ -83,6 +83,7 @@ export class Publisher {
 	 * when another request with one of the keys is under way; then nothing was stored.
 	 */
 	publish(publications: readonly Publication[]): Promise<readonly PublishOutcome[]> {
+		if (publications.length === 0) return Promise.resolve([]);
 		let bytes = 0;
 		for (const { entry } of publications) bytes += bytesOf(entry);
 		// A single request may be larger than the bound; it then waits alone.
@@ -98,7 +99,7 @@ export class Publisher {
 		return new Promise((resolve) => {
 			const request = new PendingRequest(publications.length, (outcomes) => {
 				if (key !== null) this.#release(key.key);
-				if (--this.#unsettled === 0) this.#settled?.();
+				if (--this.#unsettled === 0) for (const wake of this.#idleWaiters.splice(0)) wake();
 				resolve(outcomes);
 			});
 			if (this.#waiting.size === 0) this.#options.clock.soon(() => this.#flush());
@@ -113,7 +114,7 @@ export class Publisher {
 	async idle(): Promise<void> {
 		if (this.#unsettled === 0) return;
 		await new Promise<void>((resolve) => {
-			this.#settled = resolve;
+			this.#idleWaiters.push(resolve);
 		});
 	}
 

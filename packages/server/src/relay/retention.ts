@@ -44,6 +44,8 @@ export function startRetention(options: RetentionOptions): () => void {
 export async function sweep(options: RetentionOptions, stopped: () => boolean): Promise<void> {
 	const { store, clock } = options;
 	let more = true;
+	// A store that answers at once would otherwise keep the loop to itself for the whole sweep.
+	const pause = () => new Promise<void>((resolve) => clock.soon(resolve));
 	while (more && !stopped()) {
 		({ more } = await store.trim({
 			nowMs: clock.nowMs(),
@@ -51,9 +53,11 @@ export async function sweep(options: RetentionOptions, stopped: () => boolean): 
 			defaultMaxMessages: options.defaultMaxMessages,
 			blocksMax: BLOCKS_PER_STEP_MAX,
 		}));
+		if (more) await pause();
 	}
 	more = true;
 	while (more && !stopped()) {
 		({ more } = await store.forgetKeys(clock.nowMs() - options.idempotencyWindowS * 1000, options.idempotencyKeysMax));
+		if (more) await pause();
 	}
 }

@@ -27,6 +27,11 @@ export interface ResolvedStart {
 
 /** Slices sent to one sink in one go before the loop serves others. */
 const SLICES_PER_TURN_MAX = 4;
+/**
+ * Pages that a connection reads from the store at a time. With one for each of its topics, a slow socket with a thousand topics
+ * behind would bring a thousand pages into memory to take the first, and read the others again (I8).
+ */
+const READS_UNDER_WAY_MAX = 2;
 /** How long a subscriber waits before it asks a store that failed again. */
 const READ_RETRY_MS = 500;
 
@@ -58,16 +63,16 @@ export async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Pro
 export class Session implements SubscriptionOwner {
 	readonly sink: Sink;
 	readonly #options: SessionOptions;
+	/** In the order in which they get their turn when several are behind. */
 	readonly #subscriptions = new Map<string, Subscription>();
+	#readsUnderWay = 0;
+	#turnDue = false;
 	#closed = false;
 
 	constructor(options: SessionOptions) {
 		this.#options = options;
 		this.sink = options.sink;
-		this.sink.onWritable = () => {
-			for (const subscription of this.#subscriptions.values()) this.#advance(subscription);
-			this.sink.flush();
-		};
+		this.sink.onWritable = () => this.#goOn();
 	}
 
 	/** The topics followed. */
@@ -79,7 +84,8 @@ export class Session implements SubscriptionOwner {
 	 * Follows topics, each from its start; a topic that is followed already starts anew from there. `ready` is called with the
 	 * cursor per topic just before anything of them is delivered.
 	 *
-	 * Rejects with `subscription_limit` or `storage_unavailable`; then nothing has changed.
+	 * Rejects with `subscription_limit`, `storage_unavailable` or, when the connection closed meanwhile, `shutting_down`; then
+	 * nothing has changed.
 	 */
 	async subscribe(starts: ReadonlyMap<string, Start>, ready: (cursors: ReadonlyMap<string, MessageId>) => void): Promise<void> {
 		const { hub } = this.#options;
@@ -170,12 +176,34 @@ export class Session implements SubscriptionOwner {
 		this.#options.hub.unfollow(subscription.topic);
 	}
 
+	/** Gives everybody who is behind a turn while the sink takes more. Whoever had one is last in the next round. */
+	#goOn(): void {
+		let turns = this.#subscriptions.size;
+		for (const [name, subscription] of this.#subscriptions) {
+			if (turns-- === 0 || !this.sink.writable) break;
+			if (subscription.state !== 'behind') continue;
+			this.#subscriptions.delete(name);
+			this.#subscriptions.set(name, subscription);
+			this.#advance(subscription);
+		}
+		this.sink.flush();
+	}
+
+	#goOnSoon(): void {
+		if (this.#turnDue) return;
+		this.#turnDue = true;
+		this.#options.clock.soon(() => {
+			this.#turnDue = false;
+			this.#goOn();
+		});
+	}
+
 	/** The loop: sends slice after slice until the sink is full, the store must be asked, or the end is reached. */
 	#advance(subscription: Subscription): void {
 		const { topic } = subscription;
 		for (let slices = 0; subscription.state === 'behind' && this.sink.writable; slices++) {
 			if (slices === SLICES_PER_TURN_MAX) {
-				this.#options.clock.soon(() => this.readOn(subscription));
+				this.#goOnSoon();
 				return;
 			}
 			if (compareMessageIds(subscription.cursor, topic.floor) < 0) {
@@ -191,7 +219,8 @@ export class Session implements SubscriptionOwner {
 				? topic.sliceAfter(subscription.cursor, SLICE_LIMITS, this.#options.clock.nowMs())
 				: null;
 			if (slice === null) {
-				this.#readFromStore(subscription);
+				// Otherwise it has its turn when one of the reads has ended.
+				if (this.#readsUnderWay < READS_UNDER_WAY_MAX) this.#readFromStore(subscription);
 				return;
 			}
 			this.#deliver(subscription, slice);
@@ -206,18 +235,31 @@ export class Session implements SubscriptionOwner {
 
 	#readFromStore(subscription: Subscription): void {
 		subscription.state = 'reading';
-		const { clock, hub } = this.#options;
-		hub.readPage(subscription.topic, subscription.cursor).then(
-			(blocks) => this.#takePage(subscription, blocks),
+		this.#readsUnderWay++;
+		this.#options.hub.readPage(subscription.topic, subscription.cursor).then(
+			(blocks) => {
+				this.#takePage(subscription, blocks);
+				this.#readEnded();
+			},
 			() => {
 				// The observer has counted it. The subscriber stays connected and gets the rest after recovery.
-				clock.after(READ_RETRY_MS, () => {
-					if (subscription.state !== 'reading') return;
-					subscription.state = 'behind';
-					this.readOn(subscription);
-				});
+				this.#readLater(subscription);
+				this.#readEnded();
 			},
 		);
+	}
+
+	#readEnded(): void {
+		this.#readsUnderWay--;
+		this.#goOn();
+	}
+
+	#readLater(subscription: Subscription): void {
+		this.#options.clock.after(READ_RETRY_MS, () => {
+			if (subscription.state !== 'reading') return;
+			subscription.state = 'behind';
+			this.readOn(subscription);
+		});
 	}
 
 	#takePage(subscription: Subscription, blocks: readonly HotBlock[]): void {
@@ -236,7 +278,6 @@ export class Session implements SubscriptionOwner {
 				if (ranges.length > 0) this.#deliver(subscription, new Slice(topic.name, ranges, this.#options.clock.nowMs()));
 			}
 		}
-		this.readOn(subscription);
 	}
 
 	#tellGap(topic: TopicLog, reason: GapReason, from: MessageId | null, to: MessageId): void {

@@ -59,6 +59,13 @@ export class Slice implements Deliverable {
 		this.expires = expires;
 	}
 
+	/** How long its WebSocket form is, without putting that together. */
+	get bytes(): number {
+		let bytes = 0;
+		for (const run of this.#frameRuns()) bytes += run.byteLength;
+		return bytes;
+	}
+
 	websocket(): Uint8Array {
 		this.#websocket ??= concat(this.#frameRuns());
 		return this.#websocket;

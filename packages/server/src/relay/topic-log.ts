@@ -6,7 +6,7 @@ import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/messag
 import type { Sink } from '../ports/sink.ts';
 import type { HotBlock } from './hot-block.ts';
 import { Ring } from './hot-tier.ts';
-import { rangesAfter, Slice, type SliceLimits } from './slice.ts';
+import { type BlockRange, rangesAfter, Slice, type SliceLimits } from './slice.ts';
 
 /** A subscription as the hub sees it: somebody at the end of a topic's log, or on the way there. */
 export interface Subscriber {
@@ -73,6 +73,11 @@ export class TopicLog {
 		return compareMessageIds(cursor, this.ring.floor) >= 0;
 	}
 
+	/** Where the next messages after a covered cursor lie, as far as they have been offered. */
+	rangesAfter(cursor: MessageId, limits: SliceLimits): BlockRange[] {
+		return rangesAfter(this.ring.blocks, this.ring.indexAfter(cursor), cursor, this.offered, limits);
+	}
+
 	/** The next messages after a covered cursor, as far as they have been offered; null when there are none. */
 	sliceAfter(cursor: MessageId, limits: SliceLimits, nowMs: number): Slice | null {
 		const last = this.#lastSlice;
@@ -86,7 +91,7 @@ export class TopicLog {
 		) {
 			return last.slice;
 		}
-		const ranges = rangesAfter(this.ring.blocks, this.ring.indexAfter(cursor), cursor, this.offered, limits);
+		const ranges = this.rangesAfter(cursor, limits);
 		if (ranges.length === 0) return null;
 		const slice = new Slice(this.name, ranges, nowMs);
 		this.#lastSlice = { slice, after: cursor, until: this.offered, limits, nowMs };

@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify';
 import { systemClock } from '../../src/ops/clock.ts';
 import { createLogger } from '../../src/ops/logger.ts';
 import { createMetrics, type Metrics } from '../../src/ops/metrics.ts';
+import type { Clock } from '../../src/ports/clock.ts';
 import type { Store } from '../../src/ports/store.ts';
 import { Relay } from '../../src/relay/relay.ts';
 import { createMemoryStore } from '../../src/stores/memory/store.ts';
@@ -33,6 +34,8 @@ export interface HttpTestOptions {
 	readonly wrapStore?: (store: Store) => Store;
 	readonly topicsMax?: number;
 	readonly publishQueueBytesMax?: number;
+	/** Default: the system's. */
+	readonly clock?: Clock;
 	/** Called before the server listens. */
 	readonly addRoutes?: (server: FastifyInstance) => void;
 }
@@ -41,7 +44,7 @@ const MIB = 1024 * 1024;
 
 /** Starts a server. */
 export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnderTest> {
-	const clock = systemClock;
+	const clock = options.clock ?? systemClock;
 	const memory = createMemoryStore({ topicsMax: options.topicsMax ?? 1000, clock });
 	const store = options.wrapStore?.(memory) ?? memory;
 	const to = new PassThrough();

@@ -45,7 +45,8 @@ export class BodyReader {
 
 	/**
 	 * Reads a body, which is empty when the request has none. Fails with `payload_too_large` over `bytesMax`, counted also when no
-	 * length was declared, `request_timeout`, or `overloaded` when too much is being received. Nobody else may read the request.
+	 * length was declared, `request_timeout`, or `overloaded` when too much is being received; what is left of the body is then for
+	 * {@link discard}. Nobody else may read the request.
 	 */
 	read(request: IncomingMessage, bytesMax: number, done: BodyDone): void {
 		const declared = declaredBytes(request);
@@ -54,7 +55,6 @@ export class BodyReader {
 			return;
 		}
 		if (declared !== null && declared > bytesMax) {
-			this.discard(request);
 			done(tooLarge(bytesMax), undefined);
 			return;
 		}
@@ -70,8 +70,7 @@ export class BodyReader {
 		const settle = (error: RelayError | null, body: Buffer | undefined) => {
 			if (spool !== null) request.off('close', release);
 			release();
-			// The data listener stays, so that the rest goes on to be read, and dropped.
-			if (error !== null) this.discard(request);
+			// The data listener stays, so that after a failure the rest goes on to be read, and dropped.
 			done(error, body);
 		};
 		request.on('data', (chunk: Buffer) => {

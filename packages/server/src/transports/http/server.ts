@@ -40,59 +40,31 @@ const PARAM_LENGTH_MAX = 3 * 255;
  */
 const JSON_TYPES = /^application\/(?:[\w!#$&^.+-]+\+)?json(?:;|$)/;
 
+/** What existing clients call the parts of a request in the place of a problem. */
+const PLACES: ReadonlyMap<string, string> = new Map([
+	['querystring', 'query'],
+	['params', 'path'],
+]);
+
 /** Makes the server with its routes. It does not listen yet; routes that are added now are documented and counted too. */
 export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
 	const { clock, limits } = deps;
-	const requestIds = createRequestIds();
-	const answerError = createErrorAnswers(deps);
-	const server: FastifyInstance = fastify({
-		logger: false,
-		genReqId: requestIds,
-		keepAliveTimeout: limits.keepAliveTimeoutS * 1000,
-		// Streams and polls take as long as they take; headers and bodies have deadlines of their own.
-		requestTimeout: 0,
-		bodyLimit: Math.min(BODY_BYTES_MAX, limits.maxBodyBytes),
-		// A draining node still answers for itself, with the reason.
-		return503OnClosing: false,
-		exposeHeadRoutes: false,
-		routerOptions: { ignoreTrailingSlash: true, maxParamLength: PARAM_LENGTH_MAX },
-		http: {
-			maxHeaderSize: HEADER_BYTES_MAX,
-			headersTimeout: HEADERS_TIMEOUT_MS,
-			connectionsCheckingInterval: HEADERS_CHECK_INTERVAL_MS,
-			// Checked at the edge, where the answer has a body that says so.
-			requireHostHeader: false,
-		},
-		frameworkErrors: (error, request, reply) => void answerUnrouted(error, request, reply),
-		clientErrorHandler: (error, socket) => answerBrokenRequest(deps, error, socket as Duplex, requestIds()),
-	});
-	const answerUnrouted = (error: Error, request: FastifyRequest, reply: FastifyReply) => {
-		reply.header('x-request-id', request.id);
-		bodies.discard(request.raw);
-		return answerError(request, reply, error);
-	};
 	const bodies = new BodyReader({
 		clock,
 		timeoutMs: limits.bodyTimeoutS * 1000,
 		receivingBytesMax: RECEIVING_BODIES_MAX * limits.maxBodyBytes,
 	});
-	server.server.maxHeadersCount = HEADERS_MAX;
-	server.addHook('onClose', async () => bodies.close());
-	server.setValidatorCompiler(({ schema, httpPart }) => {
-		const validate = compileValidator(schema as object);
-		const at = [httpPart === 'querystring' ? 'query' : httpPart === 'params' ? 'path' : (httpPart ?? 'body')];
-		return (value: unknown) => {
-			const error = validate(value, at);
-			return error === null ? { value } : { error };
-		};
-	});
-	// The schemas of answers document them. Rebuilding each answer by its schema would only take time.
-	server.setSerializerCompiler(() => JSON.stringify);
-	server.setErrorHandler((error, request, reply) => {
+	const answerError = createErrorAnswers(deps);
+	// What is left of the request's body is dropped first: nobody will read it now.
+	const answerFailure = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
 		bodies.discard(request.raw);
 		return answerError(request, reply, error);
-	});
+	};
+	const server = createServer(deps, answerFailure);
+	server.setErrorHandler(answerFailure);
+	server.addHook('onClose', async () => bodies.close());
 	addEdge(server, deps, bodies, answerError);
+	addValidation(server);
 	addJsonBodies(server, bodies, limits.maxPayloadDepth);
 	await registerOpenApi(server, deps);
 	registerOperations(server, deps, answerError);
@@ -111,6 +83,51 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 		done();
 	});
 	return server;
+}
+
+function createServer(
+	deps: HttpDeps,
+	answerFailure: (error: unknown, request: FastifyRequest, reply: FastifyReply) => FastifyReply,
+): FastifyInstance {
+	const { limits } = deps;
+	const requestIds = createRequestIds();
+	const server: FastifyInstance = fastify({
+		logger: false,
+		genReqId: requestIds,
+		keepAliveTimeout: limits.keepAliveTimeoutS * 1000,
+		// Streams and polls take as long as they take; headers and bodies have deadlines of their own.
+		requestTimeout: 0,
+		bodyLimit: Math.min(BODY_BYTES_MAX, limits.maxBodyBytes),
+		// A draining node still answers for itself, with the reason.
+		return503OnClosing: false,
+		exposeHeadRoutes: false,
+		routerOptions: { ignoreTrailingSlash: true, maxParamLength: PARAM_LENGTH_MAX },
+		http: {
+			maxHeaderSize: HEADER_BYTES_MAX,
+			headersTimeout: HEADERS_TIMEOUT_MS,
+			connectionsCheckingInterval: HEADERS_CHECK_INTERVAL_MS,
+			// Checked at the edge, where the answer has a body that says so.
+			requireHostHeader: false,
+		},
+		// Before routing: no hook has run.
+		frameworkErrors: (error, request, reply) => void answerFailure(error, request, reply.header('x-request-id', request.id)),
+		clientErrorHandler: (error, socket) => answerBrokenRequest(deps, error, socket as Duplex, requestIds()),
+	});
+	server.server.maxHeadersCount = HEADERS_MAX;
+	return server;
+}
+
+function addValidation(server: FastifyInstance): void {
+	server.setValidatorCompiler(({ schema, httpPart = 'body' }) => {
+		const validate = compileValidator(schema as object);
+		const at = [PLACES.get(httpPart) ?? httpPart];
+		return (value: unknown) => {
+			const error = validate(value, at);
+			return error === null ? { value } : { error };
+		};
+	});
+	// The schemas of answers document them. Rebuilding each answer by its schema would only take time.
+	server.setSerializerCompiler(() => JSON.stringify);
 }
 
 /** What happens to every request first, and to its numbers last. */

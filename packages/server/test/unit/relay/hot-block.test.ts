@@ -15,7 +15,14 @@ test('a block costs the budget at least what it holds once it is encoded, whatev
 		for (const count of [1, 1000]) {
 			for (const payload of ['1', `"${'x'.repeat(2000)}"`]) {
 				const ms = Number.MAX_SAFE_INTEGER;
-				const block = new HotBlock(topic, blockOf(ms, ms - count, Array.from({ length: count }, () => message(payload, 1, '{"a":"b"}'))));
+				const block = new HotBlock(
+					topic,
+					blockOf(
+						ms,
+						ms - count,
+						Array.from({ length: count }, () => message(payload, 1, '{"a":"b"}')),
+					),
+				);
 				const { bytes, starts, ends } = block.frames();
 				const heldBytes = bytes.byteLength + starts.byteLength + ends.byteLength + (block.expiries?.byteLength ?? 0);
 				assert.ok(block.costBytes >= heldBytes, `${topic.length} ${count} ${payload.length}: ${block.costBytes} < ${heldBytes}`);

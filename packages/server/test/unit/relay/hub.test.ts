@@ -368,10 +368,13 @@ test('polls that wait are counted per topic', async () => {
 	const { hub, poll, append, rest } = createFixture();
 	const polls = [poll({ a: 'last', b: 'last' }), poll({ a: 'last' })];
 	await rest();
-	assert.deepEqual([...hub.waitingPolls()], [
-		['a', 2],
-		['b', 1],
-	]);
+	assert.deepEqual(
+		[...hub.waitingPolls()],
+		[
+			['a', 2],
+			['b', 1],
+		],
+	);
 	await append('a', '1');
 	await rest();
 	await Promise.all(polls);

@@ -212,7 +212,7 @@ const seed = fc.integer();
 test('readers: each gets the suffix after its cursor, or is told of the hole, whatever happens', async () => {
 	await fc.assert(
 		fc.asyncProperty(seed, hotTier, stepsWith(...removal), (seed, hotTier, steps) => live(new World({ seed, hotTier }), steps)),
-		{ numRuns: 1500 },
+		{ numRuns: 300 },
 	);
 });
 
@@ -224,6 +224,6 @@ test('readers: the same when announcements are lost and come after the store has
 			world.hostile.faults.watchesOvertake = true;
 			return live(world, steps);
 		}),
-		{ numRuns: 1000 },
+		{ numRuns: 200 },
 	);
 });

@@ -103,10 +103,13 @@ test('the cursors are told before anything of the topics, and are where what fol
 			sink.note('ready');
 		});
 		await rest();
-		assert.deepEqual([...cursors], [
-			['a', ids[0]],
-			['b', { ms: 0, n: 0 }],
-		]);
+		assert.deepEqual(
+			[...cursors],
+			[
+				['a', ids[0]],
+				['b', { ms: 0, n: 0 }],
+			],
+		);
 		assert.deepEqual(
 			sink.told.map(({ kind }) => kind),
 			hotTier === NOTHING_HOT ? ['note', 'gap', 'message'] : ['note', 'message', 'gap'],
@@ -126,7 +129,9 @@ test('a topic that is followed already starts anew, and its old subscription end
 	const again = sink.told.findIndex(({ kind }) => kind === 'note');
 	const idsAfter = sink.told.slice(again + 1).map((told) => (told.kind === 'message' ? formatMessageId(told.id) : told.kind));
 	assert.deepEqual(idsAfter, texts(ids));
-	assert.ok(sink.told.slice(0, again).every((told) => told.kind === 'message' && compareMessageIds(told.id, ids[2] as MessageId) === 0));
+	assert.ok(
+		sink.told.slice(0, again).every((told) => told.kind === 'message' && compareMessageIds(told.id, ids[2] as MessageId) === 0),
+	);
 	session.close();
 	await assertUnfollowed(fixture, 't');
 	assert.equal(fixture.observer.counts.behind, 0);
@@ -384,6 +389,37 @@ for (const [name, hotTier] of [
 		assert.deepEqual(sink.ids(), texts(ids));
 	});
 }
+
+test('a slow socket with many topics behind reads each page about once, a few at a time, and serves the topics in turn', async () => {
+	let reading = 0;
+	let readingPeak = 0;
+	const { append, attach, rest, clock, observer } = createFixture({
+		hotTier: NOTHING_HOT,
+		wrap: answeringReads(async (ask) => {
+			readingPeak = Math.max(readingPeak, ++reading);
+			const page = await ask();
+			reading--;
+			return page;
+		}),
+	});
+	const topics = Array.from({ length: 40 }, (_, i) => `t${i}`);
+	const pagesPerTopic = 3;
+	for (const topic of topics) await append(topic, ...backlog(pagesPerTopic * 230_000));
+	const { sink, session } = attach({ bufferBytesMax: 256 * 1024, later: (run) => clock.soon(run) });
+	sink.stall();
+	await session.subscribe(new Map(topics.map((topic) => [topic, 'earliest'])), () => {});
+	const firstOf = new Set<string>();
+	while (sink.ids().length < topics.length * 23 * pagesPerTopic) {
+		await rest();
+		sink.resume();
+		sink.stall();
+		for (const { topic } of sink.slices.slice(0, topics.length + 1)) firstOf.add(topic);
+	}
+	assert.ok(readingPeak <= 2, `${readingPeak} pages at a time`);
+	const pages = topics.length * pagesPerTopic;
+	assert.ok(observer.counts.reads < 1.2 * pages, `${observer.counts.reads} reads for ${pages} pages`);
+	assert.ok(firstOf.size > 0.9 * topics.length, 'nobody waits for another topic to be done');
+});
 
 test('a drain is passed on to the connection', async () => {
 	const { follow } = createFixture();

@@ -109,11 +109,9 @@ function wrongList(type: string, msg: string): RelayError {
  */
 function errorOfAll(outcomes: readonly PublishOutcome[]): RelayError | null {
 	if (outcomes.some((outcome) => outcome.status === 'conflict')) return idempotencyConflict();
-	const [first] = outcomes;
-	if (first?.status !== 'failed') return null;
-	return outcomes.every((outcome) => outcome.status === 'failed' && outcome.error.code === 'storage_unavailable')
-		? first.error
-		: null;
+	const refused = outcomes.filter((outcome) => outcome.status === 'failed' && outcome.error.code === 'storage_unavailable');
+	const [first] = refused;
+	return refused.length === outcomes.length && first?.status === 'failed' ? first.error : null;
 }
 
 function bulkAnswer(publications: readonly Publication[], outcomes: readonly PublishOutcome[]): string {

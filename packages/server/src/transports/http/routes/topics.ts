@@ -19,9 +19,10 @@ import {
 } from '../schemas.ts';
 
 const PATH = '/api/v1/topics';
+const TOPIC_PATH = `${PATH}/:topic_name`;
 const TAGS = ['topics'];
 /** These bodies are a few fields; a larger one is refused before it is parsed. */
-export const SMALL_BODY_BYTES_MAX = 64 * 1024;
+const SMALL_BODY_BYTES_MAX = 64 * 1024;
 
 const READ_ERRORS = ['not_found', 'internal_error', 'storage_unavailable'] as const;
 const WRITE_ERRORS = [
@@ -39,9 +40,14 @@ type Params = Static<typeof TopicParams>;
 
 /** Registers the routes. */
 export function registerTopics(scope: FastifyInstance, deps: HttpDeps): void {
-	const { topics } = deps.relay;
-	const publicOf = (topic: Topic) => topicAnswer(topic, deps.ownerId);
+	registerCreate(scope, deps);
+	registerList(scope, deps);
+	registerGet(scope, deps);
+	registerUpdate(scope, deps);
+	registerDelete(scope, deps);
+}
 
+function registerCreate(scope: FastifyInstance, { relay, ownerId }: HttpDeps): void {
 	scope.post<{ Body: Static<typeof TopicCreation> }>(
 		PATH,
 		{
@@ -59,12 +65,14 @@ export function registerTopics(scope: FastifyInstance, deps: HttpDeps): void {
 			},
 		},
 		async ({ body }, reply) => {
-			const { status, topic } = await topics.createTopic(body.topic_name, changeOf(body));
+			const { status, topic } = await relay.topics.createTopic(body.topic_name, changeOf(body));
 			if (status === 'exists') throw new RelayError('topic_exists', `topic ${topic.name} already exists`);
-			return reply.code(201).send(publicOf(topic));
+			return reply.code(201).send(topicAnswer(topic, ownerId));
 		},
 	);
+}
 
+function registerList(scope: FastifyInstance, { relay, metrics, ownerId }: HttpDeps): void {
 	scope.get<{ Querystring: Static<typeof TopicListQuery> }>(
 		PATH,
 		{
@@ -76,9 +84,11 @@ export function registerTopics(scope: FastifyInstance, deps: HttpDeps): void {
 				response: { 200: TopicList, ...errorAnswers('invalid_request', 'internal_error', 'storage_unavailable') },
 			},
 		},
-		async ({ query }) => (await topics.listTopics(query.after ?? null, query.limit)).map(publicOf),
+		async ({ query }) => {
+			const topics = await relay.topics.listTopics(query.after ?? null, query.limit);
+			return topics.map((topic) => topicAnswer(topic, ownerId));
+		},
 	);
-
 	scope.get(
 		`${PATH}/stats`,
 		{
@@ -89,11 +99,13 @@ export function registerTopics(scope: FastifyInstance, deps: HttpDeps): void {
 				response: { 200: TopicStats, ...errorAnswers('internal_error') },
 			},
 		},
-		async () => ({ total_topics: deps.metrics.totals().topics }),
+		async () => ({ total_topics: metrics.totals().topics }),
 	);
+}
 
+function registerGet(scope: FastifyInstance, deps: HttpDeps): void {
 	scope.get<{ Params: Params }>(
-		`${PATH}/:topic_name`,
+		TOPIC_PATH,
 		{
 			schema: {
 				operationId: 'getTopic',
@@ -103,11 +115,13 @@ export function registerTopics(scope: FastifyInstance, deps: HttpDeps): void {
 				response: { 200: TopicAnswer, ...errorAnswers(...READ_ERRORS) },
 			},
 		},
-		async ({ params }) => publicOf(await existingTopic(deps, params.topic_name)),
+		async ({ params }) => topicAnswer(await existingTopic(deps, params.topic_name), deps.ownerId),
 	);
+}
 
+function registerUpdate(scope: FastifyInstance, { relay, ownerId }: HttpDeps): void {
 	scope.put<{ Params: Params; Body: Static<typeof TopicUpdate> }>(
-		`${PATH}/:topic_name`,
+		TOPIC_PATH,
 		{
 			bodyLimit: SMALL_BODY_BYTES_MAX,
 			schema: {
@@ -120,15 +134,17 @@ export function registerTopics(scope: FastifyInstance, deps: HttpDeps): void {
 				response: { 200: TopicAnswer, ...errorAnswers(...WRITE_ERRORS, ...READ_ERRORS) },
 			},
 		},
-		async ({ params, body }) => {
-			const topic = isTopicName(params.topic_name) ? await topics.updateTopic(params.topic_name, changeOf(body)) : undefined;
+		async ({ params: { topic_name: name }, body }) => {
+			const topic = isTopicName(name) ? await relay.topics.updateTopic(name, changeOf(body)) : undefined;
 			if (topic === undefined) throw noSuchTopic();
-			return publicOf(topic);
+			return topicAnswer(topic, ownerId);
 		},
 	);
+}
 
+function registerDelete(scope: FastifyInstance, { relay }: HttpDeps): void {
 	scope.delete<{ Params: Params }>(
-		`${PATH}/:topic_name`,
+		TOPIC_PATH,
 		{
 			schema: {
 				operationId: 'deleteTopic',
@@ -139,8 +155,8 @@ export function registerTopics(scope: FastifyInstance, deps: HttpDeps): void {
 				response: { 204: { type: 'null', description: 'Deleted' }, ...errorAnswers(...READ_ERRORS) },
 			},
 		},
-		async ({ params }, reply): Promise<FastifyReply> => {
-			const deleted = isTopicName(params.topic_name) && (await topics.deleteTopic(params.topic_name));
+		async ({ params: { topic_name: name } }, reply): Promise<FastifyReply> => {
+			const deleted = isTopicName(name) && (await relay.topics.deleteTopic(name));
 			if (!deleted) throw noSuchTopic();
 			return reply.code(204).send();
 		},

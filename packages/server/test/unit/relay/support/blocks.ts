@@ -1,7 +1,18 @@
 /** Messages and blocks for tests of what lies below the store. */
 
+import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import { type Block, type NewMessage, packedBytes, packMessages } from '../../../../src/log/block.ts';
+import type { Deliverable } from '../../../../src/ports/sink.ts';
 import { HotBlock } from '../../../../src/relay/hot-block.ts';
+
+/** The messages of a slice, with their JSON objects as text. */
+export function messagesIn(slice: Deliverable | null): { readonly id: string; readonly json: string }[] {
+	const messages: { id: string; json: string }[] = [];
+	slice?.forEach((id, json) => {
+		messages.push({ id: formatMessageId(id), json: Buffer.from(json).toString() });
+	});
+	return messages;
+}
 
 /** A message with the given JSON text. */
 export function message(payload: string, expiresAtMs = 0, metadata: string | null = null): NewMessage {

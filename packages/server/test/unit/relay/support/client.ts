@@ -2,9 +2,10 @@
 
 import assert from 'node:assert/strict';
 import type { Gap } from '@pulsar-relay/protocol/frames';
-import { compareMessageIds, formatMessageId, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
+import { compareMessageIds, formatMessageId, type MessageId, parseMessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import type { PollAnswer } from '../../../../src/relay/poll.ts';
 import type { Session, Start } from '../../../../src/relay/session.ts';
+import { messagesIn } from './blocks.ts';
 import type { RecordingSink, Told } from './recording-sink.ts';
 import { Trace, type Truth } from './truth.ts';
 
@@ -183,12 +184,9 @@ export function checkPollAnswer(
 	trace.reached(end, 'where the poll says that it stands');
 }
 
-function messagesOf(answer: PollAnswer, topic: string): { id: MessageId; json: string }[] {
-	const messages: { id: MessageId; json: string }[] = [];
-	for (const slice of answer.slices) {
-		if (slice.topic === topic) slice.forEach((id, json) => messages.push({ id, json: Buffer.from(json).toString() }));
-	}
-	return messages;
+function messagesOf(answer: PollAnswer, topic: string): { readonly id: MessageId; readonly json: string }[] {
+	const slices = answer.slices.filter((slice) => slice.topic === topic);
+	return slices.flatMap(messagesIn).map(({ id, json }) => ({ id: parseMessageId(id) ?? ZERO_ID, json }));
 }
 
 function lowest(...ids: readonly MessageId[]): MessageId {

@@ -26,7 +26,16 @@ export const NO_FAULTS: Readonly<Faults> = Object.freeze({
 });
 
 /** The calls whose answers keep to the order of the announcements, as one writer thread gives both. */
-const IN_WRITER_ORDER = ['append', 'createTopic', 'getTopic', 'listTopics', 'updateTopic', 'deleteTopic', 'trim', 'forgetKeys'] as const;
+const IN_WRITER_ORDER = [
+	'append',
+	'createTopic',
+	'getTopic',
+	'listTopics',
+	'updateTopic',
+	'deleteTopic',
+	'trim',
+	'forgetKeys',
+] as const;
 
 export class HostileStore {
 	/** What the relay is given. */

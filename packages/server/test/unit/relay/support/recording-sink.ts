@@ -90,7 +90,11 @@ export class RecordingSink implements Sink {
 
 	/** Holds something of the transport's own, such as the answer to a command. */
 	note(note: string): void {
-		this.#hold(this.transport === 'sse' ? encodeSseEvent({ event: 'note', data: note }) : encodeTextFrame(`{"type":"note","note":"${note}"}`));
+		this.#hold(
+			this.transport === 'sse'
+				? encodeSseEvent({ event: 'note', data: note })
+				: encodeTextFrame(`{"type":"note","note":"${note}"}`),
+		);
 	}
 
 	deliver(slice: Deliverable): boolean {

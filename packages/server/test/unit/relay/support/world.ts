@@ -11,7 +11,7 @@ import type { PollAnswer } from '../../../../src/relay/poll.ts';
 import { Relay } from '../../../../src/relay/relay.ts';
 import type { Start } from '../../../../src/relay/session.ts';
 import { createMemoryStore } from '../../../../src/stores/memory/store.ts';
-import { checkPollAnswer, Client, type Moment } from './client.ts';
+import { Client, checkPollAnswer, type Moment } from './client.ts';
 import { type Counts, createCountingObserver } from './counting-observer.ts';
 import { HostileStore, NO_FAULTS } from './hostile-store.ts';
 import { seededPick } from './random.ts';
