@@ -14,7 +14,7 @@ import { Hub } from './hub.ts';
 import { type PollAnswer, type PollRequest, poll } from './poll.ts';
 import { type Publication, Publisher, type PublishOutcome } from './publish.ts';
 import { type RetentionOptions, startRetention } from './retention.ts';
-import { Session } from './session.ts';
+import { Session, type SessionOptions } from './session.ts';
 import { type BlockRange, Slice } from './slice.ts';
 
 export interface RelayOptions {
@@ -49,6 +49,7 @@ export class Relay {
 	readonly #hub: Hub;
 	readonly #publisher: Publisher;
 	readonly #sessions = new Set<Session>();
+	readonly #sessionOptions: SessionOptions;
 	readonly #stopRetention: () => void;
 	/** The polls under way; calling one makes it answer at once. */
 	readonly #polls = new Set<() => void>();
@@ -59,6 +60,13 @@ export class Relay {
 		this.#options = options;
 		this.#hub = new Hub({ store, clock, observer, hotTier: options.hotTier });
 		this.#publisher = new Publisher({ store, clock, observer, queueBytesMax: options.publishQueueBytesMax });
+		this.#sessionOptions = {
+			hub: this.#hub,
+			clock,
+			observer,
+			subscriptionsMax: options.subscriptionsPerConnectionMax,
+			onClose: (session) => this.#sessions.delete(session),
+		};
 		store.listen(this.#hub);
 		this.#stopRetention = startRetention({ store, clock, observer, ...options.retention });
 	}
@@ -110,14 +118,7 @@ export class Relay {
 	attach(sink: Sink): Session {
 		const refusal = this.refusal();
 		if (refusal !== null) throw refusal;
-		const session = new Session({
-			hub: this.#hub,
-			sink,
-			clock: this.#options.clock,
-			observer: this.#options.observer,
-			subscriptionsMax: this.#options.subscriptionsPerConnectionMax,
-			onClose: (closed) => this.#sessions.delete(closed),
-		});
+		const session = new Session(this.#sessionOptions, sink);
 		this.#sessions.add(session);
 		return session;
 	}

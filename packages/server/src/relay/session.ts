@@ -27,17 +27,11 @@ export interface ResolvedStart {
 
 /** Slices sent to one sink in one go before the loop serves others. */
 const SLICES_PER_TURN_MAX = 4;
-/**
- * Pages that a connection reads from the store at a time. With one for each of its topics, a slow socket with a thousand topics
- * behind would bring a thousand pages into memory to take the first, and read the others again (I8).
- */
-const READS_UNDER_WAY_MAX = 2;
 /** How long a subscriber waits before it asks a store that failed again. */
 const READ_RETRY_MS = 500;
 
 export interface SessionOptions {
 	readonly hub: Hub;
-	readonly sink: Sink;
 	readonly clock: Clock;
 	readonly observer: Observer;
 	/** Topics that the session may follow at once. */
@@ -65,13 +59,18 @@ export class Session implements SubscriptionOwner {
 	readonly #options: SessionOptions;
 	/** In the order in which they get their turn when several are behind. */
 	readonly #subscriptions = new Map<string, Subscription>();
-	#readsUnderWay = 0;
+	/**
+	 * Whether a page is being read from the store, for whichever topic. One at a time: a slow socket with a thousand topics behind
+	 * would otherwise bring a thousand pages into memory, take the first and read the others again (I8).
+	 */
+	#reading = false;
 	#turnDue = false;
 	#closed = false;
 
-	constructor(options: SessionOptions) {
+	/** @param options the same object for all sessions of a relay, so that each holds one reference */
+	constructor(options: SessionOptions, sink: Sink) {
 		this.#options = options;
-		this.sink = options.sink;
+		this.sink = sink;
 		this.sink.onWritable = () => this.#goOn();
 	}
 
@@ -176,17 +175,22 @@ export class Session implements SubscriptionOwner {
 		this.#options.hub.unfollow(subscription.topic);
 	}
 
-	/** Gives everybody who is behind a turn while the sink takes more. Whoever had one is last in the next round. */
+	/** Gives everybody who is behind a turn while the sink takes more. */
 	#goOn(): void {
 		let turns = this.#subscriptions.size;
-		for (const [name, subscription] of this.#subscriptions) {
+		for (const subscription of this.#subscriptions.values()) {
 			if (turns-- === 0 || !this.sink.writable) break;
 			if (subscription.state !== 'behind') continue;
-			this.#subscriptions.delete(name);
-			this.#subscriptions.set(name, subscription);
 			this.#advance(subscription);
 		}
 		this.sink.flush();
+	}
+
+	/** Puts a subscription that was just served behind the others. */
+	#requeue(subscription: Subscription): void {
+		const { name } = subscription.topic;
+		this.#subscriptions.delete(name);
+		this.#subscriptions.set(name, subscription);
 	}
 
 	#goOnSoon(): void {
@@ -219,8 +223,8 @@ export class Session implements SubscriptionOwner {
 				? topic.sliceAfter(subscription.cursor, SLICE_LIMITS, this.#options.clock.nowMs())
 				: null;
 			if (slice === null) {
-				// Otherwise it has its turn when one of the reads has ended.
-				if (this.#readsUnderWay < READS_UNDER_WAY_MAX) this.#readFromStore(subscription);
+				// Otherwise it has its turn when the read under way has ended.
+				if (!this.#reading) this.#readFromStore(subscription);
 				return;
 			}
 			this.#deliver(subscription, slice);
@@ -231,11 +235,13 @@ export class Session implements SubscriptionOwner {
 		this.sink.deliver(slice);
 		this.#options.observer.delivered(this.sink.transport, slice.count);
 		subscription.cursor = slice.last;
+		this.#requeue(subscription);
 	}
 
 	#readFromStore(subscription: Subscription): void {
 		subscription.state = 'reading';
-		this.#readsUnderWay++;
+		this.#reading = true;
+		this.#requeue(subscription);
 		this.#options.hub.readPage(subscription.topic, subscription.cursor).then(
 			(blocks) => {
 				this.#takePage(subscription, blocks);
@@ -250,7 +256,7 @@ export class Session implements SubscriptionOwner {
 	}
 
 	#readEnded(): void {
-		this.#readsUnderWay--;
+		this.#reading = false;
 		this.#goOn();
 	}
 

@@ -204,6 +204,12 @@ describe('the documentation', () => {
 		assert(paths['/api/v1/messages/stream']?.['post']?.requestBody?.content['application/x-ndjson'] !== undefined);
 	});
 
+	test('asks for no parameter that has a default', async () => {
+		const { paths } = await read();
+		const limit = paths['/api/v1/topics/{topic_name}/messages']?.['get']?.parameters?.find(({ name }) => name === 'limit');
+		assert.deepEqual([limit?.in, limit?.required ?? false], ['query', false]);
+	});
+
 	test('has a page that loads nothing from elsewhere', async () => {
 		const page = await send(`${http.url}/docs`);
 		assert.equal(page.status, 200);

@@ -177,11 +177,19 @@ test('finds the same lines however the body is cut into chunks', () => {
 			const text = pieces.join('');
 			const split = (chunks: readonly string[]) => {
 				const found: string[] = [];
+				let looks = 0;
 				const splitter = new LineSplitter(10, {
+					// Has enough after every third look.
+					get full() {
+						return ++looks % 3 === 0;
+					},
 					line: (bytes, from, to) => found.push(bytes.toString('utf8', from, to)),
 					tooLong: () => found.push('too long'),
 				});
-				for (const chunk of chunks) splitter.add(Buffer.from(chunk));
+				for (const chunk of chunks) {
+					let rest = Buffer.from(chunk);
+					while (rest.byteLength > 0) rest = rest.subarray(splitter.add(rest));
+				}
 				splitter.end();
 				return found;
 			};
@@ -198,6 +206,22 @@ test('finds the same lines however the body is cut into chunks', () => {
 			assert.deepEqual(split([text]), expected);
 		}),
 	);
+});
+
+test('gives others their turn in the middle of a body of tiny bad lines', async () => {
+	const body = '{}\n'.repeat(50_000);
+	const answering = send(`${http.url}/api/v1/messages/stream`, { method: 'POST', headers: { 'content-type': NDJSON }, body });
+	let turnsOfOthers = 0;
+	let done = false;
+	answering.then(() => {
+		done = true;
+	}, assert.ifError);
+	while (!done) {
+		assert.equal((await send(`${http.url}/health`)).status, 200);
+		turnsOfOthers++;
+	}
+	assert.deepEqual(read((await answering).text).summary, { total: 50_000, accepted: 0, rejected: 50_000, complete: true });
+	assert(turnsOfOthers >= 10, `${turnsOfOthers} requests were served meanwhile`);
 });
 
 test('answers while the body is still being sent', async () => {

@@ -17,7 +17,12 @@ export async function send(url: string, init: RequestInit = {}): Promise<Answer>
 }
 
 /** Sends a JSON text, or a value as one. */
-export function sendJson(method: string, url: string, body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
+export function sendJson(
+	method: string,
+	url: string,
+	body: unknown,
+	headers: Readonly<Record<string, string>> = {},
+): Promise<Answer> {
 	const text = typeof body === 'string' ? body : JSON.stringify(body);
 	return send(url, { method, headers: { 'content-type': 'application/json', ...headers }, body: text });
 }

@@ -25,12 +25,15 @@ export class Heartbeat {
 		this.#cancel = clock.after(TICK_MS, () => this.#tick());
 	}
 
-	/** Adds a member. Returns what removes it. */
-	join(member: HeartbeatMember): () => void {
-		const last = (this.#next + this.#buckets.length - 1) % this.#buckets.length;
-		const bucket = this.#buckets[last] as Set<HeartbeatMember>;
-		bucket.add(member);
-		return () => bucket.delete(member);
+	/** Adds a member. Returns its place, for {@link leave}. */
+	join(member: HeartbeatMember): number {
+		const place = (this.#next + this.#buckets.length - 1) % this.#buckets.length;
+		this.#buckets[place]?.add(member);
+		return place;
+	}
+
+	leave(member: HeartbeatMember, place: number): void {
+		this.#buckets[place]?.delete(member);
 	}
 
 	stop(): void {

@@ -4,8 +4,11 @@ import { Spool } from './spool.ts';
 
 const LF = 0x0a;
 
-/** Called for a line, which is `bytes[start … end)` without its LF; an empty view stands for a line that was too long. */
+/** Takes the lines, in order. */
 export interface LineTaker {
+	/** Whether it wants no more lines for now. */
+	readonly full: boolean;
+	/** A line: `bytes[start … end)`, without its LF. */
 	line(bytes: Buffer, start: number, end: number): void;
 	/** A line was longer than allowed; it was not kept. */
 	tooLong(): void;
@@ -25,25 +28,34 @@ export class LineSplitter {
 		this.#taker = taker;
 	}
 
-	/** Takes the next chunk and gives out the lines that end in it. */
-	add(chunk: Buffer): void {
+	/**
+	 * Takes the next chunk and gives out the lines that end in it, until the taker has had enough.
+	 *
+	 * @returns how much of the chunk was taken; the rest is to be added again, before the next chunk
+	 */
+	add(chunk: Buffer): number {
 		let start = 0;
 		for (let end = chunk.indexOf(LF); end >= 0; end = chunk.indexOf(LF, start)) {
+			if (this.#taker.full) return start;
 			this.#end(chunk, start, end);
 			start = end + 1;
 		}
-		if (start === chunk.byteLength || this.#skipping) return;
-		if (this.#begun.byteLength + chunk.byteLength - start > this.#bytesMax) {
-			this.#skipping = true;
-			this.#begun.take();
-			return;
-		}
-		this.#begun.add(chunk.subarray(start));
+		if (start < chunk.byteLength && !this.#skipping) this.#begin(chunk.subarray(start));
+		return chunk.byteLength;
 	}
 
 	/** The body is over: a last line needs no LF. */
 	end(): void {
 		if (this.#skipping || this.#begun.byteLength > 0) this.#end(Buffer.alloc(0), 0, 0);
+	}
+
+	#begin(part: Buffer): void {
+		if (this.#begun.byteLength + part.byteLength <= this.#bytesMax) {
+			this.#begun.add(part);
+		} else {
+			this.#skipping = true;
+			this.#begun.take();
+		}
 	}
 
 	#end(chunk: Buffer, start: number, end: number): void {

@@ -25,12 +25,13 @@ export async function registerOpenApi(server: FastifyInstance, { appName, versio
 			],
 		},
 		refResolver: { buildLocalReference: (schema, _base, _fragment, index) => String(schema['$id'] ?? `def-${index}`) },
-		transform: ({ schema, url }) => ({ schema: withErrors(schema), url }),
+		transform: ({ schema, url }) => ({ schema: documented(schema), url }),
 	});
 	await server.register(swaggerUi, {
 		routePrefix: '/docs',
 		staticCSP: CONTENT_SECURITY_POLICY,
-		uiConfig: { tryItOutEnabled: true },
+		theme: { title: appName },
+		uiConfig: { tryItOutEnabled: true, layout: 'BaseLayout' },
 	});
 	server.get('/openapi.json', { schema: { hide: true } }, async () => server.swagger());
 }
@@ -39,10 +40,27 @@ export async function registerOpenApi(server: FastifyInstance, { appName, versio
 const CONTENT_SECURITY_POLICY =
 	"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; base-uri 'self'; object-src 'none'; frame-ancestors 'none'";
 
-/** Any route can fail in a way that its own schema does not list. */
-function withErrors(schema: FastifySchema | undefined): FastifySchema {
+/** A route's schema as documented: any route can fail in a way that it does not list, and a parameter with a default may be left out. */
+function documented(schema: FastifySchema | undefined): FastifySchema {
 	const response = (schema?.response ?? {}) as Record<string, unknown>;
 	const failure = { description: 'A failure', content: { 'application/json': { schema: { $ref: 'Error#' } } } };
 	const answers = Object.keys(response).some((status) => status.startsWith('2')) ? {} : { 200: { description: 'Success' } };
-	return { ...schema, response: { ...answers, ...response, default: failure } };
+	const query = schema?.querystring as ObjectSchema | undefined;
+	return {
+		...schema,
+		...(query === undefined
+			? {}
+			: { querystring: { ...query, required: query.required?.filter((name) => !hasDefault(query, name)) ?? [] } }),
+		response: { ...answers, ...response, default: failure },
+	};
+}
+
+interface ObjectSchema {
+	readonly required?: readonly string[];
+	readonly properties?: Readonly<Record<string, object>>;
+}
+
+function hasDefault({ properties }: ObjectSchema, name: string): boolean {
+	const property = properties?.[name];
+	return property !== undefined && 'default' in property;
 }

@@ -67,14 +67,6 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	addValidation(server);
 	addJsonBodies(server, bodies, limits.maxPayloadDepth);
 	await registerOpenApi(server, deps);
-	registerOperations(server, deps, answerError);
-	registerTopics(server, deps);
-	registerTopicMessages(server, deps);
-	await server.register((scope, _options, done) => {
-		scope.removeAllContentTypeParsers();
-		registerPublishStream(scope, deps, bodies);
-		done();
-	});
 	await server.register((scope, _options, done) => {
 		scope.removeAllContentTypeParsers();
 		addRawBodies(scope, bodies, limits.maxBodyBytes);
@@ -82,6 +74,14 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 		registerPublishBulk(scope, deps, answerError);
 		done();
 	});
+	await server.register((scope, _options, done) => {
+		scope.removeAllContentTypeParsers();
+		registerPublishStream(scope, deps, bodies);
+		done();
+	});
+	registerTopics(server, deps);
+	registerTopicMessages(server, deps);
+	registerOperations(server, deps, answerError);
 	return server;
 }
 

@@ -72,9 +72,9 @@ async function stream(
 	const sink = new SseSink(response, deps.socketBufferBytes);
 	const session = deps.relay.attach(sink);
 	deps.metrics.connectionOpened('sse');
-	const leave = heartbeat.join(sink);
+	const place = heartbeat.join(sink);
 	response.on('close', () => {
-		leave();
+		heartbeat.leave(sink, place);
 		session.close();
 		deps.metrics.connectionClosed('sse');
 	});

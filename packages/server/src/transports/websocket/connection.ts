@@ -26,6 +26,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext {
 	readonly id: string;
 	readonly deps: WebSocketDeps;
 	readonly session: Session;
+	/** Where the heartbeat has it. */
+	heartbeatPlace = 0;
 	readonly #ws: WebSocket;
 	readonly #sink: WebSocketSink;
 	/** Frames that came while a command was under way or the peer did not read. */
@@ -42,18 +44,13 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext {
 		this.id = id;
 		this.deps = deps;
 		this.#ws = ws;
-		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, (reason) => ws.close(ERRORS.shutting_down.closeCode, reason));
+		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, ws);
 		this.session = deps.relay.attach(this.#sink);
 		socket.on('drain', () => {
 			if (!this.#sink.writable) return;
 			this.#sink.onWritable();
 			this.#readOn();
 		});
-		ws.on('message', (data: Buffer, binary: boolean) => this.#take(data, binary));
-		ws.on('ping', (data) => {
-			if (this.#countControl()) ws.pong(data);
-		});
-		ws.on('pong', () => this.#countControl());
 	}
 
 	timestamp(): string {
@@ -104,7 +101,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext {
 		return !this.#busy && this.#publishBytes < PUBLISH_BYTES_MAX && this.#sink.writable;
 	}
 
-	#take(data: Buffer, binary: boolean): void {
+	/** Takes a frame of the peer. */
+	take(data: Buffer, binary: boolean): void {
 		this.#silentBeats = 0;
 		if (binary) {
 			this.fail(null, new RelayError('unknown_frame', 'binary frames are not understood'));
@@ -148,8 +146,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext {
 			});
 	}
 
-	/** Counts a control frame of the peer; false when it is one too many, which ends the connection. */
-	#countControl(): boolean {
+	/** Takes a ping or pong of the peer; false when it is one too many, which ends the connection. */
+	takeControl(): boolean {
 		this.#silentBeats = 0;
 		const second = Math.floor(this.deps.clock.monotonicMs() / 1000);
 		if (second !== this.#controlSecond) {

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
-import { type WebSocket, WebSocketServer } from 'ws';
+import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import type { Relay } from '../../relay/relay.ts';
 import { edgeProblem } from '../http/edge.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
@@ -20,10 +20,11 @@ const FRAGMENTS_MAX = 1024;
 /** Serves WebSockets on the server. Returns what closes every connection that is still open, at once. */
 export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void {
 	const heartbeat = new Heartbeat(deps.clock, deps.pingIntervalS);
+	const connections = new Map<WebSocket, WebSocketConnection>();
 	// Not inline: the types of `ws` do not know `closeTimeout` yet.
 	const options = {
 		noServer: true,
-		clientTracking: true,
+		clientTracking: false,
 		perMessageDeflate: false,
 		maxPayload: deps.messageBytesMax,
 		maxFragments: FRAGMENTS_MAX,
@@ -35,10 +36,11 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 	} as const;
 	const wss = new WebSocketServer(options);
 	wss.on('wsClientError', (error, socket) => refuse(socket, new RelayError('bad_request', lowerFirst(error.message))));
+	// Before the handshake nobody else listens: a peer that is gone must not take the process with it.
+	const onSocketError = (error: Error) => deps.logger.debug({ err: error }, 'a socket failed during its WebSocket handshake');
+	const listen = sharedListeners(deps, connections, heartbeat);
 	server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-		// Before the handshake nobody else listens: a peer that is gone must not take the process with it.
-		const ignore = (error: Error) => deps.logger.debug({ err: error }, 'a socket failed during its WebSocket handshake');
-		socket.on('error', ignore);
+		socket.on('error', onSocketError);
 		const refusal = refusalOf(request, deps.relay);
 		if (refusal !== null) {
 			deps.metrics.errorAnswered('websocket', refusal.code);
@@ -46,21 +48,51 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 			return;
 		}
 		wss.handleUpgrade(request, socket, head, (ws) => {
-			socket.off('error', ignore);
-			ws.on('error', (error) => deps.logger.debug({ err: error }, 'a WebSocket peer broke the protocol'));
+			socket.off('error', onSocketError);
 			const connection = connect(deps, ws, socket);
 			if (connection === null) return;
-			const leave = heartbeat.join(connection);
-			ws.on('close', () => {
-				leave();
-				connection.session.close();
-				deps.metrics.connectionClosed('websocket');
-			});
+			connections.set(ws, connection);
+			connection.heartbeatPlace = heartbeat.join(connection);
+			listen(ws);
 		});
 	});
 	return () => {
 		heartbeat.stop();
-		for (const ws of wss.clients) ws.terminate();
+		for (const ws of connections.keys()) ws.terminate();
+	};
+}
+
+/** The same few functions listen to every socket: a closure for each event of each would be most of what an idle one costs. */
+function sharedListeners(
+	deps: WebSocketDeps,
+	connections: Map<WebSocket, WebSocketConnection>,
+	heartbeat: Heartbeat,
+): (ws: WebSocket) => void {
+	const onError = (error: Error) => deps.logger.debug({ err: error }, 'a WebSocket peer broke the protocol');
+	function onMessage(this: WebSocket, data: RawData, binary: boolean): void {
+		// One Buffer, since `binaryType` is the default.
+		connections.get(this)?.take(data as Buffer, binary);
+	}
+	function onPing(this: WebSocket, data: Buffer): void {
+		if (connections.get(this)?.takeControl() === true) this.pong(data);
+	}
+	function onPong(this: WebSocket): void {
+		connections.get(this)?.takeControl();
+	}
+	function onClose(this: WebSocket): void {
+		const connection = connections.get(this);
+		if (connection === undefined) return;
+		connections.delete(this);
+		heartbeat.leave(connection, connection.heartbeatPlace);
+		connection.session.close();
+		deps.metrics.connectionClosed('websocket');
+	}
+	return (ws) => {
+		ws.on('error', onError);
+		ws.on('message', onMessage);
+		ws.on('ping', onPing);
+		ws.on('pong', onPong);
+		ws.on('close', onClose);
 	};
 }
 
@@ -71,6 +103,7 @@ function connect(deps: WebSocketDeps, ws: WebSocket, socket: Duplex): WebSocketC
 		return connection;
 	} catch (error) {
 		// The node began to drain, or filled up, between the check and the end of the handshake.
+		ws.on('error', (closing) => deps.logger.debug({ err: closing }, 'a WebSocket peer broke the protocol'));
 		ws.close(ERRORS.shutting_down.closeCode, RelayError.from(error).message);
 		return null;
 	}

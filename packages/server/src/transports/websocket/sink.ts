@@ -4,15 +4,21 @@
  */
 
 import type { Duplex } from 'node:stream';
+import { ERRORS } from '@pulsar-relay/protocol/errors';
 import { encodeTextFrame, type Gap, gapObject } from '@pulsar-relay/protocol/frames';
 import type { Deliverable, Sink } from '../../ports/sink.ts';
+
+/** What can send a close frame. */
+export interface Closable {
+	close(code: number, reason: string): void;
+}
 
 export class WebSocketSink implements Sink {
 	readonly transport = 'websocket';
 	onWritable: () => void = () => {};
 	readonly #socket: Duplex;
 	readonly #bufferBytesMax: number;
-	readonly #close: (reason: string) => void;
+	readonly #peer: Closable;
 	/** What is held since the last flush: the first piece, and the rest when there is more than one. */
 	#held: Uint8Array | null = null;
 	#heldMore: Uint8Array[] | null = null;
@@ -20,12 +26,12 @@ export class WebSocketSink implements Sink {
 
 	/**
 	 * @param bufferBytesMax more bytes than this waiting for the peer make the sink not writable
-	 * @param close sends a close frame with the code for a restart and the given reason
+	 * @param peer closes the connection, with a close frame
 	 */
-	constructor(socket: Duplex, bufferBytesMax: number, close: (reason: string) => void) {
+	constructor(socket: Duplex, bufferBytesMax: number, peer: Closable) {
 		this.#socket = socket;
 		this.#bufferBytesMax = bufferBytesMax;
-		this.#close = close;
+		this.#peer = peer;
 	}
 
 	get writable(): boolean {
@@ -69,7 +75,7 @@ export class WebSocketSink implements Sink {
 
 	drain(reconnectAfterMs: number): void {
 		this.flush();
-		this.#close(`restarting; reconnect after ${reconnectAfterMs} ms`);
+		this.#peer.close(ERRORS.shutting_down.closeCode, `restarting; reconnect after ${reconnectAfterMs} ms`);
 	}
 
 	#hold(bytes: Uint8Array): boolean {

@@ -27,6 +27,8 @@ interface Refusal {
 	readonly text: string;
 }
 
+/** What a line costs beside its bytes, in objects and in its answer: a body of `{}` lines is a hundred times its size in these. */
+const LINE_OVERHEAD_BYTES = 256;
 const SPACE = 0x20;
 
 export class LineBatch {
@@ -37,7 +39,7 @@ export class LineBatch {
 	readonly #numbers: number[] = [];
 	readonly #refusals: Refusal[] = [];
 	readonly #rejections: ErrorCode[] = [];
-	#byteLength = 0;
+	#lineBytes = 0;
 	#answers: string | null = null;
 	#defect: RelayError | null = null;
 
@@ -51,9 +53,9 @@ export class LineBatch {
 		return this.#publications.length + this.#refusals.length;
 	}
 
-	/** Bytes of its lines. */
-	get byteLength(): number {
-		return this.#byteLength;
+	/** About how much memory it takes. */
+	get costBytes(): number {
+		return this.#lineBytes + this.size * LINE_OVERHEAD_BYTES;
 	}
 
 	/** The answers to its lines; null until it is settled. */
@@ -74,7 +76,7 @@ export class LineBatch {
 	/** Adds line `number`, `bytes[start … end)`. A blank one is passed over. */
 	add(number: number, bytes: Buffer, start: number, end: number): void {
 		if (isBlank(bytes, start, end)) return;
-		this.#byteLength += end - start;
+		this.#lineBytes += end - start;
 		const line = bytes.subarray(start, end);
 		if (!isUtf8(line)) {
 			this.reject(number, encodingError());

@@ -19,9 +19,9 @@ export const NDJSON_TYPE = 'application/x-ndjson';
 
 /** Batches of one stream that may be with the store. */
 const BATCHES_MAX = 16;
-/** Bytes of lines of one stream that may be with the store; one longer line may be there alone. */
-const BYTES_MAX = 4 * 1024 * 1024;
-/** A batch this large is published before more is read, so that one stream does not keep the event loop for long. */
+/** Bytes of one stream that may be with the store, beyond which no batch is added. */
+const BYTES_MAX = 8 * 1024 * 1024;
+/** A batch this large is published, and others get their turn, before more lines are looked at. */
 const BATCH_BYTES = 256 * 1024;
 /** When the publish queue is full, how long until the batch is offered again. */
 const OVERLOAD_RETRY_MS = 20;
@@ -86,8 +86,10 @@ class PublishStream {
 	readonly #context: LineContext;
 	readonly #lines: LineSplitter;
 	#state: StreamState = 'reading';
-	/** The body was read to its end. */
+	/** The body has come to its end. */
 	#complete = false;
+	/** What has come and was not looked at yet. */
+	#rest: Buffer | null = null;
 	#lineNumber = 0;
 	#batch: LineBatch;
 	/** Published batches, oldest first; results leave in this order. */
@@ -111,7 +113,11 @@ class PublishStream {
 		this.#batch = new LineBatch(this.#context);
 		this.#progressMs = deps.clock.monotonicMs();
 		const lineMax = deps.limits.maxBodyBytes;
+		const isFull = () => this.#batch.costBytes >= BATCH_BYTES;
 		this.#lines = new LineSplitter(lineMax, {
+			get full() {
+				return isFull();
+			},
 			line: (bytes, start, end) => this.#batch.add(++this.#lineNumber, bytes, start, end),
 			tooLong: () => {
 				this.#batch.reject(++this.#lineNumber, new RelayError('payload_too_large', `the line is longer than ${lineMax} bytes`));
@@ -131,8 +137,7 @@ class PublishStream {
 		this.#request.on('data', (chunk: Buffer) => this.#take(chunk));
 		this.#request.on('end', () => {
 			this.#complete = true;
-			this.#lines.end();
-			this.#endReading();
+			if (this.#state === 'reading') this.#look();
 		});
 		this.#scheduleCheck();
 	}
@@ -140,8 +145,21 @@ class PublishStream {
 	#take(chunk: Buffer): void {
 		if (this.#state !== 'reading') return;
 		this.#progressMs = this.#deps.clock.monotonicMs();
-		this.#lines.add(chunk);
-		if (this.#batch.byteLength >= BATCH_BYTES) this.#request.pause();
+		this.#rest = this.#rest === null ? chunk : Buffer.concat([this.#rest, chunk]);
+		this.#look();
+	}
+
+	/** Looks at what has come, until the batch is full. */
+	#look(): void {
+		const rest = this.#rest;
+		const taken = rest === null ? 0 : this.#lines.add(rest);
+		this.#rest = rest === null || taken === rest.byteLength ? null : rest.subarray(taken);
+		if (this.#rest !== null) {
+			this.#request.pause();
+		} else if (this.#complete) {
+			this.#lines.end();
+			this.#state = 'ending';
+		}
 		this.#scheduleFlush();
 	}
 
@@ -161,7 +179,7 @@ class PublishStream {
 			const batch = this.#batch;
 			this.#batch = new LineBatch(this.#context);
 			this.#underWay.push(batch);
-			this.#bytesUnderWay += batch.byteLength;
+			this.#bytesUnderWay += batch.costBytes;
 			this.#publish(batch);
 		}
 		this.#readOn();
@@ -176,7 +194,7 @@ class PublishStream {
 			},
 			(error: unknown) => {
 				logDefect(this.#deps.logger, this.#requestId, error);
-				this.#response.destroy();
+				this.#abort();
 			},
 		);
 	}
@@ -203,7 +221,7 @@ class PublishStream {
 			const answers = batch?.answers ?? null;
 			if (batch === undefined || answers === null) break;
 			this.#underWay.shift();
-			this.#bytesUnderWay -= batch.byteLength;
+			this.#bytesUnderWay -= batch.costBytes;
 			this.#total += batch.size;
 			this.#rejected += batch.rejections.length;
 			for (const code of batch.rejections) this.#deps.metrics.errorAnswered('http', code);
@@ -214,7 +232,7 @@ class PublishStream {
 		this.#endWhenDone();
 	}
 
-	/** Reads from the socket exactly while there is room for what comes. */
+	/** Goes on reading exactly while there is room for what comes. */
 	#readOn(): void {
 		if (this.#state !== 'reading') return;
 		const room =
@@ -222,15 +240,10 @@ class PublishStream {
 			!this.#response.writableNeedDrain &&
 			this.#underWay.length < BATCHES_MAX &&
 			this.#bytesUnderWay < BYTES_MAX &&
-			this.#batch.byteLength < BATCH_BYTES;
-		if (room) this.#request.resume();
-		else this.#request.pause();
-	}
-
-	#endReading(): void {
-		if (this.#state !== 'reading') return;
-		this.#state = 'ending';
-		this.#scheduleFlush();
+			this.#batch.costBytes < BATCH_BYTES;
+		if (!room) this.#request.pause();
+		else if (this.#rest !== null) this.#look();
+		else this.#request.resume();
 	}
 
 	#endWhenDone(): void {
@@ -239,6 +252,12 @@ class PublishStream {
 		this.#response.end(`{"summary":{${counts},"complete":${this.#complete}}}\n`);
 		if (!this.#complete) this.#bodies.discard(this.#request);
 		this.#finish();
+	}
+
+	#abort(): void {
+		// First, because the response may not be written to once it is destroyed.
+		this.#finish();
+		this.#response.destroy();
 	}
 
 	#finish(): void {
@@ -262,12 +281,17 @@ class PublishStream {
 		if (waitsForStore) this.#progressMs = clock.monotonicMs();
 		if (clock.monotonicMs() - this.#progressMs < limits.bodyTimeoutS * 1000) return;
 		this.#deps.metrics.errorAnswered('http', 'request_timeout');
-		if (this.#response.writableNeedDrain) this.#response.destroy();
+		if (this.#response.writableNeedDrain) this.#abort();
 		else this.#cut();
 	}
 
+	/** Ends the stream before its body: lines that were not looked at yet get no answer. */
 	#cut(): void {
+		if (this.#state !== 'reading') return;
 		this.#request.pause();
-		this.#endReading();
+		this.#complete = false;
+		this.#rest = null;
+		this.#state = 'ending';
+		this.#scheduleFlush();
 	}
 }

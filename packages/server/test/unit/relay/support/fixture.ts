@@ -79,7 +79,7 @@ export function createFixture({ hotTier, wrap, tickMs }: FixtureOptions = {}): F
 		},
 		attach({ subscriptionsMax = 100, ...options } = {}) {
 			const sink = new RecordingSink(options);
-			return { sink, session: new Session({ hub, sink, clock, observer, subscriptionsMax, onClose: () => {} }) };
+			return { sink, session: new Session({ hub, clock, observer, subscriptionsMax, onClose: () => {} }, sink) };
 		},
 		async follow(topic, start, options) {
 			const reader = fixture.attach(options);
