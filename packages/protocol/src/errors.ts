@@ -29,6 +29,7 @@ export const ERRORS = {
 	topic_deleted: { status: 404, closeCode: null, retryable: false, meaning: 'the topic was deleted; its subscriptions have ended' },
 	topic_limit: { status: 403, closeCode: null, retryable: false, meaning: 'the relay holds as many topics as it is configured to' },
 	payload_too_large: { status: 413, closeCode: 1009, retryable: false, meaning: 'the body, line or frame is larger than the limit' },
+	headers_too_large: { status: 431, closeCode: null, retryable: false, meaning: 'the request line and headers are larger than the limit' },
 	unsupported_media_type: { status: 415, closeCode: null, retryable: false, meaning: 'the `Content-Type` is not one this route reads' },
 	idempotency_conflict: { status: 422, closeCode: null, retryable: false, meaning: 'this `Idempotency-Key` was used with another request' },
 	unknown_frame: { status: 400, closeCode: null, retryable: false, meaning: 'the frame has an unknown `type` or is binary' },

@@ -23,6 +23,9 @@ import { serveWebSockets } from './transports/websocket/handler.ts';
 /** The owner of every topic while the relay runs without accounts. */
 const OPEN_MODE_OWNER_ID = '00000000-0000-0000-0000-000000000000';
 
+/** Connections of publishers and operators, beside those of subscribers and polls. */
+const OTHER_CONNECTIONS_MAX = 10_000;
+
 export interface AppOptions {
 	readonly config: Config;
 	readonly logger: Logger;
@@ -44,7 +47,7 @@ export interface App {
 export async function createApp({ config, logger }: AppOptions): Promise<App> {
 	const clock = systemClock;
 	const store = await openStore(config, clock);
-	const metrics = createMetrics({ store });
+	const metrics = createMetrics({ store, logger });
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
 	const server = await createHttpServer({
@@ -62,6 +65,8 @@ export async function createApp({ config, logger }: AppOptions): Promise<App> {
 		appName: config.appName,
 		ownerId: OPEN_MODE_OWNER_ID,
 	});
+	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
+	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
 	registerLongPoll(server, { relay, metrics, ownerId: OPEN_MODE_OWNER_ID });
 	const stopSse = registerSse(server, {
 		relay,

@@ -6,7 +6,7 @@
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
-import type { AppendEntry, AppendOutcome, Store } from '../ports/store.ts';
+import type { AppendEntry, AppendOutcome, DedupeKey, Store } from '../ports/store.ts';
 
 /** A message to publish. */
 export interface Publication {
@@ -63,8 +63,8 @@ export class Publisher {
 	readonly #options: PublisherOptions;
 	#waiting = new Map<string, Batch>();
 	#queuedBytes = 0;
-	/** Fingerprints of the keyed requests under way: the store compares a key with what it has stored, not with what is coming. */
-	readonly #keysInFlight = new Map<string, { readonly fingerprint: string; requests: number }>();
+	/** Fingerprints of the keys under way: the store compares a key with what it has stored, not with what is coming. */
+	readonly #keysInFlight = new Map<string, { readonly fingerprint: string; entries: number }>();
 	#unsettled = 0;
 	readonly #idleWaiters: (() => void)[] = [];
 
@@ -79,8 +79,8 @@ export class Publisher {
 
 	/**
 	 * Publishes messages together. They may go to several topics; order is kept within each. Resolves with one outcome per
-	 * message once all are settled. Rejects with `overloaded` when too much waits for the store, with `idempotency_conflict`
-	 * when another request with one of the keys is under way; then nothing was stored.
+	 * message once all are settled; a message whose key another request under way has is a `conflict`. Rejects with `overloaded`
+	 * when too much waits for the store; then nothing was stored.
 	 */
 	publish(publications: readonly Publication[]): Promise<readonly PublishOutcome[]> {
 		if (publications.length === 0) return Promise.resolve([]);
@@ -90,22 +90,17 @@ export class Publisher {
 		if (this.#queuedBytes > 0 && this.#queuedBytes + bytes > this.#options.queueBytesMax) {
 			return Promise.reject(new RelayError('overloaded', 'too many bytes wait to be stored'));
 		}
-		const key = publications[0]?.entry.dedupe ?? null;
-		if (key !== null && !this.#claim(key.key, key.fingerprint)) {
-			return Promise.reject(new RelayError('idempotency_conflict', 'this idempotency key is in use by another request'));
-		}
 		this.#options.observer.received(publications.length, bytes);
 		this.#unsettled++;
 		return new Promise((resolve) => {
 			const request = new PendingRequest(publications.length, (outcomes) => {
-				if (key !== null) this.#release(key.key);
 				if (--this.#unsettled === 0) for (const wake of this.#idleWaiters.splice(0)) wake();
 				resolve(outcomes);
 			});
-			if (this.#waiting.size === 0) this.#options.clock.soon(() => this.#flush());
 			for (let place = 0; place < publications.length; place++) {
 				const { topic, entry } = publications[place] as Publication;
-				this.#enqueue(topic, entry, { request, place });
+				if (entry.dedupe === null || this.#claim(entry.dedupe)) this.#enqueue(topic, entry, { request, place });
+				else request.put(place, { status: 'conflict' });
 			}
 		});
 	}
@@ -119,6 +114,7 @@ export class Publisher {
 	}
 
 	#enqueue(topic: string, entry: AppendEntry, receipt: Receipt): void {
+		if (this.#waiting.size === 0) this.#options.clock.soon(() => this.#flush());
 		let batch = this.#waiting.get(topic);
 		if (batch === undefined) {
 			batch = { entries: [], receipts: [], bytes: 0 };
@@ -149,20 +145,22 @@ export class Publisher {
 		const failed: PublishOutcome | null = error === null ? null : { status: 'failed', error };
 		for (let i = 0; i < batch.receipts.length; i++) {
 			const { request, place } = batch.receipts[i] as Receipt;
+			const { dedupe } = batch.entries[i] as AppendEntry;
+			if (dedupe !== null) this.#release(dedupe.key);
 			request.put(place, failed ?? (outcomes[i] as AppendOutcome));
 		}
 	}
 
-	#claim(key: string, fingerprint: string): boolean {
+	#claim({ key, fingerprint }: DedupeKey): boolean {
 		const claim = this.#keysInFlight.get(key);
-		if (claim === undefined) this.#keysInFlight.set(key, { fingerprint, requests: 1 });
+		if (claim === undefined) this.#keysInFlight.set(key, { fingerprint, entries: 1 });
 		else if (claim.fingerprint !== fingerprint) return false;
-		else claim.requests++;
+		else claim.entries++;
 		return true;
 	}
 
 	#release(key: string): void {
 		const claim = this.#keysInFlight.get(key);
-		if (claim !== undefined && --claim.requests === 0) this.#keysInFlight.delete(key);
+		if (claim !== undefined && --claim.entries === 0) this.#keysInFlight.delete(key);
 	}
 }

@@ -34,6 +34,8 @@ const LF = 0x0a;
 export class Slice implements Deliverable {
 	readonly topic: string;
 	readonly count: number;
+	/** The oldest id it covers, expired or not. */
+	readonly first: MessageId;
 	readonly last: MessageId;
 	/** Whether what is in it depends on the time it was made. */
 	readonly expires: boolean;
@@ -46,6 +48,8 @@ export class Slice implements Deliverable {
 	constructor(topic: string, ranges: readonly BlockRange[], nowMs: number) {
 		const final = ranges[ranges.length - 1] as BlockRange;
 		this.topic = topic;
+		const initial = ranges[0] as BlockRange;
+		this.first = { ms: initial.block.ms, n: initial.block.n + initial.from };
 		this.last = { ms: final.block.ms, n: final.block.n + final.to - 1 };
 		this.#ranges = ranges;
 		this.#nowMs = nowMs;

@@ -58,15 +58,23 @@ export const MALFORMED_HTTP: readonly BadCase[] = [
 		['GET /health HTTP/1.1', 'Host: relay', ...Array.from({ length: 3000 }, (_, i) => `X-${i}: 1`)],
 		'',
 		431,
+		'headers_too_large',
 	),
 	raw(
 		'the second Host beyond the headers that are read',
 		['GET /health HTTP/1.1', 'Host: relay', ...Array.from({ length: 140 }, (_, i) => `X-${i}: 1`), 'Host: b'],
 		'',
 		431,
+		'headers_too_large',
 	),
-	raw('headers that are too large', ['GET /health HTTP/1.1', 'Host: relay', `X-Long: ${'x'.repeat(40_000)}`], '', 431),
-	raw('a target that is too large', [`GET /${'x'.repeat(40_000)} HTTP/1.1`, 'Host: relay'], '', 431),
+	raw(
+		'headers that are too large',
+		['GET /health HTTP/1.1', 'Host: relay', `X-Long: ${'x'.repeat(40_000)}`],
+		'',
+		431,
+		'headers_too_large',
+	),
+	raw('a target that is too large', [`GET /${'x'.repeat(40_000)} HTTP/1.1`, 'Host: relay'], '', 431, 'headers_too_large'),
 	raw(
 		'both Content-Length and Transfer-Encoding',
 		[

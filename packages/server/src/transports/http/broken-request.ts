@@ -6,9 +6,6 @@ import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import type { HttpDeps } from './deps.ts';
 import { errorBody, JSON_TYPE } from './errors.ts';
 
-/** HTTP has a status of its own for this one, which the error table leaves to it. */
-const HEADERS_TOO_LARGE_STATUS = 431;
-
 /** The response that Node has begun on a socket, if any; its own handler of these errors looks here too. */
 interface HttpSocket extends Duplex {
 	readonly _httpMessage?: ServerResponse | null;
@@ -34,7 +31,7 @@ export function answerBrokenRequest(
 		return;
 	}
 	const failure = failureOf(code);
-	const status = code === 'HPE_HEADER_OVERFLOW' ? HEADERS_TOO_LARGE_STATUS : ERRORS[failure.code].status;
+	const { status } = ERRORS[failure.code];
 	metrics.errorAnswered('http', failure.code);
 	const body = errorBody(failure, requestId);
 	const headers = [
@@ -52,7 +49,7 @@ function failureOf(code: unknown): RelayError {
 		case 'ERR_HTTP_REQUEST_TIMEOUT':
 			return new RelayError('request_timeout', 'the headers did not arrive in time');
 		case 'HPE_HEADER_OVERFLOW':
-			return new RelayError('bad_request', 'the headers are too large');
+			return new RelayError('headers_too_large', 'the headers are too large');
 		case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
 			return new RelayError('payload_too_large', 'the chunk extensions are too large');
 		default:

@@ -42,7 +42,7 @@ const Seconds = Type.Union([Type.Integer({ minimum: 1, maximum: 60 }), Type.Stri
 
 const PollBody = Type.Object({
 	topics: Type.Array(Type.String({ pattern: TOPIC_NAME_PATTERN }), { minItems: 1, maxItems: COMPATIBLE_TOPICS_MAX }),
-	since: Type.Optional(Type.Union([Type.Record(Type.String(), Type.String()), Type.Null()])),
+	since: Type.Optional(Type.Union([Type.Object({}, { additionalProperties: Type.String() }), Type.Null()])),
 	timeout: Type.Optional(Seconds),
 });
 

@@ -193,7 +193,7 @@ test('a key under way is refused to another request, shared by a retry of the sa
 		publisher.publish([publication('a', payload, { key: 'k', item: 0, fingerprint })]);
 	const first = keyed('f', '1');
 	const retry = keyed('f', '1');
-	await assert.rejects(keyed('g', '2'), { code: 'idempotency_conflict' });
+	assert.deepEqual(statusesOf(await keyed('g', '2')), ['conflict'], 'by the key under way');
 	clock.turn(9);
 	const [[one], [two]] = await Promise.all([first, retry]);
 	assert.equal(one?.status, 'appended');
@@ -202,6 +202,16 @@ test('a key under way is refused to another request, shared by a retry of the sa
 	clock.turn(9);
 	assert.deepEqual(statusesOf(await later), ['conflict'], 'by the record in the store');
 	assert.equal(memory.stats().messages, 1);
+});
+
+test('of messages with keys of their own, a key under way refuses only its message', async () => {
+	const { publisher, clock } = createPublisher();
+	const keyed = (key: string, fingerprint: string) => publication('a', '1', { key, item: 0, fingerprint });
+	const first = publisher.publish([keyed('k1', 'f')]);
+	const second = publisher.publish([keyed('k0', 'g'), keyed('k1', 'g'), keyed('k2', 'g')]);
+	clock.turn(9);
+	assert.deepEqual(statusesOf(await first), ['appended']);
+	assert.deepEqual(statusesOf(await second), ['appended', 'conflict', 'appended']);
 });
 
 test('a key is free again after its request failed or was refused', async () => {

@@ -73,15 +73,13 @@ async function readPage({ relay }: HttpDeps, topic: string, { order, limit, curs
 		const slice = await relay.history(topic, { order, cursor: after, messagesMax: limit });
 		if (slice === null) return { objects: [], next: null };
 		const objects: Uint8Array[] = [];
-		let first = slice.last;
-		slice.forEach((id, json) => {
-			if (objects.length === 0) first = id;
+		slice.forEach((_id, json) => {
 			objects.push(json);
 		});
-		if (order === 'desc') return { objects: objects.reverse(), next: objects.length === 0 ? null : first };
-		if (objects.length > 0) return { objects, next: slice.last };
+		const next = order === 'asc' ? slice.last : slice.first;
+		if (objects.length > 0) return { objects: order === 'asc' ? objects : objects.reverse(), next };
 		// A whole page of expired messages: an empty answer would look like the end.
-		after = slice.last;
+		after = next;
 	}
 }
 
