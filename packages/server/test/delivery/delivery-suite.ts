@@ -162,6 +162,20 @@ export function deliverySuite(transport: TransportUnderTest): void {
 			await reader.close();
 		});
 
+		test('delivers messages that are each larger than what a connection may hold, live and from the log', async () => {
+			const topic = newTopic();
+			const live = await transport.open(relay.url, [topic], 'last');
+			const large = (i: number) => `"${String(i).repeat(300_000)}"`;
+			const ids: string[] = [];
+			for (let round = 0; round < 3; round++) ids.push(...(await relay.publishMany(topic, [1, 2, 3, 4, 5].map(large))));
+			const late = await transport.open(relay.url, [topic], 'earliest');
+			for (const reader of [live, late]) {
+				await reader.until(count(ids.length));
+				assert.deepEqual(idsOf(reader.received), ids);
+				await reader.close();
+			}
+		});
+
 		test('keeps a payload of 24 MiB', async () => {
 			const topic = newTopic();
 			const reader = await transport.open(relay.url, [topic], 'last');

@@ -25,9 +25,6 @@ export class SseSink implements Sink, HeartbeatMember {
 	constructor(response: ServerResponse, bufferBytesMax: number) {
 		this.#response = response;
 		this.#bufferBytesMax = bufferBytesMax;
-		response.on('drain', () => {
-			if (this.writable) this.onWritable();
-		});
 	}
 
 	get writable(): boolean {
@@ -64,11 +61,13 @@ export class SseSink implements Sink, HeartbeatMember {
 	flush(): void {
 		const held = this.#held;
 		if (held.length === 0) return;
+		// As in the WebSocket sink: the end of the write that filled the sink tells that it is writable again, `drain` may not.
+		const onEnd = this.writable ? undefined : () => this.#written();
 		this.#held = [];
 		this.#heldBytes = 0;
 		if (this.#response.writableEnded) return;
 		const [only] = held;
-		this.#response.write(held.length === 1 && only !== undefined ? only : Buffer.concat(held));
+		this.#response.write(held.length === 1 && only !== undefined ? only : Buffer.concat(held), onEnd);
 	}
 
 	drain(reconnectAfterMs: number): void {
@@ -100,6 +99,10 @@ export class SseSink implements Sink, HeartbeatMember {
 		if (this.#cursors.size > 1) return formatCursor(this.#cursors);
 		for (const id of this.#cursors.values()) return formatMessageId(id);
 		return '';
+	}
+
+	#written(): void {
+		if (this.writable) this.onWritable();
 	}
 
 	#hold(bytes: Uint8Array): boolean {

@@ -11,7 +11,7 @@ import type { HeartbeatMember } from '../http/heartbeat.ts';
 import type { CommandContext, WebSocketDeps } from './command.ts';
 import { commands } from './commands.ts';
 import { type ClientFrame, readFrame } from './frame.ts';
-import { WebSocketSink } from './sink.ts';
+import { type SinkPeer, WebSocketSink } from './sink.ts';
 
 /** Beats without a sign of life after which a peer is taken for dead. */
 const SILENT_BEATS_MAX = 2;
@@ -22,7 +22,7 @@ const PUBLISH_BYTES_MAX = 4 * 1024 * 1024;
 /** How long a peer may take to answer a close frame. */
 export const CLOSE_TIMEOUT_MS = 5000;
 
-export class WebSocketConnection implements HeartbeatMember, CommandContext {
+export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer {
 	readonly id: string;
 	readonly deps: WebSocketDeps;
 	readonly session: Session;
@@ -44,13 +44,16 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext {
 		this.id = id;
 		this.deps = deps;
 		this.#ws = ws;
-		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, ws);
+		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, this);
 		this.session = deps.relay.attach(this.#sink);
-		socket.on('drain', () => {
-			if (!this.#sink.writable) return;
-			this.#sink.onWritable();
-			this.#readOn();
-		});
+	}
+
+	close(code: number, reason: string): void {
+		this.#ws.close(code, reason);
+	}
+
+	onWritable(): void {
+		this.#readOn();
 	}
 
 	timestamp(): string {

@@ -8,9 +8,12 @@ import { ERRORS } from '@pulsar-relay/protocol/errors';
 import { encodeTextFrame, type Gap, gapObject } from '@pulsar-relay/protocol/frames';
 import type { Deliverable, Sink } from '../../ports/sink.ts';
 
-/** What can send a close frame. */
-export interface Closable {
+/** The connection that a sink writes to. */
+export interface SinkPeer {
+	/** Sends a close frame. */
 	close(code: number, reason: string): void;
+	/** The sink was full, and is writable again. */
+	onWritable(): void;
 }
 
 export class WebSocketSink implements Sink {
@@ -18,7 +21,7 @@ export class WebSocketSink implements Sink {
 	onWritable: () => void = () => {};
 	readonly #socket: Duplex;
 	readonly #bufferBytesMax: number;
-	readonly #peer: Closable;
+	readonly #peer: SinkPeer;
 	/** What is held since the last flush: the first piece, and the rest when there is more than one. */
 	#held: Uint8Array | null = null;
 	#heldMore: Uint8Array[] | null = null;
@@ -26,9 +29,8 @@ export class WebSocketSink implements Sink {
 
 	/**
 	 * @param bufferBytesMax more bytes than this waiting for the peer make the sink not writable
-	 * @param peer closes the connection, with a close frame
 	 */
-	constructor(socket: Duplex, bufferBytesMax: number, peer: Closable) {
+	constructor(socket: Duplex, bufferBytesMax: number, peer: SinkPeer) {
 		this.#socket = socket;
 		this.#bufferBytesMax = bufferBytesMax;
 		this.#peer = peer;
@@ -59,23 +61,35 @@ export class WebSocketSink implements Sink {
 		const held = this.#held;
 		if (held === null) return;
 		const more = this.#heldMore;
+		// The socket's `drain` event does not tell of every return to writable: there is none when the kernel takes at once more than
+		// the limit. The end of the write that filled the sink does.
+		const onEnd = this.writable ? undefined : () => this.#written();
 		this.#held = null;
 		this.#heldMore = null;
 		this.#heldBytes = 0;
 		if (this.#socket.destroyed || this.#socket.writableEnded) return;
 		if (more === null) {
-			this.#socket.write(held);
+			this.#socket.write(held, onEnd);
 			return;
 		}
+		const last = more.length - 1;
 		this.#socket.cork();
 		this.#socket.write(held);
-		for (const piece of more) this.#socket.write(piece);
+		for (let i = 0; i < last; i++) this.#socket.write(more[i]);
+		this.#socket.write(more[last], onEnd);
 		this.#socket.uncork();
 	}
 
 	drain(reconnectAfterMs: number): void {
 		this.flush();
 		this.#peer.close(ERRORS.shutting_down.closeCode, `restarting; reconnect after ${reconnectAfterMs} ms`);
+	}
+
+	/** A later write that filled the sink again tells when it has ended. */
+	#written(): void {
+		if (!this.writable) return;
+		this.onWritable();
+		this.#peer.onWritable();
 	}
 
 	#hold(bytes: Uint8Array): boolean {
