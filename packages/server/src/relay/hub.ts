@@ -110,7 +110,6 @@ export class Hub implements LogListener {
 	}
 
 	async #readPage(topic: TopicLog, after: MessageId): Promise<readonly HotBlock[]> {
-		const startedMs = this.#clock.monotonicMs();
 		let succeeded = false;
 		try {
 			const page = await this.#store.read(topic.name, after, SLICE_LIMITS);
@@ -118,7 +117,7 @@ export class Hub implements LogListener {
 			this.#raiseFloor(topic, page.floor);
 			return page.blocks.map((block) => new HotBlock(topic.name, block));
 		} finally {
-			this.#observer.read(this.#clock.monotonicMs() - startedMs, succeeded);
+			this.#observer.read(succeeded);
 		}
 	}
 
@@ -270,7 +269,7 @@ export class Hub implements LogListener {
 		this.#stopHousekeeping = this.#clock.after(HOUSEKEEPING_INTERVAL_MS, () => this.#keepHouse());
 		this.#hotTier.expire(this.#clock.monotonicMs());
 		for (const topic of this.#topics.values()) {
-			topic.forgetSlice();
+			topic.forgetSlices();
 			if (topic.followers > 0 || !topic.ring.empty) continue;
 			if (topic.watched) this.#store.unwatch(topic.name);
 			this.#topics.delete(topic.name);

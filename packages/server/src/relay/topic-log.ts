@@ -27,6 +27,18 @@ export interface Waiter {
 	topicDeleted(topic: TopicLog): void;
 }
 
+interface SharedSlice {
+	readonly slice: Slice;
+	readonly after: MessageId;
+	/** What was offered when it was made. */
+	readonly until: MessageId;
+	readonly limits: SliceLimits;
+	readonly nowMs: number;
+}
+
+/** Slices that a topic keeps for those who ask for the same again. */
+const SHARED_SLICES_MAX = 4;
+
 export class TopicLog {
 	readonly name: string;
 	readonly ring: Ring;
@@ -52,13 +64,8 @@ export class TopicLog {
 	watched = false;
 	/** The watch call under way. */
 	opening: Promise<void> | null = null;
-	#lastSlice: {
-		readonly slice: Slice;
-		readonly after: MessageId;
-		readonly until: MessageId;
-		readonly limits: SliceLimits;
-		readonly nowMs: number;
-	} | null = null;
+	/** The slices made last, newest first. */
+	#shared: SharedSlice[] = [];
 
 	constructor(name: string, tip: MessageId, floor: MessageId) {
 		this.name = name;
@@ -78,23 +85,22 @@ export class TopicLog {
 		return rangesAfter(this.ring.blocks, this.ring.indexAfter(cursor), cursor, this.offered, limits);
 	}
 
-	/** The next messages after a covered cursor, as far as they have been offered; null when there are none. */
+	/**
+	 * The next messages after a covered cursor, as far as they have been offered; null when there are none. Subscribers that fell
+	 * behind in the same tick ask for the same slices one after the other: they share them, and their encodings (I7).
+	 */
 	sliceAfter(cursor: MessageId, limits: SliceLimits, nowMs: number): Slice | null {
-		const last = this.#lastSlice;
-		// Subscribers that lag in step ask for the same slice one after the other: they share one, and its encodings.
-		if (
-			last !== null &&
-			last.limits === limits &&
-			(!last.slice.expires || last.nowMs === nowMs) &&
-			compareMessageIds(last.after, cursor) === 0 &&
-			compareMessageIds(last.until, this.offered) === 0
-		) {
-			return last.slice;
+		for (const { slice, after, until, limits: sharedLimits, nowMs: madeMs } of this.#shared) {
+			if (compareMessageIds(after, cursor) !== 0 || sharedLimits !== limits) continue;
+			if (slice.expires && madeMs !== nowMs) continue;
+			// What ends before the end of what was offered then has been cut by the limits, and would be again.
+			if (compareMessageIds(until, this.offered) === 0 || compareMessageIds(slice.last, until) < 0) return slice;
 		}
 		const ranges = this.rangesAfter(cursor, limits);
 		if (ranges.length === 0) return null;
 		const slice = new Slice(this.name, ranges, nowMs);
-		this.#lastSlice = { slice, after: cursor, until: this.offered, limits, nowMs };
+		this.#shared.unshift({ slice, after: cursor, until: this.offered, limits, nowMs });
+		if (this.#shared.length > SHARED_SLICES_MAX) this.#shared.pop();
 		return slice;
 	}
 
@@ -114,8 +120,8 @@ export class TopicLog {
 		subscriber.liveIndex = -1;
 	}
 
-	/** Lets go of the shared slice, so that it does not outlive the burst it was made for. */
-	forgetSlice(): void {
-		this.#lastSlice = null;
+	/** Lets go of the shared slices, so that they do not outlive the burst they were made for. */
+	forgetSlices(): void {
+		if (this.#shared.length > 0) this.#shared = [];
 	}
 }
