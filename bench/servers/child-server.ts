@@ -53,7 +53,8 @@ export class ChildServer implements AsyncDisposable {
 			// Its working directory is empty, so that it finds no config file, and settings of the caller's shell are not its own.
 			cwd: directory,
 			env: Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('PULSAR_'))),
-			execArgv: ['--expose-gc', '--import', PROBE, ...profiling],
+			// The last one is what `npm start` gives the relay.
+			execArgv: ['--expose-gc', '--import', PROBE, ...profiling, '--max-semi-space-size=8'],
 			serialization: 'advanced',
 			stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
 		});
