@@ -55,16 +55,16 @@ async function main(): Promise<void> {
 	process.stdout.write(`${machine()}\n\n`);
 	for (const [name, run] of BENCHMARKS) {
 		if (positionals.length > 0 && !positionals.includes(name)) continue;
+		const patience = setTimeout(() => giveUp(name), (PATIENCE_S + PATIENCE_MEASUREMENTS * seconds) * 1000);
 		try {
-			const profileDirectory = profiles === undefined ? null : resolve(profiles, name);
-			const patience = setTimeout(() => giveUp(name), (PATIENCE_S + PATIENCE_MEASUREMENTS * seconds) * 1000);
-			const section = await run({ seconds, profileDirectory });
-			clearTimeout(patience);
+			const section = await run({ seconds, profileDirectory: profiles === undefined ? null : resolve(profiles, name) });
 			process.stdout.write(`${renderSection(section)}\n`);
 			if (section.comparisons.some(({ relay }) => relay.problems.length > 0)) process.exitCode = 1;
 		} catch (error) {
 			process.stdout.write(`## ${name}: failed\n\n  ${error instanceof Error ? error.message : String(error)}\n\n`);
 			process.exitCode = 1;
+		} finally {
+			clearTimeout(patience);
 		}
 	}
 }

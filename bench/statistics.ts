@@ -8,7 +8,7 @@ export interface LatencySummary {
 }
 
 /** The smallest sample that at least `fraction` of the samples do not exceed (nearest rank); NaN without samples. */
-export function percentile(sorted: Float64Array, fraction: number): number {
+function percentile(sorted: Float64Array, fraction: number): number {
 	return sorted[Math.max(0, Math.ceil(sorted.length * fraction) - 1)] ?? Number.NaN;
 }
 

@@ -33,7 +33,7 @@ const ROOMS: readonly Room[] = [
 	{
 		at: `${SERVER}transports/*`,
 		rooms: ['relay', 'ports', 'log', 'ops', 'transports/http', 'protocol'],
-		npm: ['fastify', '@fastify/*', 'ws', 'typebox', 'ajv', 'ajv-formats'],
+		npm: ['fastify', '@fastify/*', 'ws', 'typebox', 'ajv'],
 		node: true,
 	},
 	{ at: `${SERVER}ops`, rooms: ['ports', 'protocol'], npm: ['pino', 'pino-pretty', 'prom-client'], node: true },
@@ -41,7 +41,7 @@ const ROOMS: readonly Room[] = [
 	{
 		at: `${SERVER}app.ts`,
 		rooms: ['config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
-		npm: ['*'],
+		npm: [],
 		node: true,
 	},
 	{ at: `${SERVER}main.ts`, rooms: ['app.ts', 'config', 'ops'], npm: [], node: true },

@@ -3,7 +3,7 @@
  */
 
 /** Digits of the time: microseconds on the machine's monotonic clock plus {@link BASE}, which keeps their number the same. */
-export const TIME_DIGITS = 16;
+const TIME_DIGITS = 16;
 const BASE = 1e15;
 const KEY = '"sent":';
 

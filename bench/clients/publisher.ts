@@ -39,7 +39,7 @@ export interface PublishMark {
 }
 
 /** Messages in one write of a stream. */
-export const STREAM_LINES = 100;
+const STREAM_LINES = 100;
 /** Unanswered messages at which a paced load leaves out what is due. */
 const UNANSWERED_MAX = 20_000;
 const LF = 0x0a;

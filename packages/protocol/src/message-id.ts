@@ -14,6 +14,12 @@ export interface MessageId {
 /** The position before every message. No message ever has this id. */
 export const ZERO_ID: MessageId = Object.freeze({ ms: 0, n: 0 });
 
+/**
+ * How long where a deleted topic ended is remembered, and with it the certainty that its ids are not used again: 30 days
+ * (PROTOCOL.md, "Message ids").
+ */
+export const DELETED_TOPIC_KEPT_MS = 30 * 24 * 3600 * 1000;
+
 const FORM = /^(0|[1-9][0-9]{0,15})-(0|[1-9][0-9]{0,15})$/;
 
 /**

@@ -7,7 +7,7 @@
  * Ends count from the start of the bytes; an entry's payload begins where the entry before it ended.
  */
 
-import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
+import type { MessageId } from '@pulsar-relay/protocol/message-id';
 
 /** A message on its way into the log. */
 export interface NewMessage {
@@ -30,33 +30,26 @@ export interface Block {
 const HEADER_BYTES = 8;
 const FLAG_EXPIRES = 1;
 
-/** The bytes that {@link packMessages} will write for these messages, rounded up so that packed runs can lie side by side. */
-export function packedBytes(messages: readonly NewMessage[]): number {
-	let bytes = HEADER_BYTES + messages.length * 8;
-	let expires = false;
-	for (const message of messages) {
-		bytes += message.payload.byteLength + (message.metadata?.byteLength ?? 0);
-		if (message.expiresAtMs !== 0) expires = true;
-	}
-	return (bytes + (expires ? messages.length * 8 : 0) + 7) & ~7;
+/** Payload and metadata bytes of a message. */
+export function messageBytes(message: NewMessage): number {
+	return message.payload.byteLength + (message.metadata === null ? 0 : message.metadata.byteLength);
 }
 
-/**
- * Packs messages into `target` at `start`, a multiple of 8.
- *
- * @returns the packed view, sharing `target`'s memory
- */
-export function packMessages(messages: readonly NewMessage[], target: ArrayBuffer, start: number): Uint8Array {
+/** Packs messages into a buffer of their own, which the view fills. */
+export function packMessages(messages: readonly NewMessage[]): Uint8Array {
 	const count = messages.length;
 	const expires = messages.some((message) => message.expiresAtMs !== 0);
-	const words = new Uint32Array(target, start, 2 + 2 * count);
+	const tableEnd = HEADER_BYTES + 8 * count;
+	const head = tableEnd + (expires ? 8 * count : 0);
+	let size = head;
+	for (const message of messages) size += messageBytes(message);
+	const target = new ArrayBuffer(size);
+	const words = new Uint32Array(target, 0, 2 + 2 * count);
 	words[0] = count;
 	words[1] = expires ? FLAG_EXPIRES : 0;
-	let head = start + HEADER_BYTES + 8 * count;
 	if (expires) {
-		const expiries = new Float64Array(target, head, count);
+		const expiries = new Float64Array(target, tableEnd, count);
 		for (let i = 0; i < count; i++) expiries[i] = messages[i]?.expiresAtMs ?? 0;
-		head += 8 * count;
 	}
 	const bytes = new Uint8Array(target, head);
 	let end = 0;
@@ -71,7 +64,7 @@ export function packMessages(messages: readonly NewMessage[], target: ArrayBuffe
 		}
 		words[3 + 2 * i] = end;
 	}
-	return new Uint8Array(target, start, head - start + end);
+	return new Uint8Array(target);
 }
 
 /** Reads a packed run; made once per use of a block, not kept. */
@@ -138,10 +131,9 @@ export function lastIdOf(block: Block): MessageId {
 }
 
 /** The index of the first message of the block after `id`: 0 when all are, `count` when none is. */
-export function firstIndexAfter(block: Block, id: MessageId): number {
-	if (compareMessageIds(lastIdOf(block), id) <= 0) return block.count;
-	if (block.ms > id.ms) return 0;
-	return Math.max(0, id.n - block.n + 1);
+export function firstIndexAfter({ ms, n, count }: Omit<Block, 'packed'>, id: MessageId): number {
+	if (ms !== id.ms) return ms > id.ms ? 0 : count;
+	return Math.min(count, Math.max(0, id.n - n + 1));
 }
 
 /** The packed bytes of the block that {@link sliceBlock} makes of the same range. */

@@ -63,15 +63,3 @@ export function createLogger(options: LoggerOptions): Logger {
 	};
 	return pino(named, to);
 }
-
-/** The longest text from a client that goes into a log line or an error message, in UTF-16 units. */
-export const CLIPPED_LENGTH_MAX = 256;
-
-/**
- * Cuts a text that a client chose, and takes the control characters out of it, so that it can neither fill the log nor steer the
- * terminal that shows it.
- */
-export function clip(text: string): string {
-	const cut = text.length <= CLIPPED_LENGTH_MAX ? text : `${text.slice(0, CLIPPED_LENGTH_MAX)}…`;
-	return cut.toWellFormed().replace(/\p{Cc}/gu, '\u{fffd}');
-}

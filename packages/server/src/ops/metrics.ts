@@ -124,7 +124,7 @@ class RelayMetrics implements Metrics {
 		this.#appendS.add(durationMs / 1000);
 	}
 
-	read(_durationMs: number, succeeded: boolean): void {
+	read(succeeded: boolean): void {
 		this.#operations[succeeded ? 'read ok' : 'read error']++;
 	}
 

@@ -10,7 +10,7 @@ export interface Observer {
 	/** One append call ended after `durationMs`; `stored` is false when the store refused it. */
 	appended(durationMs: number, stored: boolean): void;
 	/** One store read ended. */
-	read(durationMs: number, succeeded: boolean): void;
+	read(succeeded: boolean): void;
 	/** Messages were written towards subscribers of one transport. */
 	delivered(transport: TransportName, messages: number): void;
 	/** Time from append to the write towards live subscribers, once per topic and tick. */

@@ -8,8 +8,9 @@
 
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Block, NewMessage } from '../log/block.ts';
+import type { ReadLimits } from '../log/page.ts';
 
-/** What an acknowledgement survives (I2): nothing, kill -9 of relay and store, or also power loss. */
+/** What an acknowledgement survives (I2): nothing (`memory`), kill -9 of relay and store (`process`), or also power loss (`disk`). */
 export type Durability = 'memory' | 'process' | 'disk';
 
 /** Names one message of one idempotent request. Records are kept for the configured window. */
@@ -36,7 +37,10 @@ export type AppendOutcome =
 	| { readonly status: 'duplicate'; readonly id: MessageId }
 	| { readonly status: 'conflict' };
 
-/** Where a topic's log stands. An unknown topic stands at 0-0, a deleted one where it ended. */
+/**
+ * Where a topic's log stands. An unknown topic stands at 0-0, a deleted one where it ended, for as long as that is remembered:
+ * 30 days, and of as many topics at most as may exist. After that it is unknown, and its ids go on from the clock alone.
+ */
 export interface TopicPosition {
 	readonly exists: boolean;
 	/** Id of the newest message ever appended; the cursor of a subscriber that has seen all. */
@@ -48,12 +52,6 @@ export interface TopicPosition {
 /** Consecutive messages of a topic, oldest first, with the topic's position at the time of the read. */
 export interface Page extends TopicPosition {
 	readonly blocks: readonly Block[];
-}
-
-/** Bounds on one read. At least one message is returned when there is one, also when it alone is over `bytesMax`. */
-export interface ReadLimits {
-	readonly messagesMax: number;
-	readonly bytesMax: number;
 }
 
 /** Retention of a topic; null = the relay's default, for `maxBytes` none. */
@@ -93,8 +91,9 @@ export interface TrimStep {
 }
 
 /**
- * Hears what happens to the log, in log order per topic, after it is durable (I3). The store may announce topics that nobody
- * watches; it must announce those that are watched.
+ * Hears what happens to the log, in log order per topic, after it is durable (I3) and before the call that did it settles. The
+ * store may announce topics that nobody watches; it must announce those that are watched. A listener must not throw: the store
+ * does not catch it, and what it settles next would be left hanging.
  */
 export interface LogListener {
 	/** `block` follows the message `previous` directly: a listener whose tip is not `previous` has missed something and must read. */
@@ -111,23 +110,32 @@ export type StoreHealth =
 	| { readonly status: 'unavailable'; readonly reason: string };
 
 export interface Store {
-	/** Sets the one listener. Called once, before anything else. */
+	/** Sets the one listener. Called once, before anything else; what happens before it is called is announced to nobody. */
 	listen(listener: LogListener): void;
 
 	/**
 	 * Appends entries to a topic, creating it when new, in one atomic step (I9): dedupe, ids, append, announce. Ids of one call
 	 * are consecutive among its appended entries. Resolves, in call order per topic, when the entries have reached the store's
-	 * durability (I2), with one outcome per entry. Rejects with `topic_limit` when the topic is new and there is no room for it.
+	 * durability (I2), with one outcome per entry. A call that appends nothing, being empty or all duplicates and conflicts, creates no
+	 * topic either. Rejects with `topic_limit`, and appends nothing, when the topic would be new and there is no room for it.
+	 *
+	 * @param entries their bytes are read until the promise settles, and must not change before
 	 */
 	append(topic: string, entries: readonly AppendEntry[]): Promise<readonly AppendOutcome[]>;
 
-	/** Reads the messages after `after`, oldest first, within the limits. Of an unknown topic: no blocks, position 0-0. */
+	/**
+	 * Reads the messages after `after`, oldest first, within the limits, and in none of its blocks a message that is trimmed. Of a
+	 * topic that does not exist: no blocks. The blocks are the caller's to read, not to change.
+	 */
 	read(topic: string, after: MessageId, limits: ReadLimits): Promise<Page>;
 
 	/** Reads the newest messages before `before` (null = before the end), as {@link read} does: blocks are oldest first. */
 	readBefore(topic: string, before: MessageId | null, limits: ReadLimits): Promise<Page>;
 
-	/** From here on the topic is announced. Resolves with its position; every later append is announced after that. Idempotent. */
+	/**
+	 * From here on the topic is announced, existing or not. Resolves with its position; every later append is announced after that.
+	 * Idempotent, and not counted: one {@link unwatch} ends it.
+	 */
 	watch(topic: string): Promise<TopicPosition>;
 
 	/** The topic need no longer be announced. */
@@ -139,30 +147,40 @@ export interface Store {
 	/** The topic, or undefined. */
 	getTopic(name: string): Promise<Topic | undefined>;
 
-	/** Topics in name order, after the name `after` (null = from the first), at most `limit`. */
+	/** Topics in the order of their names' code units, after the name `after` (null = from the first), at most `limit`. */
 	listTopics(after: string | null, limit: number): Promise<readonly Topic[]>;
 
 	/** Changes a topic. Undefined when there is none. */
 	updateTopic(name: string, change: TopicChange): Promise<Topic | undefined>;
 
-	/** Deletes a topic and its messages; its next incarnation continues the ids (I1). False when there is none. */
+	/**
+	 * Deletes a topic and its messages, at once for every reader; its next incarnation continues the ids (I1) while its end is
+	 * remembered (see {@link TopicPosition}). False when there is none.
+	 */
 	deleteTopic(name: string): Promise<boolean>;
 
 	/**
-	 * Removes some messages that retention no longer covers, oldest first, and announces the new floors. `more` when the step
-	 * ended at its bound rather than for lack of work.
+	 * Removes some messages that retention no longer covers, oldest first, and announces the new floors; forgets deleted topics that
+	 * need not be remembered. `removed` counts messages, of topics that exist. `more` when the step ended at its bound rather than
+	 * for lack of work.
 	 */
 	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }>;
 
-	/** Forgets idempotency records from before `beforeMs`, and the oldest beyond `keysMax`, in a bounded step. */
+	/**
+	 * Forgets idempotency records from before `beforeMs`, and the oldest beyond `keysMax`, in a bounded step. A record is one item of
+	 * one key; `removed` counts records. `more` as in {@link trim}.
+	 */
 	forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }>;
 
 	/** What the last append or probe showed; a store that failed probes itself until it works again. Never touches the disk. */
 	health(): StoreHealth;
 
-	/** Totals for the metrics. */
+	/** Totals of the topics that exist, for the metrics. Never touches the disk. */
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number };
 
-	/** Finishes what is under way and lets go of every resource. Later calls reject. */
+	/**
+	 * Finishes what is under way and lets go of every resource. Later calls reject with `storage_unavailable`; a second close resolves
+	 * when the first does.
+	 */
 	close(): Promise<void>;
 }

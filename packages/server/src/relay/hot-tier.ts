@@ -30,7 +30,6 @@ export class Ring {
 	readonly arrivals: (Arrival | null)[] = [];
 	head = 0;
 	messages = 0;
-	bytes = 0;
 	/** The message before the first block: a cursor at or above it can be served from here. */
 	floor: MessageId;
 
@@ -84,7 +83,6 @@ export class HotTier {
 		ring.blocks.push(block);
 		ring.arrivals.push(arrival);
 		ring.messages += block.count;
-		ring.bytes += block.costBytes;
 		this.#bytes += block.costBytes;
 		while (ring.messages > this.#limits.messagesPerTopicMax && !ring.empty) this.#evictOldest(ring);
 		while (this.#bytes > this.#limits.bytesMax && this.#oldest !== null) this.#evictOldest(this.#oldest.ring);
@@ -116,7 +114,6 @@ export class HotTier {
 		ring.arrivals[ring.head] = null;
 		ring.head++;
 		ring.messages -= block.count;
-		ring.bytes -= block.costBytes;
 		ring.floor = block.last;
 		this.#bytes -= block.costBytes;
 		if (!ring.empty && (ring.head <= DEAD_SLOTS_MAX || ring.head * 2 <= ring.blocks.length)) return;

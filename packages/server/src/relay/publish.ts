@@ -4,6 +4,7 @@
  */
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
+import { messageBytes } from '../log/block.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { AppendEntry, AppendOutcome, DedupeKey, Store } from '../ports/store.ts';
@@ -54,11 +55,6 @@ class PendingRequest {
 	}
 }
 
-/** The message's bytes as the queue's bound counts them. */
-function bytesOf(entry: AppendEntry): number {
-	return entry.payload.byteLength + (entry.metadata?.byteLength ?? 0);
-}
-
 export class Publisher {
 	readonly #options: PublisherOptions;
 	#waiting = new Map<string, Batch>();
@@ -85,7 +81,7 @@ export class Publisher {
 	publish(publications: readonly Publication[]): Promise<readonly PublishOutcome[]> {
 		if (publications.length === 0) return Promise.resolve([]);
 		let bytes = 0;
-		for (const { entry } of publications) bytes += bytesOf(entry);
+		for (const { entry } of publications) bytes += messageBytes(entry);
 		// A single request may be larger than the bound; it then waits alone.
 		if (this.#queuedBytes > 0 && this.#queuedBytes + bytes > this.#options.queueBytesMax) {
 			return Promise.reject(new RelayError('overloaded', 'too many bytes wait to be stored'));
@@ -122,7 +118,7 @@ export class Publisher {
 		}
 		batch.entries.push(entry);
 		batch.receipts.push(receipt);
-		const bytes = bytesOf(entry);
+		const bytes = messageBytes(entry);
 		batch.bytes += bytes;
 		this.#queuedBytes += bytes;
 	}

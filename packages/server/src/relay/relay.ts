@@ -3,7 +3,7 @@
  */
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import type { MessageId } from '@pulsar-relay/protocol/message-id';
+import { type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Sink } from '../ports/sink.ts';
@@ -139,7 +139,7 @@ export class Relay {
 		const limits = { messagesMax: request.messagesMax, bytesMax: HISTORY_BYTES_MAX };
 		const page =
 			request.order === 'asc'
-				? await store.read(topic, request.cursor ?? { ms: 0, n: 0 }, limits)
+				? await store.read(topic, request.cursor ?? ZERO_ID, limits)
 				: await store.readBefore(topic, request.cursor, limits);
 		const ranges: BlockRange[] = page.blocks.map((block) => ({ block: new HotBlock(topic, block), from: 0, to: block.count }));
 		return ranges.length === 0 ? null : new Slice(topic, ranges, clock.nowMs());

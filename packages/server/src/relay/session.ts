@@ -12,7 +12,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { Sink } from '../ports/sink.ts';
 import type { HotBlock } from './hot-block.ts';
 import type { Hub } from './hub.ts';
-import { rangesAfter, SLICE_LIMITS, Slice } from './slice.ts';
+import { SLICE_LIMITS, type Slice } from './slice.ts';
 import { Subscription, type SubscriptionOwner } from './subscription.ts';
 import type { TopicLog } from './topic-log.ts';
 
@@ -280,8 +280,8 @@ export class Session implements SubscriptionOwner {
 				subscription.cursor = topic.offered;
 			} else if (this.sink.writable) {
 				// What the store has beyond `offered` reaches everybody through the next tick; taking it here would deliver it twice.
-				const ranges = rangesAfter(blocks, 0, cursor, topic.offered, SLICE_LIMITS);
-				if (ranges.length > 0) this.#deliver(subscription, new Slice(topic.name, ranges, this.#options.clock.nowMs()));
+				const slice = topic.sliceOfPage(blocks, cursor, SLICE_LIMITS, this.#options.clock.nowMs());
+				if (slice !== null) this.#deliver(subscription, slice);
 			}
 		}
 	}

@@ -3,8 +3,9 @@
  * tick, and subscribers that catch up from the same cursor share theirs; each wire form is built at most once per slice (I7).
  */
 
-import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
+import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import { sseDataBytesMax, writeSseData } from '@pulsar-relay/protocol/sse';
+import { firstIndexAfter } from '../log/block.ts';
 import type { Deliverable } from '../ports/sink.ts';
 import type { HotBlock } from './hot-block.ts';
 
@@ -28,6 +29,13 @@ export interface SliceLimits {
  */
 export const SLICE_LIMITS = Object.freeze({ messagesMax: 4096, bytesMax: 256 * 1024 });
 
+/** The events of a slice back to back; the data of event i, with the empty line that ends it, is `bytes[dataStarts[i] … dataEnds[i])`. */
+interface SseEvents {
+	readonly bytes: Uint8Array;
+	readonly dataStarts: Float64Array;
+	readonly dataEnds: Float64Array;
+}
+
 const text = new TextEncoder();
 const LF = 0x0a;
 
@@ -42,7 +50,7 @@ export class Slice implements Deliverable {
 	readonly #ranges: readonly BlockRange[];
 	readonly #nowMs: number;
 	#websocket: Uint8Array | null = null;
-	#sse: Uint8Array | null = null;
+	#sse: SseEvents | null = null;
 
 	/** @param ranges at least one, each with at least one message */
 	constructor(topic: string, ranges: readonly BlockRange[], nowMs: number) {
@@ -77,7 +85,17 @@ export class Slice implements Deliverable {
 
 	sse(): Uint8Array {
 		this.#sse ??= this.#encodeSse();
-		return this.#sse;
+		return this.#sse.bytes;
+	}
+
+	forEachEvent(take: (id: MessageId, data: Uint8Array) => void): void {
+		this.#sse ??= this.#encodeSse();
+		const { bytes, dataStarts, dataEnds } = this.#sse;
+		let i = 0;
+		this.forEach((id) => {
+			take(id, bytes.subarray(dataStarts[i], dataEnds[i]));
+			i++;
+		});
 	}
 
 	forEach(take: (id: MessageId, json: Uint8Array) => void): void {
@@ -106,7 +124,7 @@ export class Slice implements Deliverable {
 		return runs;
 	}
 
-	#encodeSse(): Uint8Array {
+	#encodeSse(): SseEvents {
 		const ids: Uint8Array[] = [];
 		const objects: Uint8Array[] = [];
 		let bytesMax = 0;
@@ -117,15 +135,19 @@ export class Slice implements Deliverable {
 			bytesMax += line.byteLength + 1 + sseDataBytesMax(json);
 		});
 		const target = new Uint8Array(bytesMax);
+		const dataStarts = new Float64Array(objects.length);
+		const dataEnds = new Float64Array(objects.length);
 		let at = 0;
 		for (let i = 0; i < objects.length; i++) {
 			const line = ids[i] as Uint8Array;
 			target.set(line, at);
 			at += line.byteLength;
 			target[at++] = LF;
+			dataStarts[i] = at;
 			at = writeSseData(target, at, objects[i] as Uint8Array);
+			dataEnds[i] = at;
 		}
-		return target.subarray(0, at);
+		return { bytes: target.subarray(0, at), dataStarts, dataEnds };
 	}
 }
 
@@ -146,8 +168,8 @@ export function rangesAfter(
 	let bytes = 0;
 	for (let i = start; i < blocks.length; i++) {
 		const block = blocks[i] as HotBlock;
-		const from = indexAfter(block, after);
-		const end = indexAfter(block, until);
+		const from = firstIndexAfter(block, after);
+		const end = firstIndexAfter(block, until);
 		if (from >= end) {
 			if (end === 0) break;
 			continue;
@@ -176,12 +198,6 @@ export function rangesAfter(
 
 function startOf(ends: Uint32Array, index: number): number {
 	return index === 0 ? 0 : (ends[index - 1] as number);
-}
-
-/** The index of the first message of `block` after `id`; its count when there is none. */
-function indexAfter(block: HotBlock, id: MessageId): number {
-	if (compareMessageIds(block.last, id) <= 0) return block.count;
-	return block.ms > id.ms ? 0 : Math.max(0, id.n - block.n + 1);
 }
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {

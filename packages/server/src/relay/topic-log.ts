@@ -90,16 +90,29 @@ export class TopicLog {
 	 * behind in the same tick ask for the same slices one after the other: they share them, and their encodings (I7).
 	 */
 	sliceAfter(cursor: MessageId, limits: SliceLimits, nowMs: number): Slice | null {
+		return this.#sharedAfter(cursor, limits, nowMs) ?? this.#share(this.rangesAfter(cursor, limits), cursor, limits, nowMs);
+	}
+
+	/** As {@link sliceAfter}, from the page that the store gave for the cursor: a crowd that resumes from one place shares it, too. */
+	sliceOfPage(page: readonly HotBlock[], cursor: MessageId, limits: SliceLimits, nowMs: number): Slice | null {
+		const shared = this.#sharedAfter(cursor, limits, nowMs);
+		return shared ?? this.#share(rangesAfter(page, 0, cursor, this.offered, limits), cursor, limits, nowMs);
+	}
+
+	#sharedAfter(cursor: MessageId, limits: SliceLimits, nowMs: number): Slice | null {
 		for (const { slice, after, until, limits: sharedLimits, nowMs: madeMs } of this.#shared) {
 			if (compareMessageIds(after, cursor) !== 0 || sharedLimits !== limits) continue;
 			if (slice.expires && madeMs !== nowMs) continue;
 			// What ends before the end of what was offered then has been cut by the limits, and would be again.
 			if (compareMessageIds(until, this.offered) === 0 || compareMessageIds(slice.last, until) < 0) return slice;
 		}
-		const ranges = this.rangesAfter(cursor, limits);
+		return null;
+	}
+
+	#share(ranges: readonly BlockRange[], after: MessageId, limits: SliceLimits, nowMs: number): Slice | null {
 		if (ranges.length === 0) return null;
 		const slice = new Slice(this.name, ranges, nowMs);
-		this.#shared.unshift({ slice, after: cursor, until: this.offered, limits, nowMs });
+		this.#shared.unshift({ slice, after, until: this.offered, limits, nowMs });
 		if (this.#shared.length > SHARED_SLICES_MAX) this.#shared.pop();
 		return slice;
 	}

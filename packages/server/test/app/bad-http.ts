@@ -3,7 +3,7 @@
  * only close. They are sent over plain TCP, each on a connection of its own.
  */
 
-import { postBytes } from './raw-http.ts';
+import { postBytes } from '../support/raw-http.ts';
 
 export interface BadCase {
 	readonly name: string;
@@ -224,6 +224,7 @@ export const BAD_PUBLISHES: readonly BadCase[] = [
 	headers('a multipart form', ['Content-Type: multipart/form-data; boundary=x'], 415, 'unsupported_media_type'),
 	headers('NDJSON on the single route', ['Content-Type: application/x-ndjson'], 415, 'unsupported_media_type'),
 	headers('a content type that is none', ['Content-Type: ;;;'], 415, 'unsupported_media_type'),
+	headers('a compressed body', ['Content-Type: application/json', 'Content-Encoding: gzip'], 415, 'unsupported_media_type'),
 	headers('a content type that only begins like JSON', ['Content-Type: application/jsonp'], 415, 'unsupported_media_type'),
 	headers('an empty idempotency key', ['Content-Type: application/json', 'Idempotency-Key: '], 400, 'bad_request'),
 	headers('an idempotency key with a space', ['Content-Type: application/json', 'Idempotency-Key: a b'], 400, 'bad_request'),

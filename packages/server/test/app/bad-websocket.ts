@@ -1,5 +1,7 @@
 /** What WebSocket peers get wrong, as data: handshakes, frames, messages. */
 
+import { clientFrame } from '../support/raw-websocket.ts';
+
 interface BadMessage {
 	readonly name: string;
 	/** Text, or bytes for a binary frame. */
@@ -63,51 +65,41 @@ interface BadFrame {
 	readonly closeCode: number;
 }
 
-/** A client frame, masked with zeros. */
-function frame(first: number, payload: Buffer, declaredLength = payload.byteLength): Buffer {
-	const mask = Buffer.alloc(4);
-	if (declaredLength < 126) return Buffer.concat([Buffer.from([first, 0x80 | declaredLength]), mask, payload]);
-	if (declaredLength < 65_536) {
-		return Buffer.concat([Buffer.from([first, 0x80 | 126, declaredLength >> 8, declaredLength & 0xff]), mask, payload]);
-	}
-	const header = Buffer.alloc(10);
-	header[0] = first;
-	header[1] = 0x80 | 127;
-	header.writeBigUInt64BE(BigInt(declaredLength), 2);
-	return Buffer.concat([header, mask, payload]);
-}
-
 const text = (content: string) => Buffer.from(content);
 
 /** Frames that end the connection. The relay of the test takes messages of up to 65,536 bytes. */
 export const badFrames: readonly BadFrame[] = [
 	{ name: 'an unmasked frame', bytes: () => [Buffer.from([0x81, 2, 0x7b, 0x7d])], closeCode: 1002 },
-	{ name: 'a reserved bit', bytes: () => [frame(0xc1, text('{}'))], closeCode: 1002 },
-	{ name: 'an unknown opcode', bytes: () => [frame(0x83, text('{}'))], closeCode: 1002 },
-	{ name: 'invalid UTF-8', bytes: () => [frame(0x81, Buffer.from([0x22, 0xff, 0x22]))], closeCode: 1007 },
-	{ name: 'overlong UTF-8', bytes: () => [frame(0x81, Buffer.from([0x22, 0xc0, 0x80, 0x22]))], closeCode: 1007 },
-	{ name: 'a surrogate in UTF-8', bytes: () => [frame(0x81, Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]))], closeCode: 1007 },
-	{ name: 'a declared length over the limit', bytes: () => [frame(0x81, Buffer.alloc(0), 65_537)], closeCode: 1009 },
-	{ name: 'a declared length of 2^53', bytes: () => [frame(0x81, Buffer.alloc(0), 2 ** 53)], closeCode: 1009 },
+	{ name: 'a reserved bit', bytes: () => [clientFrame(0xc1, text('{}'))], closeCode: 1002 },
+	{ name: 'an unknown opcode', bytes: () => [clientFrame(0x83, text('{}'))], closeCode: 1002 },
+	{ name: 'invalid UTF-8', bytes: () => [clientFrame(0x81, Buffer.from([0x22, 0xff, 0x22]))], closeCode: 1007 },
+	{ name: 'overlong UTF-8', bytes: () => [clientFrame(0x81, Buffer.from([0x22, 0xc0, 0x80, 0x22]))], closeCode: 1007 },
+	{
+		name: 'a surrogate in UTF-8',
+		bytes: () => [clientFrame(0x81, Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]))],
+		closeCode: 1007,
+	},
+	{ name: 'a declared length over the limit', bytes: () => [clientFrame(0x81, Buffer.alloc(0), 65_537)], closeCode: 1009 },
+	{ name: 'a declared length of 2^53', bytes: () => [clientFrame(0x81, Buffer.alloc(0), 2 ** 53)], closeCode: 1009 },
 	{
 		name: 'fragments that are too large together',
-		bytes: () => [frame(0x01, Buffer.alloc(40_000, 0x20)), frame(0x00, Buffer.alloc(40_000, 0x20))],
+		bytes: () => [clientFrame(0x01, Buffer.alloc(40_000, 0x20)), clientFrame(0x00, Buffer.alloc(40_000, 0x20))],
 		closeCode: 1009,
 	},
 	{
 		name: 'a message in 10,000 fragments',
-		bytes: () => [frame(0x01, text(' ')), ...Array.from({ length: 10_000 }, () => frame(0x00, text(' ')))],
+		bytes: () => [clientFrame(0x01, text(' ')), ...Array.from({ length: 10_000 }, () => clientFrame(0x00, text(' ')))],
 		closeCode: 1008,
 	},
-	{ name: 'a continuation of nothing', bytes: () => [frame(0x80, text('{}'))], closeCode: 1002 },
+	{ name: 'a continuation of nothing', bytes: () => [clientFrame(0x80, text('{}'))], closeCode: 1002 },
 	{
 		name: 'a text frame inside a fragmented message',
-		bytes: () => [frame(0x01, text('{')), frame(0x81, text('}'))],
+		bytes: () => [clientFrame(0x01, text('{')), clientFrame(0x81, text('}'))],
 		closeCode: 1002,
 	},
-	{ name: 'a ping of 126 bytes', bytes: () => [frame(0x89, Buffer.alloc(126))], closeCode: 1002 },
-	{ name: 'a close frame of one byte', bytes: () => [frame(0x88, Buffer.alloc(1))], closeCode: 1002 },
-	{ name: 'a ping flood', bytes: () => Array.from({ length: 5000 }, () => frame(0x89, Buffer.alloc(0))), closeCode: 1008 },
+	{ name: 'a ping of 126 bytes', bytes: () => [clientFrame(0x89, Buffer.alloc(126))], closeCode: 1002 },
+	{ name: 'a close frame of one byte', bytes: () => [clientFrame(0x88, Buffer.alloc(1))], closeCode: 1002 },
+	{ name: 'a ping flood', bytes: () => Array.from({ length: 5000 }, () => clientFrame(0x89, Buffer.alloc(0))), closeCode: 1008 },
 ];
 
 interface BadHandshake {

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
+import { exchange, postBytes, RawConnection } from '../support/raw-http.ts';
 import { type HttpUnderTest, startHttp } from '../support/start-http.ts';
 import { BAD_PUBLISHES, type BadCase, MALFORMED_HTTP } from './bad-http.ts';
-import { exchange, postBytes, RawConnection } from './raw-http.ts';
 
 let http: HttpUnderTest;
 before(async () => {

@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { createFakeClock } from '../support/clock.ts';
 import { assertFailure, send, sendJson } from '../support/http-client.ts';
+import { exchange, postBytes, RawConnection } from '../support/raw-http.ts';
 import { startHttp } from '../support/start-http.ts';
-import { exchange, postBytes, RawConnection } from './raw-http.ts';
 
 const LIMIT = 4096;
 const PATH = '/api/v1/messages';

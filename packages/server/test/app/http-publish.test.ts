@@ -6,8 +6,8 @@ import { timestampOf } from '@pulsar-relay/protocol/frames';
 import fc from 'fast-check';
 import { createFailingStore, type FailingStore } from '../support/failing-store.ts';
 import { assertFailure, send, sendJson } from '../support/http-client.ts';
+import { exchange, postBytes } from '../support/raw-http.ts';
 import { type HttpUnderTest, startHttp } from '../support/start-http.ts';
-import { exchange, postBytes } from './raw-http.ts';
 
 interface Published {
 	readonly message_id: string;

@@ -9,8 +9,8 @@ import fc from 'fast-check';
 import { LineSplitter } from '../../src/transports/http/lines.ts';
 import { createFailingStore, type FailingStore } from '../support/failing-store.ts';
 import { assertFailure, send } from '../support/http-client.ts';
+import { RawConnection } from '../support/raw-http.ts';
 import { type HttpUnderTest, startHttp } from '../support/start-http.ts';
-import { RawConnection } from './raw-http.ts';
 
 const NDJSON = 'application/x-ndjson';
 

@@ -4,9 +4,10 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { WebSocket } from 'ws';
+import { exchange, postBytes } from '../support/raw-http.ts';
+import { openRaw, upgradeRequest } from '../support/raw-websocket.ts';
 import { startRelay, type TestRelay } from '../support/relay.ts';
 import { badFrames, badHandshakes, badMessages } from './bad-websocket.ts';
-import { openRaw, upgradeRequest } from './raw-websocket.ts';
 
 interface Answer {
 	readonly type: string;
@@ -158,7 +159,9 @@ describe('WebSocket', () => {
 		test(`refuses a handshake with ${name}: ${status}`, async () => {
 			const answer = await upgradeRequest(relay.url, change);
 			assert.equal(answer.status, status);
-			assert.equal(typeof (JSON.parse(answer.body) as { error: string }).error, 'string');
+			const body = JSON.parse(answer.body) as { error: string; request_id: string };
+			assert.match(body.error, /^[a-z_]+$/);
+			assert.match(body.request_id, /./);
 		});
 	}
 });
@@ -186,4 +189,27 @@ test('a peer that does not read its answers is not read either, and is served on
 	for (let i = 0; i < total; i++) assert.equal((await client.next()).type, 'pong');
 	await client.close();
 	await relay.close();
+});
+
+describe('A client of the relay', () => {
+	let relay: TestRelay;
+	before(async () => {
+		relay = await startRelay({ PULSAR_STORAGE_BACKEND: 'memory' });
+	});
+	after(() => relay.close());
+
+	test('may nest a payload as deep over WebSocket as over HTTP', async () => {
+		const nested = (levels: number) => `{"type":"publish","topic":"deep","payload":${'['.repeat(levels)}${']'.repeat(levels)}}`;
+		const client = await Client.open(relay.url);
+		assert.equal((await client.ask(nested(256))).type, 'published');
+		assert.equal((await client.ask(nested(257)))['code'], 'payload_too_deep');
+		await client.close();
+	});
+
+	test('may offer another protocol with a request, and is served in this one', async () => {
+		const port = Number(new URL(relay.url).port);
+		const offer = ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA'];
+		assert.equal((await exchange(port, `GET /health HTTP/1.1\r\nHost: relay\r\n${offer.join('\r\n')}\r\n\r\n`))?.status, 200);
+		assert.equal((await exchange(port, postBytes('/api/v1/messages', '{"topic":"a","payload":1}', offer)))?.status, 201);
+	});
 });

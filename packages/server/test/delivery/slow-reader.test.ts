@@ -3,11 +3,12 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { startRelayProcess } from '../support/process.ts';
+import { clientFrame, dialWebSocket } from '../support/raw-websocket.ts';
 import { idsOf, websocket } from '../support/readers.ts';
 import { startRelay } from '../support/relay.ts';
 
@@ -76,12 +77,7 @@ interface StalledReader {
 
 /** A WebSocket subscriber on a bare socket that, once subscribed, reads nothing: its receive window goes to zero. */
 async function stalledReader(url: string, topic: string): Promise<StalledReader> {
-	const { port } = new URL(url);
-	const socket = connect({ port: Number(port), host: '127.0.0.1' });
-	const key = randomBytes(16).toString('base64');
-	socket.write(
-		`GET /ws HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n\r\n`,
-	);
+	const socket = dialWebSocket(url);
 	let rest = '';
 	const subscribed = new Promise<void>((resolve) => {
 		socket.on('data', function take(chunk: Buffer) {
@@ -92,9 +88,7 @@ async function stalledReader(url: string, topic: string): Promise<StalledReader>
 			resolve();
 		});
 	});
-	const frame = Buffer.from(JSON.stringify({ type: 'subscribe', topics: [topic] }));
-	// Client frames are masked; a mask of zeros leaves the text as it is.
-	socket.write(Buffer.concat([Buffer.from([0x81, 0x80 | frame.byteLength, 0, 0, 0, 0]), frame]));
+	socket.write(clientFrame(0x81, Buffer.from(JSON.stringify({ type: 'subscribe', topics: [topic] }))));
 	await subscribed;
 	return {
 		socket,

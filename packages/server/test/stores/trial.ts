@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { compareMessageIds, formatMessageId, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import { type Block, idAt, readBlock } from '../../src/log/block.ts';
+import type { ReadLimits } from '../../src/log/page.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type {
 	AppendEntry,
@@ -14,7 +15,6 @@ import type {
 	Durability,
 	LogListener,
 	Page,
-	ReadLimits,
 	Store,
 	TrimStep,
 } from '../../src/ports/store.ts';

@@ -80,7 +80,7 @@ const VIOLATIONS: readonly (readonly [title: string, file: string, source: strin
 	[
 		'config imports the logger',
 		'config/load.ts',
-		"import { clip } from '../ops/logger.ts';",
+		"import { createLogger } from '../ops/logger.ts';",
 		'config may not import ops (../ops/logger.ts)',
 	],
 	[

@@ -2,19 +2,11 @@
 
 import { type MessageId, nextMessageId } from '@pulsar-relay/protocol/message-id';
 import type { Block } from '../../log/block.ts';
+import { type PackedRun, pickFromRun } from '../../log/packing.ts';
 import type { DedupeKey } from '../../ports/store.ts';
 import type { BlockTable } from './block-table.ts';
 import type { KeyTable } from './key-table.ts';
-import {
-	APPENDED,
-	type AppendOp,
-	type AppendResult,
-	CONFLICT,
-	DUPLICATE,
-	type EntryOutcomes,
-	type PackedRun,
-} from './messages.ts';
-import { pickFromRun } from './packing.ts';
+import { APPENDED, type AppendOp, type AppendResult, CONFLICT, DUPLICATE, type EntryOutcomes } from './messages.ts';
 import { floorOf, type TopicRow, type TopicTable, tipOf } from './topic-table.ts';
 
 export interface Tables {

@@ -5,7 +5,9 @@
 
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Block } from '../../log/block.ts';
-import type { DedupeKey, ReadLimits, Topic, TopicChange, TopicPosition, TrimStep } from '../../ports/store.ts';
+import type { PackedRun } from '../../log/packing.ts';
+import type { ReadLimits } from '../../log/page.ts';
+import type { DedupeKey, Topic, TopicChange, TopicPosition, TrimStep } from '../../ports/store.ts';
 
 /** What a worker is started with. */
 export interface WorkerSetup {
@@ -30,12 +32,6 @@ export type StartReport<Ready> =
 /** Asks a worker to let go of its database and end. */
 export interface CloseRequest {
 	readonly kind: 'close';
-}
-
-/** A packed run of messages that has no ids yet. Its bytes have an ArrayBuffer of their own. */
-export interface PackedRun {
-	readonly count: number;
-	readonly packed: Uint8Array;
 }
 
 /** The merged calls of one topic: appended in one piece, or, without room for a new topic, not at all. */

@@ -7,10 +7,11 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { compareMessageIds, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import { type Block, firstIndexAfter } from '../../log/block.ts';
+import { PageBuilder } from '../../log/page.ts';
 import type { Page } from '../../ports/store.ts';
 import { describeFailure } from './failure.ts';
+import { flattenBlocks } from './flat-blocks.ts';
 import type { ReaderRequest, ReadReply, ReadRequest, StartReport, WorkerSetup } from './messages.ts';
-import { flattenBlocks, PageBuilder } from './page.ts';
 import { openReaderDatabase } from './schema.ts';
 
 type Row = Record<string, SQLOutputValue>;

@@ -7,13 +7,13 @@ import { accessSync, closeSync, constants, fsyncSync, mkdirSync, openSync } from
 import { dirname, join, resolve } from 'node:path';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
+import type { ReadLimits } from '../../log/page.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type {
 	AppendEntry,
 	AppendOutcome,
 	LogListener,
 	Page,
-	ReadLimits,
 	Store,
 	StoreHealth,
 	Topic,
@@ -22,9 +22,9 @@ import type {
 	TrimStep,
 } from '../../ports/store.ts';
 import { describeFailure, unavailable } from './failure.ts';
+import { unflattenBlocks } from './flat-blocks.ts';
 import { type DataDirLock, lockDataDir } from './lock.ts';
 import type { BatchReply, BatchRequest, ReadReply, ReadRequest, StoreFailure, StoreTotals, WorkerSetup } from './messages.ts';
-import { unflattenBlocks } from './page.ts';
 import { SupervisedWorker } from './supervised-worker.ts';
 import { topicLimit, WriteQueue } from './write-queue.ts';
 

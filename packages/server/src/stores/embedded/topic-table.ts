@@ -5,7 +5,7 @@
 
 import { randomUUID } from 'node:crypto';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { MessageId } from '@pulsar-relay/protocol/message-id';
+import { type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import type { Topic, TopicChange, TopicPosition } from '../../ports/store.ts';
 
 /** A row of the topic table. Deleted topics keep theirs for a while, so that their ids are not used again (I1). */
@@ -113,7 +113,7 @@ export class TopicTable {
 
 	position(name: string): TopicPosition {
 		const row = this.#rows.get(name);
-		if (row === undefined) return { exists: false, tip: { ms: 0, n: 0 }, floor: { ms: 0, n: 0 } };
+		if (row === undefined) return { exists: false, tip: ZERO_ID, floor: ZERO_ID };
 		return { exists: row.deletedAtMs === null, tip: tipOf(row), floor: floorOf(row) };
 	}
 

@@ -3,18 +3,17 @@
  * Removing a block costs a page visit per 8 KiB of it, so a step is bounded in bytes as well as in blocks.
  */
 
+import { DELETED_TOPIC_KEPT_MS } from '@pulsar-relay/protocol/message-id';
 import { type Block, sliceBlock, sliceBytes } from '../../log/block.ts';
+import { countWithin } from '../../log/page.ts';
 import type { TrimStep } from '../../ports/store.ts';
 import type { Tables } from './append.ts';
 import type { BlockRow } from './block-table.ts';
 import type { ControlResults, TrimmedTopic } from './messages.ts';
-import { countWithin } from './page.ts';
 import { floorOf, type TopicRow } from './topic-table.ts';
 
 /** Bytes of blocks that one step removes, about; measured at some 5 ms. */
 const STEP_BYTES_MAX = 8 * 1024 * 1024;
-/** How long a deleted topic's row is kept, and with it the certainty that its ids are not used again. */
-const DELETED_KEPT_MS = 30 * 24 * 3600 * 1000;
 
 /** What is left of a step. */
 interface Budget {
@@ -122,12 +121,13 @@ export class Trimmer {
 		budget.bytes -= block.bytes;
 	}
 
+	/** Forgets deleted topics that are swept: those of before the time they are kept, and the oldest of too many. */
 	#purge(nowMs: number): void {
 		const { topics } = this.#tables;
 		const swept = [...topics.rows()].filter((row) => row.deletedAtMs !== null && row.unswept === 0);
-		swept.sort((a, b) => (a.deletedAtMs ?? 0) - (b.deletedAtMs ?? 0));
+		swept.sort((a, b) => (a.deletedAtMs ?? 0) - (b.deletedAtMs ?? 0) || (a.name < b.name ? -1 : 1));
 		for (const row of swept) {
-			if ((row.deletedAtMs ?? 0) >= nowMs - DELETED_KEPT_MS && topics.deletedCount <= this.#deletedMax) break;
+			if ((row.deletedAtMs ?? 0) >= nowMs - DELETED_TOPIC_KEPT_MS && topics.deletedCount <= this.#deletedMax) break;
 			topics.purge(row);
 		}
 	}

@@ -6,7 +6,8 @@
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
-import { lastIdOf } from '../../log/block.ts';
+import { lastIdOf, messageBytes } from '../../log/block.ts';
+import { packRuns } from '../../log/packing.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { AppendEntry, AppendOutcome, LogListener } from '../../ports/store.ts';
 import { unavailable } from './failure.ts';
@@ -24,7 +25,6 @@ import {
 	type StoreFailure,
 	type WriteOp,
 } from './messages.ts';
-import { messageBytes, packRuns } from './packing.ts';
 
 /** One batch is written, the next is at hand when it is done. More would only make batches smaller. */
 const IN_FLIGHT_MAX = 2;

@@ -6,7 +6,7 @@
 
 import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
 import { type Block, firstIndexAfter, idAt, lastIdOf, sliceBlock, sliceBytes } from '../../log/block.ts';
-import type { ReadLimits } from '../../ports/store.ts';
+import { countWithin, PageBuilder, type ReadLimits } from '../../log/page.ts';
 
 /** What retention keeps: messages from `sinceMs` on, the newest `messagesMax` of them, as many as fit `bytesMax`. */
 export interface Kept {
@@ -65,31 +65,23 @@ export class BlockLog {
 
 	/** The messages after `after`, oldest first, cut at the limits. */
 	read(after: MessageId, limits: ReadLimits): Block[] {
-		const take = roomOf(limits);
-		const page: Block[] = [];
+		const page = new PageBuilder(limits);
 		for (let i = this.#firstBlockAfter(after); i < this.#blocks.length; i++) {
 			const block = this.#blocks[i] as Block;
-			const from = firstIndexAfter(block, after);
-			const to = from + take(block.count - from, (count) => sliceBytes(block, from, from + count));
-			if (to > from) page.push(sliceBlock(block, from, to));
-			if (to < block.count) break;
+			if (!page.take(block, firstIndexAfter(block, after), block.count, false)) break;
 		}
-		return page;
+		return page.blocks;
 	}
 
 	/** The newest messages before `before` (null = before the end), cut at the limits; blocks are oldest first. */
 	readBefore(before: MessageId | null, limits: ReadLimits): Block[] {
-		const take = roomOf(limits);
-		const page: Block[] = [];
+		const page = new PageBuilder(limits);
 		const last = before === null ? this.#tip : { ms: before.ms, n: before.n - 1 };
 		for (let i = Math.min(this.#firstBlockAfter(last), this.#blocks.length - 1); i >= 0; i--) {
 			const block = this.#blocks[i] as Block;
-			const to = firstIndexAfter(block, last);
-			const from = to - take(to, (count) => sliceBytes(block, to - count, to));
-			if (to > from) page.push(sliceBlock(block, from, to));
-			if (from > 0) break;
+			if (!page.take(block, 0, firstIndexAfter(block, last), true)) break;
 		}
-		return page.reverse();
+		return page.blocks.reverse();
 	}
 
 	/** Removes what `kept` does not cover, oldest first, from at most `blocksMax` blocks. */
@@ -147,35 +139,4 @@ export class BlockLog {
 		}
 		return low;
 	}
-}
-
-/**
- * The limits of one read as a function that says how many of the next `count` messages still fit and takes them off. The very
- * first message always fits. Bytes are packed bytes.
- */
-function roomOf(limits: ReadLimits): (count: number, bytesOf: (count: number) => number) => number {
-	let messages = Math.max(1, limits.messagesMax);
-	let bytes = limits.bytesMax;
-	let taken = 0;
-	return (count, bytesOf) => {
-		const wanted = Math.min(count, messages);
-		const fitting = Math.max(countWithin(wanted, bytes, bytesOf), taken === 0 ? Math.min(1, wanted) : 0);
-		if (fitting === 0) return 0;
-		messages -= fitting;
-		bytes -= bytesOf(fitting);
-		taken += fitting;
-		return fitting;
-	};
-}
-
-/** The largest count from 0 to `countMax` whose bytes are within `bytesMax`. `bytesOf` grows with the count. */
-function countWithin(countMax: number, bytesMax: number, bytesOf: (count: number) => number): number {
-	let low = 0;
-	let high = countMax;
-	while (low < high) {
-		const middle = (low + high + 1) >>> 1;
-		if (bytesOf(middle) <= bytesMax) low = middle;
-		else high = middle - 1;
-	}
-	return low;
 }

@@ -5,15 +5,16 @@
 
 import { randomUUID } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { compareMessageIds, type MessageId, nextMessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
-import { type Block, lastIdOf, type NewMessage, packedBytes, packMessages } from '../../log/block.ts';
+import { DELETED_TOPIC_KEPT_MS, type MessageId, nextMessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
+import { type Block, lastIdOf } from '../../log/block.ts';
+import { packRuns } from '../../log/packing.ts';
+import type { ReadLimits } from '../../log/page.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type {
 	AppendEntry,
 	AppendOutcome,
 	LogListener,
 	Page,
-	ReadLimits,
 	Retention,
 	Store,
 	StoreHealth,
@@ -24,10 +25,6 @@ import type {
 } from '../../ports/store.ts';
 import { BlockLog } from './block-log.ts';
 import { IdempotencyRecords } from './idempotency-records.ts';
-
-/** A block is closed at so many messages or bytes of payload and metadata; a larger message is a block alone. */
-const BLOCK_MESSAGES_MAX = 1024;
-const BLOCK_BYTES_MAX = 1024 * 1024;
 
 export interface MemoryStoreOptions {
 	/** Topics that may exist at the same time. */
@@ -48,12 +45,18 @@ interface TopicState {
 	retention: Retention;
 }
 
+/** The end of a deleted topic. */
+interface Ending {
+	readonly tip: MessageId;
+	readonly deletedAtMs: number;
+}
+
 class MemoryStore implements Store {
 	readonly #topicsMax: number;
 	readonly #clock: Clock;
 	readonly #topics = new Map<string, TopicState>();
-	/** Where deleted topics ended, so that their ids are never given out again (I1). */
-	readonly #endings = new Map<string, MessageId>();
+	/** Where deleted topics ended, so that their ids are not given out again (I1). */
+	readonly #endings = new Map<string, Ending>();
 	readonly #keys = new IdempotencyRecords();
 	#listener: LogListener | null = null;
 	#closed = false;
@@ -128,15 +131,18 @@ class MemoryStore implements Store {
 			if (topic === undefined) return false;
 			const { tip } = topic.log;
 			this.#topics.delete(name);
-			// A topic that never had a message stands at 0-0 like an unknown one.
-			if (compareMessageIds(tip, ZERO_ID) > 0) this.#endings.set(name, tip);
+			this.#endings.set(name, { tip, deletedAtMs: this.#clock.nowMs() });
 			this.#listener?.deleted(name, tip);
 			return true;
 		});
 	}
 
 	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }> {
-		return this.#inTurn(() => this.#trim(step));
+		return this.#inTurn(() => {
+			const trimmed = this.#trim(step);
+			this.#forgetEndings(step.nowMs);
+			return trimmed;
+		});
 	}
 
 	forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }> {
@@ -178,7 +184,12 @@ class MemoryStore implements Store {
 		const { log } = this.#topics.get(name) ?? this.#create(name);
 		this.#keys.record(records);
 		let previous = log.tip;
-		const blocks = packBlocks(first, appended);
+		let { n } = first;
+		const blocks = packRuns(appended).map(({ count, packed }): Block => {
+			const block = { ms: first.ms, n, count, packed };
+			n += count;
+			return block;
+		});
 		for (const block of blocks) log.push(block);
 		for (const block of blocks) {
 			this.#listener?.appended(name, previous, log.floor, block);
@@ -195,8 +206,8 @@ class MemoryStore implements Store {
 	#position(name: string): TopicPosition {
 		const topic = this.#topics.get(name);
 		if (topic !== undefined) return { exists: true, tip: topic.log.tip, floor: topic.log.floor };
-		const end = this.#endings.get(name) ?? ZERO_ID;
-		return { exists: false, tip: end, floor: end };
+		const { tip } = this.#endings.get(name) ?? { tip: ZERO_ID };
+		return { exists: false, tip, floor: tip };
 	}
 
 	#create(name: string): TopicState {
@@ -232,6 +243,15 @@ class MemoryStore implements Store {
 		}
 		return { removed, more: false };
 	}
+
+	/** As many endings are kept as topics may exist, so that creating and deleting in a loop stays bounded (I8). */
+	#forgetEndings(nowMs: number): void {
+		const oldest = [...this.#endings].sort(([a, x], [b, y]) => x.deletedAtMs - y.deletedAtMs || (a < b ? -1 : 1));
+		for (const [name, { deletedAtMs }] of oldest) {
+			if (deletedAtMs >= nowMs - DELETED_TOPIC_KEPT_MS && this.#endings.size <= this.#topicsMax) break;
+			this.#endings.delete(name);
+		}
+	}
 }
 
 function applyChange(topic: TopicState, { description, retention }: TopicChange): void {
@@ -242,25 +262,4 @@ function applyChange(topic: TopicState, { description, retention }: TopicChange)
 function topicOf(name: string, { topicId, description, createdAtMs, retention, log }: TopicState): Topic {
 	const { tip, floor, messages, bytes } = log;
 	return { name, exists: true, tip, floor, topicId, description, createdAtMs, retention, messages, bytes };
-}
-
-/** Packs messages that get the ids from `first` on into as few blocks as the bounds on a block allow. */
-function packBlocks(first: MessageId, messages: readonly NewMessage[]): Block[] {
-	const blocks: Block[] = [];
-	let from = 0;
-	let bytes = 0;
-	for (let i = 0; i <= messages.length; i++) {
-		const next = messages[i];
-		const nextBytes = next === undefined ? 0 : next.payload.byteLength + (next.metadata?.byteLength ?? 0);
-		const full = i - from === BLOCK_MESSAGES_MAX || bytes + nextBytes > BLOCK_BYTES_MAX;
-		if (i > from && (next === undefined || full)) {
-			const run = messages.slice(from, i);
-			const packed = packMessages(run, new ArrayBuffer(packedBytes(run)), 0);
-			blocks.push({ ms: first.ms, n: first.n + from, count: run.length, packed });
-			from = i;
-			bytes = 0;
-		}
-		bytes += nextBytes;
-	}
-	return blocks;
 }

@@ -21,7 +21,7 @@ const FRAMEWORK_ERRORS: ReadonlyMap<string, readonly [code: ErrorCode, message: 
 ]);
 
 /** The RelayError for anything that was thrown. */
-export function relayErrorOf(thrown: unknown): RelayError {
+function relayErrorOf(thrown: unknown): RelayError {
 	if (thrown instanceof RelayError) return thrown;
 	const known = thrown instanceof Error && 'code' in thrown ? FRAMEWORK_ERRORS.get(String(thrown.code)) : undefined;
 	return known === undefined ? RelayError.from(thrown) : new RelayError(...known);

@@ -22,7 +22,7 @@ const integer = (options: object) => nullable<number>({ type: 'integer', ...opti
 const string = (options: object) => nullable<string>({ type: 'string', ...options });
 const object = (options: object) => nullable<Record<string, string>>({ type: 'object', ...options });
 
-export const TopicName = Type.String({
+const TopicName = Type.String({
 	pattern: TOPIC_NAME_PATTERN,
 	description: '1 to 255 of `A-Z a-z 0-9 _ . -`, with a letter or digit, without a leading dot',
 	examples: ['jobs.europe'],

@@ -8,12 +8,12 @@ import type { Duplex } from 'node:stream';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify';
 import { BodyReader, hasBody } from './bodies.ts';
-import { answerBrokenRequest } from './broken-request.ts';
 import type { HttpDeps } from './deps.ts';
 import { createRequestIds, edgeProblem, HEADERS_MAX } from './edge.ts';
 import { type AnswerError, createErrorAnswers } from './errors.ts';
 import { parseJsonBody } from './json-body.ts';
 import { registerOpenApi } from './openapi.ts';
+import { answerBrokenRequest } from './raw-answer.ts';
 import { RouteTable } from './route-table.ts';
 import { registerOperations } from './routes/operations.ts';
 import { registerPublish } from './routes/publish.ts';
@@ -108,6 +108,8 @@ function createServer(
 			connectionsCheckingInterval: HEADERS_CHECK_INTERVAL_MS,
 			// Checked at the edge, where the answer has a body that says so.
 			requireHostHeader: false,
+			// An offer of another protocol may be passed over (RFC 9110, 7.8): some clients offer `h2c` with their first request.
+			shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
 		},
 		// Before routing: no hook has run.
 		frameworkErrors: (error, request, reply) => void answerFailure(error, request, reply.header('x-request-id', request.id)),
@@ -152,7 +154,7 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		if (problem === undefined && !request.is404) {
 			// Nobody reads the body of a GET: whatever is sent as one is dropped, and not for ever.
 			if (request.method === 'GET' && hasBody(request.raw)) bodies.discard(request.raw);
-			done();
+			done(encodingProblem(request));
 			return;
 		}
 		bodies.discard(request.raw);
@@ -161,6 +163,13 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		else answerNotFound(table, request, reply, answerError);
 		if (request.is404) unrouted.answered(reply.statusCode, (clock.monotonicMs() - startedMs) / 1000);
 	});
+}
+
+/** Bodies are read as they come: one that was compressed must not be taken for JSON that is broken. */
+function encodingProblem({ headers }: FastifyRequest): RelayError | undefined {
+	const encoding = headers['content-encoding']?.toLowerCase() ?? 'identity';
+	if (encoding === 'identity') return undefined;
+	return new RelayError('unsupported_media_type', 'this relay does not read bodies with a Content-Encoding');
 }
 
 function answerNotFound(table: RouteTable, request: FastifyRequest, reply: FastifyReply, answerError: AnswerError): void {

@@ -6,9 +6,9 @@ import { topicNameProblem } from '@pulsar-relay/protocol/topic-name';
 import type { Start } from '../../relay/session.ts';
 
 /** Topics that one poll or event stream may name. */
-export const TOPICS_PER_REQUEST_MAX = 50;
+const TOPICS_PER_REQUEST_MAX = 50;
 
-/** Reads `a,b`: 1 to 50 topic names; duplicates count once. Throws `invalid_request`, `invalid_topic` or `subscription_limit`. */
+/** Reads `a,b`: topic names, at least one; duplicates count once. Throws `invalid_request`, `invalid_topic` or `subscription_limit`. */
 export function readTopics(text: string): readonly string[] {
 	if (text === '') throw new RelayError('invalid_request', '`topics` names no topic');
 	const names = [...new Set(text.split(','))];

@@ -4,7 +4,6 @@
  */
 
 import type { StartPosition } from '@pulsar-relay/protocol/cursor';
-import { RelayError } from '@pulsar-relay/protocol/errors';
 import { parseMessageId } from '@pulsar-relay/protocol/message-id';
 import { TOPIC_NAME_PATTERN } from '@pulsar-relay/protocol/topic-name';
 import type { FastifyInstance, FastifyReply } from 'fastify';
@@ -111,6 +110,5 @@ function compatibleStarts(body: Static<typeof PollBody>): Map<string, Start> {
 		if (since.size === 0) return 'last';
 		return parseMessageId(since.get(topic) ?? '') ?? 'earliest';
 	};
-	if (body.topics.length === 0) throw new RelayError('invalid_request', '`topics` names no topic');
 	return new Map(body.topics.map((topic) => [topic, startOf(topic)]));
 }

@@ -2,6 +2,7 @@
 
 import { formatCursor } from '@pulsar-relay/protocol/cursor';
 import { gapObject } from '@pulsar-relay/protocol/frames';
+import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { PollAnswer } from '../../relay/poll.ts';
 
 const COMMA = Buffer.from(',');
@@ -18,7 +19,7 @@ export function encodePollAnswer(answer: PollAnswer): Buffer {
 		});
 	}
 	const [single] = answer.cursors.size === 1 ? answer.cursors.values() : [];
-	const next = single === undefined ? formatCursor(answer.cursors) : `${single.ms}-${single.n}`;
+	const next = single === undefined ? formatCursor(answer.cursors) : formatMessageId(single);
 	parts.push(Buffer.from(`],"next_offset":"${next}",${tail(answer)}`));
 	return Buffer.concat(parts);
 }
@@ -30,7 +31,7 @@ export function encodeCompatiblePollAnswer(answer: PollAnswer): Buffer {
 	for (const slice of answer.slices) {
 		slice.forEach((id, json) => {
 			parts.push(
-				Buffer.from(`${parts.length > start ? ',' : ''}{"stream_id":"${id.ms}-${id.n}",`),
+				Buffer.from(`${parts.length > start ? ',' : ''}{"stream_id":"${formatMessageId(id)}",`),
 				json.subarray(OPEN_BRACE_BYTES),
 			);
 		});

@@ -7,9 +7,12 @@ import type { ServerResponse } from 'node:http';
 import { formatCursor } from '@pulsar-relay/protocol/cursor';
 import { type Gap, gapObject } from '@pulsar-relay/protocol/frames';
 import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
-import { encodeSseEvent, SSE_HEARTBEAT, sseDataBytesMax, writeSseData } from '@pulsar-relay/protocol/sse';
+import { encodeSseEvent, SSE_HEARTBEAT } from '@pulsar-relay/protocol/sse';
 import type { Deliverable, Sink } from '../../ports/sink.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
+
+/** A copy of a piece smaller than this costs less than a write of its own. */
+const SHARED_BYTES_MIN = 64 * 1024;
 
 export class SseSink implements Sink, HeartbeatMember {
 	readonly transport = 'sse';
@@ -18,6 +21,11 @@ export class SseSink implements Sink, HeartbeatMember {
 	readonly #bufferBytesMax: number;
 	/** What the stream follows, with the cursor of each. */
 	readonly #cursors = new Map<string, MessageId>();
+	/**
+	 * Whether the stream began with several topics. Its event ids then name each to the end, also when only one is left: a bare
+	 * message id would be taken for the cursor of all the topics that the client asks for when it reconnects.
+	 */
+	#ofSeveral = false;
 	#held: Uint8Array[] = [];
 	#heldBytes = 0;
 
@@ -34,13 +42,14 @@ export class SseSink implements Sink, HeartbeatMember {
 	/** Opens the stream: when to reconnect, and where it starts, so that a reconnect before the first message loses nothing. */
 	open(cursors: ReadonlyMap<string, MessageId>, retryMs: number): void {
 		for (const [topic, id] of cursors) this.#cursors.set(topic, id);
+		this.#ofSeveral = cursors.size > 1;
 		const starts = Object.fromEntries([...cursors].map(([topic, id]) => [topic, formatMessageId(id)]));
 		this.#hold(Buffer.from(`retry: ${retryMs}\n`));
 		this.#hold(encodeSseEvent({ event: 'subscribed', id: this.#cursor(), data: JSON.stringify({ cursors: starts }) }));
 	}
 
 	deliver(slice: Deliverable): boolean {
-		if (this.#cursors.size > 1) return this.#deliverOneOfSeveral(slice);
+		if (this.#ofSeveral) return this.#deliverOneOfSeveral(slice);
 		this.#cursors.set(slice.topic, slice.last);
 		return slice.count > 0 && this.#hold(slice.sse());
 	}
@@ -66,8 +75,16 @@ export class SseSink implements Sink, HeartbeatMember {
 		this.#held = [];
 		this.#heldBytes = 0;
 		if (this.#response.writableEnded) return;
-		const [only] = held;
-		this.#response.write(held.length === 1 && only !== undefined ? only : Buffer.concat(held), onEnd);
+		const pieces = piecesOf(held);
+		const last = pieces.pop() as Uint8Array;
+		if (pieces.length === 0) {
+			this.#response.write(last, onEnd);
+			return;
+		}
+		this.#response.cork();
+		for (const piece of pieces) this.#response.write(piece);
+		this.#response.write(last, onEnd);
+		this.#response.uncork();
 	}
 
 	drain(reconnectAfterMs: number): void {
@@ -81,22 +98,20 @@ export class SseSink implements Sink, HeartbeatMember {
 		if (this.writable) this.#response.write(SSE_HEARTBEAT);
 	}
 
-	/** With several topics each event's id names them all, so it is this stream's own; the data is shared all the same. */
+	/** With several topics each event's id names them all, so it is this stream's own; the data is shared all the same (I7). */
 	#deliverOneOfSeveral(slice: Deliverable): boolean {
 		let first = false;
-		slice.forEach((id, json) => {
+		slice.forEachEvent((id, data) => {
 			this.#cursors.set(slice.topic, id);
-			const head = Buffer.from(`id: ${this.#cursor()}\n`);
-			const event = new Uint8Array(head.byteLength + sseDataBytesMax(json));
-			event.set(head);
-			first = this.#hold(event.subarray(0, writeSseData(event, head.byteLength, json))) || first;
+			first = this.#hold(Buffer.from(`id: ${this.#cursor()}\n`)) || first;
+			this.#hold(data);
 		});
 		this.#cursors.set(slice.topic, slice.last);
 		return first;
 	}
 
 	#cursor(): string {
-		if (this.#cursors.size > 1) return formatCursor(this.#cursors);
+		if (this.#ofSeveral) return formatCursor(this.#cursors);
 		for (const id of this.#cursors.values()) return formatMessageId(id);
 		return '';
 	}
@@ -109,4 +124,20 @@ export class SseSink implements Sink, HeartbeatMember {
 		this.#heldBytes += bytes.byteLength;
 		return this.#held.push(bytes) === 1;
 	}
+}
+
+/** What is held, in as few pieces as pay: small ones put together, large ones as they are, shared with other streams (I7). */
+function piecesOf(held: readonly Uint8Array[]): Uint8Array[] {
+	const [only] = held;
+	if (held.length === 1 && only !== undefined) return [only];
+	const pieces: Uint8Array[] = [];
+	let start = 0;
+	for (const [i, piece] of held.entries()) {
+		if (piece.byteLength < SHARED_BYTES_MIN) continue;
+		if (i > start) pieces.push(Buffer.concat(held.slice(start, i)));
+		pieces.push(piece);
+		start = i + 1;
+	}
+	if (start < held.length) pieces.push(Buffer.concat(held.slice(start)));
+	return pieces;
 }

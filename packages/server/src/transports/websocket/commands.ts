@@ -6,6 +6,8 @@ import { ping } from './commands/ping.ts';
 import { publish } from './commands/publish.ts';
 import { subscribe } from './commands/subscribe.ts';
 import { unsubscribe } from './commands/unsubscribe.ts';
+
+/** The commands by frame type. */
 export const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
 	['subscribe', subscribe],
 	['unsubscribe', unsubscribe],

@@ -30,8 +30,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	heartbeatPlace = 0;
 	readonly #ws: WebSocket;
 	readonly #sink: WebSocketSink;
-	/** Frames that came while a command was under way or the peer did not read. */
-	#waiting: Buffer[] = [];
+	/** Frames that came while a command was under way or the peer did not read; null for a binary one. */
+	#waiting: (Buffer | null)[] = [];
 	#busy = false;
 	#publishBytes = 0;
 	#flushDue = false;
@@ -54,6 +54,11 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 
 	onWritable(): void {
 		this.#readOn();
+	}
+
+	/** Whether the peer reads what it is sent. */
+	get writable(): boolean {
+		return this.#sink.writable;
 	}
 
 	timestamp(): string {
@@ -107,27 +112,26 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	/** Takes a frame of the peer. */
 	take(data: Buffer, binary: boolean): void {
 		this.#silentBeats = 0;
-		if (binary) {
-			this.fail(null, new RelayError('unknown_frame', 'binary frames are not understood'));
-			return;
-		}
+		// A binary frame waits like any other: it is answered, too, and a peer that does not read may send millions of them (I8).
+		const frame = binary ? null : data;
 		if (this.#waiting.length > 0 || !this.#open) {
-			this.#waiting.push(data);
+			this.#waiting.push(frame);
 			this.#ws.pause();
 			return;
 		}
-		this.#run(data);
+		this.#run(frame);
 	}
 
 	/** Takes up what waited, as far as it goes, and then the socket. */
 	#readOn(): void {
-		while (this.#waiting.length > 0 && this.#open) this.#run(this.#waiting.shift() as Buffer);
+		while (this.#waiting.length > 0 && this.#open) this.#run(this.#waiting.shift() as Buffer | null);
 		if (this.#waiting.length === 0 && this.#ws.isPaused && this.#open) this.#ws.resume();
 	}
 
-	#run(data: Buffer): void {
+	#run(data: Buffer | null): void {
 		let frame: ClientFrame | null = null;
 		try {
+			if (data === null) throw new RelayError('unknown_frame', 'binary frames are not understood');
 			frame = readFrame(data, this.deps.payloadDepthMax);
 			const command = commands.get(frame.type);
 			if (command === undefined) throw new RelayError('unknown_frame', 'unknown frame type');

@@ -25,7 +25,8 @@ const REF_LENGTH_MAX = 128;
 /** Reads a client frame. Throws `invalid_json`, `payload_too_deep` or `unknown_frame`. */
 export function readFrame(bytes: Buffer, depthMax: number): ClientFrame {
 	if (!isUtf8(bytes)) throw new RelayError('invalid_json', 'the frame is not UTF-8');
-	const scan = scanFrame(bytes, 0, bytes.byteLength, depthMax);
+	// The frame around a payload is a level of its own: over HTTP a payload may nest just as deep.
+	const scan = scanFrame(bytes, 0, bytes.byteLength, depthMax + 1);
 	if (scan.status === 'too_deep') throw new RelayError('payload_too_deep', `the frame nests deeper than ${depthMax} levels`);
 	if (scan.status === 'malformed') throw new RelayError('invalid_json', `the frame is not JSON, from byte ${scan.at} on`);
 	if (scan.status === 'not_object') throw new RelayError('invalid_json', 'the frame is not a JSON object');

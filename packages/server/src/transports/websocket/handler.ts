@@ -9,8 +9,9 @@ import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import type { Relay } from '../../relay/relay.ts';
-import { edgeProblem } from '../http/edge.ts';
+import { createRequestIds, edgeProblem } from '../http/edge.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
+import { rawAnswer } from '../http/raw-answer.ts';
 import type { WebSocketDeps } from './command.ts';
 import { CLOSE_TIMEOUT_MS, WebSocketConnection } from './connection.ts';
 
@@ -35,7 +36,16 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 		handleProtocols: (protocols: Set<string>) => (protocols.has('bearer') ? 'bearer' : false),
 	} as const;
 	const wss = new WebSocketServer(options);
-	wss.on('wsClientError', (error, socket) => refuse(socket, new RelayError('bad_request', lowerFirst(error.message))));
+	const requestIdOf = createRequestIds();
+	// An upgrade request that does not become a WebSocket.
+	const refuse = (request: IncomingMessage, socket: Duplex, refusal: RelayError) => {
+		deps.metrics.errorAnswered('websocket', refusal.code);
+		// Nobody reads from this socket any more, so that not even its end would be noticed: it is let go of here (I8).
+		socket.end(rawAnswer(refusal, requestIdOf(request)), () => socket.destroy());
+	};
+	wss.on('wsClientError', (error, socket, request) =>
+		refuse(request, socket, new RelayError('bad_request', lowerFirst(error.message))),
+	);
 	// Before the handshake nobody else listens: a peer that is gone must not take the process with it.
 	const onSocketError = (error: Error) => deps.logger.debug({ err: error }, 'a socket failed during its WebSocket handshake');
 	const listen = sharedListeners(deps, connections, heartbeat);
@@ -43,8 +53,7 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 		socket.on('error', onSocketError);
 		const refusal = refusalOf(request, deps.relay);
 		if (refusal !== null) {
-			deps.metrics.errorAnswered('websocket', refusal.code);
-			refuse(socket, refusal);
+			refuse(request, socket, refusal);
 			return;
 		}
 		wss.handleUpgrade(request, socket, head, (ws) => {
@@ -74,7 +83,9 @@ function sharedListeners(
 		connections.get(this)?.take(data as Buffer, binary);
 	}
 	function onPing(this: WebSocket, data: Buffer): void {
-		if (connections.get(this)?.takeControl() === true) this.pong(data);
+		const connection = connections.get(this);
+		// A peer that pings and does not read gets no pongs heaped up for it (I8).
+		if (connection?.takeControl() === true && connection.writable) this.pong(data);
 	}
 	function onPong(this: WebSocket): void {
 		connections.get(this)?.takeControl();
@@ -116,16 +127,6 @@ function refusalOf(request: IncomingMessage, relay: Relay): RelayError | null {
 	if (path !== '/ws' && path !== '/ws/') return new RelayError('not_found', 'WebSockets are served at /ws');
 	if (request.method !== 'GET') return new RelayError('method_not_allowed', 'a WebSocket handshake is a GET');
 	return relay.refusal();
-}
-
-/** Answers an upgrade request that does not become a WebSocket. */
-function refuse(socket: Duplex, error: RelayError): void {
-	const { status, retryable } = ERRORS[error.code];
-	const body = JSON.stringify({ error: error.code, message: error.message, detail: error.message });
-	const retry = retryable ? 'Retry-After: 2\r\n' : '';
-	socket.end(
-		`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Type: application/json\r\n${retry}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-	);
 }
 
 function lowerFirst(text: string): string {

@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { formatMessageId, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import fc from 'fast-check';
 import { type Block, idAt, lastIdOf } from '../../../src/log/block.ts';
-import type { Page, ReadLimits, Store } from '../../../src/ports/store.ts';
+import type { ReadLimits } from '../../../src/log/page.ts';
+import type { Page, Store } from '../../../src/ports/store.ts';
 import {
 	appendOne,
 	entries,

@@ -1,7 +1,13 @@
 /** Retention: what trimming removes, in what order, in what steps, and where that leaves the topic (I4). */
 
 import assert from 'node:assert/strict';
-import { compareMessageIds, formatMessageId, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
+import {
+	compareMessageIds,
+	DELETED_TOPIC_KEPT_MS,
+	formatMessageId,
+	type MessageId,
+	ZERO_ID,
+} from '@pulsar-relay/protocol/message-id';
 import { appendOne, entries, entry, idsOf, payloadsOf, positionOf, type StoreCase, type Trial, trimAll } from '../trial.ts';
 
 /** Appends `count` messages of `bytes` bytes, each a millisecond after the one before. */
@@ -190,6 +196,38 @@ export const retentionCases: readonly StoreCase[] = [
 			assert.deepEqual(await payloadsOf(store, 'a'), []);
 			assert.deepEqual(await appendOne(store, 'a', entry('6')), { ms: end.ms, n: end.n + 1 });
 			assert.deepEqual(await payloadsOf(store, 'a'), ['6']);
+		},
+	},
+	{
+		title: 'retention: where a deleted topic ended is remembered for 30 days, then forgotten',
+		async run({ store, clock }) {
+			const last = await appendOne(store, 'a', entry('1'));
+			await store.deleteTopic('a');
+			clock.advance(DELETED_TOPIC_KEPT_MS);
+			await trimAll(store, { nowMs: clock.nowMs() });
+			clock.setNowMs(last.ms - 1);
+			assert.deepEqual(await appendOne(store, 'a', entry('2')), { ms: last.ms, n: last.n + 1 });
+			await store.deleteTopic('a');
+			clock.advance(DELETED_TOPIC_KEPT_MS + 1);
+			await trimAll(store, { nowMs: clock.nowMs() });
+			assert.deepEqual(positionOf(await store.watch('a')), { exists: false, tip: '0-0', floor: '0-0' });
+		},
+	},
+	{
+		title: 'retention: of more deleted topics than may exist the ends of the oldest are forgotten',
+		topicsMax: 3,
+		async run({ store, clock }) {
+			for (let i = 0; i < 10; i++) {
+				await store.append(`t${i}`, entries(1));
+				await store.deleteTopic(`t${i}`);
+				clock.advance(1);
+			}
+			await trimAll(store, { nowMs: clock.nowMs() });
+			const tips = await Promise.all(Array.from({ length: 10 }, (_, i) => store.watch(`t${i}`)));
+			assert.deepEqual(
+				tips.map(({ tip }) => tip.ms > 0),
+				Array.from({ length: 10 }, (_, i) => i >= 7),
+			);
 		},
 	},
 	{

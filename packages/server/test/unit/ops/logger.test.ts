@@ -1,8 +1,8 @@
-/** The log: level names, blacked-out credentials, and cutting what clients send. */
+/** The log: level names, blacked-out credentials, lines for people. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CLIPPED_LENGTH_MAX, clip, createLogger, type LoggerOptions } from '../../../src/ops/logger.ts';
+import { createLogger, type LoggerOptions } from '../../../src/ops/logger.ts';
 
 function collecting(options: Omit<LoggerOptions, 'to'>) {
 	const lines: string[] = [];
@@ -77,15 +77,4 @@ test('pretty lines are for people: no JSON, and no colours unless asked for', ()
 	const coloured = collecting({ level: 'info', format: 'pretty', colorize: true });
 	coloured.logger.warn('hello');
 	assert.ok(coloured.lines.join('').includes('\u001b['));
-});
-
-test('a short text is not changed, a long one is cut, and never in the middle of a character', () => {
-	assert.equal(clip('tópic 🙂'), 'tópic 🙂');
-	assert.equal(clip('x'.repeat(CLIPPED_LENGTH_MAX)), 'x'.repeat(CLIPPED_LENGTH_MAX));
-	assert.equal(clip('x'.repeat(100_000)), `${'x'.repeat(CLIPPED_LENGTH_MAX)}…`);
-	assert.ok(clip(`x${'🙂'.repeat(CLIPPED_LENGTH_MAX)}`).isWellFormed());
-});
-
-test('control characters are taken out, so that a text cannot steer a terminal or fake a line', () => {
-	assert.equal(clip('a\u001b[2Jb\r\nc\u0000d\u009be'), 'a\ufffd[2Jb\ufffd\ufffdc\ufffdd\ufffde');
 });

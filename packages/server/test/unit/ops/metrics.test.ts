@@ -49,8 +49,8 @@ test('messages, deliveries, gaps and store calls are counted', async () => {
 	metrics.received(1, 50);
 	metrics.appended(4, true);
 	metrics.appended(2000, false);
-	metrics.read(1, true);
-	metrics.read(1, false);
+	metrics.read(true);
+	metrics.read(false);
 	metrics.delivered('websocket', 7);
 	metrics.delivered('sse', 2);
 	metrics.deliveryDelay(3);

@@ -111,8 +111,6 @@ test('what is added, evicted, trimmed, reset and expired adds up, and the budget
 				let bytes = 0;
 				for (const one of rings) {
 					const blocks = one.blocks.slice(one.head) as HotBlock[];
-					const own = blocks.reduce((sum, block) => sum + block.costBytes, 0);
-					assert.equal(one.bytes, own);
 					assert.equal(
 						one.messages,
 						blocks.reduce((sum, block) => sum + block.count, 0),
@@ -121,7 +119,7 @@ test('what is added, evicted, trimmed, reset and expired adds up, and the budget
 					assert.equal(one.empty, blocks.length === 0);
 					const [first] = blocks;
 					assert.ok(first === undefined || compareMessageIds(one.floor, { ms: first.ms, n: first.n }) < 0);
-					bytes += own;
+					for (const block of blocks) bytes += block.costBytes;
 				}
 				assert.equal(tier.bytes, bytes);
 				assert.ok(bytes <= limits.bytesMax);

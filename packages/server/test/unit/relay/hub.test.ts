@@ -245,6 +245,30 @@ test('a follow while another one fails does not take the failure for its own suc
 	assert.equal(asked, 2);
 });
 
+test('a page may hold more than was offered, which then comes with the turn, and once', async () => {
+	const read = deferred<void>();
+	const { clock, follow, append, rest } = createFixture({
+		hotTier: { bytesMax: 0 },
+		wrap: (store) =>
+			overlay(store, {
+				read: async (...request) => {
+					await read.promise;
+					return store.read(...request);
+				},
+			}),
+	});
+	await follow('t', 'last');
+	const ids = await append('t', '1');
+	clock.turn(EVERYTHING);
+	const resumed = await follow('t', 'earliest');
+	ids.push(...(await append('t', '2')));
+	read.resolve();
+	await settled();
+	assert.deepEqual(resumed.sink.ids(), texts(ids.slice(0, 1)));
+	await rest();
+	assert.deepEqual(resumed.sink.ids(), texts(ids));
+});
+
 test('what was announced before anybody followed is in memory and is not read again', async () => {
 	const { follow, append, observer } = createFixture();
 	const ids = [...(await append('t', '1')), ...(await append('t', '2'))];
@@ -258,7 +282,10 @@ test('a crowd that resumes from one place reads the store once', async () => {
 	const ids = await append('t', '1', '2', '3');
 	const crowd = await Promise.all(Array.from({ length: 50 }, () => follow('t', 'earliest')));
 	await rest();
-	for (const { sink } of crowd) assert.deepEqual(sink.ids(), texts(ids));
+	for (const { sink } of crowd) {
+		assert.deepEqual(sink.ids(), texts(ids));
+		assert.equal(sink.slices[0], crowd[0]?.sink.slices[0], 'and is sent the same bytes (I7)');
+	}
 	assert.equal(observer.counts.reads, 1);
 });
 
@@ -273,6 +300,37 @@ test('messages that are trimmed before they are offered come to whoever was ther
 	await rest();
 	assert.deepEqual(live.sink.ids(), texts(ids));
 	assert.deepEqual(newcomer.sink.ids(), texts(ids.slice(3)));
+});
+
+test('a reader that the floor moves up is not given what the turn still has to offer', async () => {
+	const { clock, follow, append, trimTo } = createFixture();
+	const [first] = await append('t', '1');
+	const live = await follow('t', 'last');
+	const slow = await follow('t', first as MessageId, { bufferBytesMax: 10 });
+	slow.sink.stall();
+	slow.sink.note('full');
+	slow.sink.flush();
+	const ids = await append('t', '2');
+	clock.turn(EVERYTHING);
+	ids.push(...(await append('t', '3', '4')));
+	await trimTo(1);
+	slow.sink.resume();
+	clock.turn(EVERYTHING);
+	assert.deepEqual(live.sink.ids(), texts(ids));
+	assert.deepEqual(slow.sink.told.slice(1), [
+		{ kind: 'gap', gap: { topic: 't', reason: 'trimmed', from: first, to: ids[1] } },
+		...live.sink.told.slice(2),
+	]);
+});
+
+test('what the log no longer has leaves the hot tier', async () => {
+	const { hub, append, trimTo, store } = createFixture();
+	for (const payload of ['1', '2', '3']) await append('t', payload);
+	const bytes = hub.hotBytes;
+	await trimTo(1);
+	assert.ok(hub.hotBytes > 0 && hub.hotBytes < bytes / 2);
+	await store.deleteTopic('t');
+	assert.equal(hub.hotBytes, 0);
 });
 
 test('a page that tells of a floor beyond what was announced is a gap up to there, and the rest comes once', async () => {

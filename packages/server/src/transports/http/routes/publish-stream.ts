@@ -15,7 +15,7 @@ import { errorAnswers, IdempotencyHeaders } from '../schemas.ts';
 import { LineBatch, type LineContext } from './line-batch.ts';
 
 const PATH = '/api/v1/messages/stream';
-export const NDJSON_TYPE = 'application/x-ndjson';
+const NDJSON_TYPE = 'application/x-ndjson';
 
 /** Batches of one stream that may be with the store. */
 const BATCHES_MAX = 16;

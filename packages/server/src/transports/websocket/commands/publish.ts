@@ -4,12 +4,11 @@
  * topic.
  */
 
-import { RelayError } from '@pulsar-relay/protocol/errors';
 import { timestampOf } from '@pulsar-relay/protocol/frames';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { DedupeKey } from '../../../ports/store.ts';
 import type { PublishOutcome } from '../../../relay/publish.ts';
-import { fingerprintOf, scopedKey } from '../../http/idempotency.ts';
+import { fingerprintOf, idempotencyConflict, scopedKey } from '../../http/idempotency.ts';
 import { type ParsedPublication, parsePublication, publicationOf } from '../../http/publication.ts';
 import type { CommandContext } from '../command.ts';
 import type { ClientFrame } from '../frame.ts';
@@ -36,7 +35,7 @@ function answer(context: CommandContext, frame: ClientFrame, topic: string, outc
 	if (outcome === undefined || outcome.status === 'failed') {
 		context.fail(frame, outcome?.error);
 	} else if (outcome.status === 'conflict') {
-		context.fail(frame, new RelayError('idempotency_conflict', 'this idempotency key was used with another request'));
+		context.fail(frame, idempotencyConflict());
 	} else {
 		const { id } = outcome;
 		context.reply(frame, { type: 'published', message_id: formatMessageId(id), topic, timestamp: timestampOf(id.ms) });

@@ -1,7 +1,7 @@
 /** Messages and blocks for tests of what lies below the store. */
 
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
-import { type Block, type NewMessage, packedBytes, packMessages } from '../../../../src/log/block.ts';
+import { type Block, type NewMessage, packMessages } from '../../../../src/log/block.ts';
 import type { Deliverable } from '../../../../src/ports/sink.ts';
 import { HotBlock } from '../../../../src/relay/hot-block.ts';
 
@@ -21,7 +21,7 @@ export function message(payload: string, expiresAtMs = 0, metadata: string | nul
 
 /** A block of messages from `<ms>-<n>` on. */
 export function blockOf(ms: number, n: number, messages: readonly NewMessage[]): Block {
-	return { ms, n, count: messages.length, packed: packMessages(messages, new ArrayBuffer(packedBytes(messages)), 0) };
+	return { ms, n, count: messages.length, packed: packMessages(messages) };
 }
 
 /** A block of `count` messages, each a string of `length` characters. */

@@ -41,7 +41,7 @@ export function createCountingObserver(): Counts {
 			counts.appends++;
 			if (!stored) counts.appendsFailed++;
 		},
-		read(_durationMs, succeeded) {
+		read(succeeded) {
 			counts.reads++;
 			if (!succeeded) counts.readsFailed++;
 		},

@@ -5,7 +5,8 @@
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
-import type { LogListener, Page, ReadLimits, Store, TopicPosition } from '../../../../src/ports/store.ts';
+import type { ReadLimits } from '../../../../src/log/page.ts';
+import type { LogListener, Page, Store, TopicPosition } from '../../../../src/ports/store.ts';
 
 export interface Faults {
 	/** Of a hundred reads, how many fail. */

@@ -1,17 +1,17 @@
-/** Answers to what Node's HTTP parser refused: there is no request, only a socket and the reason. */
+/** Error answers where there is only a socket: to what Node's HTTP parser refused, and to a WebSocket handshake. */
 
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import type { HttpDeps } from './deps.ts';
-import { errorBody, JSON_TYPE } from './errors.ts';
+import { errorBody, JSON_TYPE, retryAfter } from './errors.ts';
 
 /** The response that Node has begun on a socket, if any; its own handler of these errors looks here too. */
 interface HttpSocket extends Duplex {
 	readonly _httpMessage?: ServerResponse | null;
 }
 
-/** Answers and closes. */
+/** Answers what the parser refused, and closes. */
 export function answerBrokenRequest(
 	{ metrics }: Pick<HttpDeps, 'metrics'>,
 	error: Error,
@@ -31,17 +31,24 @@ export function answerBrokenRequest(
 		return;
 	}
 	const failure = failureOf(code);
-	const { status } = ERRORS[failure.code];
 	metrics.errorAnswered('http', failure.code);
-	const body = errorBody(failure, requestId);
+	socket.end(rawAnswer(failure, requestId), () => socket.destroy());
+}
+
+/** An error answer as it goes over the wire, after which the connection closes. */
+export function rawAnswer(error: RelayError, requestId: string): string {
+	const { status } = ERRORS[error.code];
+	const body = errorBody(error, requestId);
+	const wait = retryAfter(error.code);
 	const headers = [
 		`HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
 		`content-type: ${JSON_TYPE}`,
 		`content-length: ${Buffer.byteLength(body)}`,
 		`x-request-id: ${requestId}`,
+		...(wait === undefined ? [] : [`retry-after: ${wait}`]),
 		'connection: close',
 	];
-	socket.end(`${headers.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+	return `${headers.join('\r\n')}\r\n\r\n${body}`;
 }
 
 function failureOf(code: unknown): RelayError {

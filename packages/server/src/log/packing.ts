@@ -1,24 +1,27 @@
-/** Cuts messages into runs small enough for a block, each packed into a buffer of its own. */
+/**
+ * Packing: messages on their way into the log, cut into runs small enough for a block. A run has no ids yet; with the first
+ * one it is a block.
+ */
 
-import { type NewMessage, packedBytes, packMessages, readBlock } from '../../log/block.ts';
-import type { PackedRun } from './messages.ts';
+import { messageBytes, type NewMessage, packMessages, readBlock } from './block.ts';
 
 /**
  * Most messages in a block. Every read and trim takes whole blocks, so the block bounds what a reader of one message pays; from
  * 256 on, larger blocks hardly cost less per message.
  */
-export const BLOCK_MESSAGES_MAX = 1024;
+const BLOCK_MESSAGES_MAX = 1024;
 /** Most payload and metadata bytes in a block, unless a single message is larger. */
-export const BLOCK_BYTES_MAX = 1024 * 1024;
+const BLOCK_BYTES_MAX = 1024 * 1024;
 
-/** Payload and metadata bytes of a message. */
-export function messageBytes(message: NewMessage): number {
-	return message.payload.byteLength + (message.metadata === null ? 0 : message.metadata.byteLength);
+/** A packed run of messages that has no ids yet. Its bytes have an ArrayBuffer of their own. */
+export interface PackedRun {
+	readonly count: number;
+	readonly packed: Uint8Array;
 }
 
 /**
- * Packs messages, in order. A buffer per run, not per batch: the hot tier keeps a block for minutes, and with a shared buffer
- * it would hold the memory of every other block in it, unaccounted.
+ * Packs messages, at least one, in order. A buffer per run, not one for all: the hot tier keeps a block for minutes, and with a
+ * shared buffer it would hold the memory of every other block in it, unaccounted.
  */
 export function packRuns(messages: readonly NewMessage[]): PackedRun[] {
 	const runs: PackedRun[] = [];
@@ -55,5 +58,5 @@ export function pickFromRun(run: PackedRun, wanted: (index: number) => boolean):
 }
 
 function packRun(messages: readonly NewMessage[]): PackedRun {
-	return { count: messages.length, packed: packMessages(messages, new ArrayBuffer(packedBytes(messages)), 0) };
+	return { count: messages.length, packed: packMessages(messages) };
 }

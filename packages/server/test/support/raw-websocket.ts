@@ -23,6 +23,27 @@ function dial(url: string): { readonly socket: Socket; readonly port: string } {
 	return { socket, port };
 }
 
+/** Connects and asks for a WebSocket; all that the relay sends, the answer to the handshake first, is the caller's to read. */
+export function dialWebSocket(url: string): Socket {
+	const { socket, port } = dial(url);
+	socket.write(`${handshake(port).join('\r\n')}\r\n\r\n`);
+	return socket;
+}
+
+/** A client frame with the given first byte, masked with zeros, which leave the payload as it is. */
+export function clientFrame(first: number, payload: Buffer, declaredLength = payload.byteLength): Buffer {
+	const mask = Buffer.alloc(4);
+	if (declaredLength < 126) return Buffer.concat([Buffer.from([first, 0x80 | declaredLength]), mask, payload]);
+	if (declaredLength < 65_536) {
+		return Buffer.concat([Buffer.from([first, 0x80 | 126, declaredLength >> 8, declaredLength & 0xff]), mask, payload]);
+	}
+	const header = Buffer.alloc(10);
+	header[0] = first;
+	header[1] = 0x80 | 127;
+	header.writeBigUInt64BE(BigInt(declaredLength), 2);
+	return Buffer.concat([header, mask, payload]);
+}
+
 export interface RawPeer {
 	readonly socket: Socket;
 	/** Resolves with the code of the close frame that the relay sends. */
@@ -31,12 +52,11 @@ export interface RawPeer {
 
 /** Opens a WebSocket and leaves the frames to the caller. */
 export async function openRaw(url: string): Promise<RawPeer> {
-	const { socket, port } = dial(url);
+	const socket = dialWebSocket(url);
 	let received = Buffer.alloc(0);
 	socket.on('data', (chunk: Buffer) => {
 		received = Buffer.concat([received, chunk]);
 	});
-	socket.write(`${handshake(port).join('\r\n')}\r\n\r\n`);
 	while (!received.includes('\r\n\r\n')) await once(socket, 'data');
 	received = received.subarray(received.indexOf('\r\n\r\n') + 4);
 	return {

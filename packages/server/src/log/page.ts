@@ -1,8 +1,13 @@
-/** Pages: cutting blocks to the limits of one read, and their way from the reader's thread to the main thread. */
+/** Pages: the blocks that one read of the log gives, cut to its limits. */
 
-import { type Block, sliceBlock, sliceBytes } from '../../log/block.ts';
-import type { ReadLimits } from '../../ports/store.ts';
-import type { FlatBlocks } from './messages.ts';
+import { type Block, sliceBlock, sliceBytes } from './block.ts';
+
+/** Bounds on one read. At least one message is returned when there is one, also when it alone is over `bytesMax`. */
+export interface ReadLimits {
+	readonly messagesMax: number;
+	/** Packed bytes. */
+	readonly bytesMax: number;
+}
 
 /** The blocks of one page, taken one after the other from either end until the limits are reached. */
 export class PageBuilder {
@@ -47,43 +52,4 @@ export function countWithin(countMax: number, bytesMax: number, bytesOf: (count:
 		else high = middle - 1;
 	}
 	return low;
-}
-
-const HEAD_FIELDS = 4;
-
-/** Lays blocks side by side in buffers that can be transferred. Takes the bytes of a lone block without a copy. */
-export function flattenBlocks(blocks: readonly Block[]): FlatBlocks {
-	const heads = new Float64Array(HEAD_FIELDS * blocks.length);
-	let total = 0;
-	blocks.forEach(({ ms, n, count, packed }, i) => {
-		heads.set([ms, n, count, packed.byteLength], HEAD_FIELDS * i);
-		total += aligned(packed.byteLength);
-	});
-	const [only] = blocks;
-	// What SQLite or a slice returned fills its buffer, and starts at its start.
-	if (blocks.length === 1 && only !== undefined) return { heads, bytes: only.packed.buffer as ArrayBuffer };
-	const bytes = new ArrayBuffer(total);
-	const target = new Uint8Array(bytes);
-	let start = 0;
-	for (const { packed } of blocks) {
-		target.set(packed, start);
-		start += aligned(packed.byteLength);
-	}
-	return { heads, bytes };
-}
-
-/** The blocks that {@link flattenBlocks} laid out, sharing its buffer. */
-export function unflattenBlocks({ heads, bytes }: FlatBlocks): Block[] {
-	const blocks: Block[] = [];
-	let start = 0;
-	for (let i = 0; i < heads.length; i += HEAD_FIELDS) {
-		const [ms = 0, n = 0, count = 0, length = 0] = heads.subarray(i, i + HEAD_FIELDS);
-		blocks.push({ ms, n, count, packed: new Uint8Array(bytes, start, length) });
-		start += aligned(length);
-	}
-	return blocks;
-}
-
-function aligned(bytes: number): number {
-	return (bytes + 7) & ~7;
 }
