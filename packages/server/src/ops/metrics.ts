@@ -40,7 +40,7 @@ export interface Metrics extends Observer, ConnectionMetrics {
 export interface MetricsOptions {
 	readonly store: Pick<Store, 'stats' | 'health'>;
 	/** Where failures of the background work are told; default nowhere, they are counted all the same. */
-	readonly logger?: Pick<Logger, 'warn'>;
+	readonly logger?: Pick<Logger, 'info' | 'warn' | 'error'>;
 	/** Whether the numbers of the process are among the metrics; default yes. */
 	readonly process?: boolean;
 }
@@ -77,6 +77,8 @@ class RelayMetrics implements Metrics {
 	readonly #opened = tally(TRANSPORTS);
 	readonly #closed = tally(TRANSPORTS);
 	#behind = 0;
+	/** Whether the last append, of those that tell, was stored. */
+	#storing = true;
 	readonly #operations = tally(['append ok', 'append error', 'read ok', 'read error', 'housekeeping error']);
 	readonly #errors = new Map<string, { readonly type: string; readonly code: string; count: number }>();
 	readonly #appendS = new Distribution(APPEND_BUCKETS_S);
@@ -121,7 +123,19 @@ class RelayMetrics implements Metrics {
 
 	appended(durationMs: number, stored: boolean): void {
 		this.#operations[stored ? 'append ok' : 'append error']++;
+		if (stored !== this.#storing) this.#noteOutage(stored);
 		this.#appendS.add(durationMs / 1000);
+	}
+
+	/** Logs the beginning and the end of an outage, however many publishes are refused in between. */
+	#noteOutage(stored: boolean): void {
+		const { logger, store } = this.#options;
+		const health = store.health();
+		// A refusal that is not the store's failure, such as for one topic too many.
+		if (!stored && health.status === 'ok') return;
+		this.#storing = stored;
+		if (stored) logger?.info('the store appends again');
+		else logger?.error({ health }, 'the store refuses appends');
 	}
 
 	read(succeeded: boolean): void {

@@ -6,6 +6,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import { after, before, describe, test } from 'node:test';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import fc from 'fast-check';
+import { ByteQuota } from '../../src/transports/http/byte-quota.ts';
 import { LineSplitter } from '../../src/transports/http/lines.ts';
 import { createFailingStore, type FailingStore } from '../support/failing-store.ts';
 import { assertFailure, send } from '../support/http-client.ts';
@@ -177,20 +178,22 @@ test('finds the same lines however the body is cut into chunks', () => {
 			const text = pieces.join('');
 			const split = (chunks: readonly string[]) => {
 				const found: string[] = [];
+				const receiving = new ByteQuota(1000);
 				let looks = 0;
-				const splitter = new LineSplitter(10, {
+				const splitter = new LineSplitter(10, receiving, {
 					// Has enough after every third look.
 					get full() {
 						return ++looks % 3 === 0;
 					},
 					line: (bytes, from, to) => found.push(bytes.toString('utf8', from, to)),
-					tooLong: () => found.push('too long'),
+					dropped: (code) => found.push(code),
 				});
 				for (const chunk of chunks) {
 					let rest = Buffer.from(chunk);
 					while (rest.byteLength > 0) rest = rest.subarray(splitter.add(rest));
 				}
 				splitter.end();
+				assert(receiving.take(1000), 'nothing is held after the last line');
 				return found;
 			};
 			const chunks: string[] = [];
@@ -200,12 +203,29 @@ test('finds the same lines however the body is cut into chunks', () => {
 				chunks.push(rest.slice(0, size));
 				rest = rest.slice(size);
 			}
-			const expected = text.split('\n').map((line) => (line.length > 10 ? 'too long' : line));
+			const expected = text.split('\n').map((line) => (line.length > 10 ? 'payload_too_large' : line));
 			if (expected.at(-1) === '') expected.pop();
 			assert.deepEqual(split(chunks), expected);
 			assert.deepEqual(split([text]), expected);
 		}),
 	);
+});
+
+test('drops a line that there is no room to receive, says so, and goes on with the next', () => {
+	const found: string[] = [];
+	const receiving = new ByteQuota(8);
+	const splitter = new LineSplitter(100, receiving, {
+		full: false,
+		line: (bytes, from, to) => found.push(bytes.toString('utf8', from, to)),
+		dropped: (code) => found.push(code),
+	});
+	const other = 5;
+	assert(receiving.take(other));
+	for (const chunk of ['ab', 'cd', 'ef\n', 'gh', 'i\n', 'jk']) splitter.add(Buffer.from(chunk));
+	splitter.release();
+	receiving.give(other);
+	assert.deepEqual(found, ['overloaded', 'ghi']);
+	assert(receiving.take(8), 'nothing is held after the release');
 });
 
 test('gives others their turn in the middle of a body of tiny bad lines', async () => {

@@ -6,13 +6,14 @@
 import type { IncomingMessage } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../../ports/clock.ts';
+import { ByteQuota } from './byte-quota.ts';
 import { Spool } from './spool.ts';
 
 export interface BodyReaderOptions {
 	readonly clock: Clock;
 	/** From the start of reading to the end of the body. */
 	readonly timeoutMs: number;
-	/** Bytes held of all bodies that have only come in part. */
+	/** Bytes held of all bodies and lines that have only come in part. */
 	readonly receivingBytesMax: number;
 }
 
@@ -34,13 +35,15 @@ const SWEEP_INTERVAL_MS = 250;
 const DISCARD_MS = 5000;
 
 export class BodyReader {
+	/** Room for what is still arriving; lines of streamed bodies take theirs here too. */
+	readonly receiving: ByteQuota;
 	readonly #options: BodyReaderOptions;
 	readonly #pending = new Set<Pending>();
-	#receivingBytes = 0;
 	#cancelSweep: (() => void) | null = null;
 
 	constructor(options: BodyReaderOptions) {
 		this.#options = options;
+		this.receiving = new ByteQuota(options.receivingBytesMax);
 	}
 
 	/**
@@ -64,7 +67,8 @@ export class BodyReader {
 		const release = () => {
 			over = true;
 			this.#pending.delete(pending);
-			this.#receivingBytes -= held;
+			this.receiving.give(held);
+			held = 0;
 			spool = null;
 		};
 		const settle = (error: RelayError | null, body: Buffer | undefined) => {
@@ -83,12 +87,17 @@ export class BodyReader {
 				spool = new Spool();
 				request.on('close', release);
 			}
+			if (held + chunk.byteLength > bytesMax) {
+				settle(tooLarge(bytesMax), undefined);
+				return;
+			}
+			if (!this.receiving.take(chunk.byteLength)) {
+				settle(tooManyBytes(), undefined);
+				return;
+			}
 			spool.add(chunk);
 			held += chunk.byteLength;
-			this.#receivingBytes += chunk.byteLength;
-			if (held > bytesMax) settle(tooLarge(bytesMax), undefined);
-			else if (held === declared) settle(null, spool.take());
-			else if (this.#receivingBytes > this.#options.receivingBytesMax) settle(tooManyBytes(), undefined);
+			if (held === declared) settle(null, spool.take());
 		});
 		if (declared === null) {
 			request.on('end', () => {

@@ -1,5 +1,6 @@
 /** Lines of a body that arrives in chunks. A line is found where it lies; only one that spans chunks is copied. */
 
+import type { ByteQuota } from './byte-quota.ts';
 import { Spool } from './spool.ts';
 
 const LF = 0x0a;
@@ -10,21 +11,26 @@ export interface LineTaker {
 	readonly full: boolean;
 	/** A line: `bytes[start … end)`, without its LF. */
 	line(bytes: Buffer, start: number, end: number): void;
-	/** A line was longer than allowed; it was not kept. */
-	tooLong(): void;
+	/** A line was not kept: it is longer than allowed, or too much of other lines and bodies is arriving. */
+	dropped(code: 'payload_too_large' | 'overloaded'): void;
 }
 
 export class LineSplitter {
 	readonly #bytesMax: number;
+	readonly #receiving: ByteQuota;
 	readonly #taker: LineTaker;
 	/** The beginning of a line whose end has not come. */
 	readonly #begun = new Spool();
-	/** Whether the line under way is too long: its bytes are dropped as they come. */
-	#skipping = false;
+	/** Why the line under way is not kept: its bytes are dropped as they come. Null while it is. */
+	#dropping: 'payload_too_large' | 'overloaded' | null = null;
 
-	/** @param bytesMax the longest line, without its end */
-	constructor(bytesMax: number, taker: LineTaker) {
+	/**
+	 * @param bytesMax the longest line, without its end
+	 * @param receiving for lines whose end has not come
+	 */
+	constructor(bytesMax: number, receiving: ByteQuota, taker: LineTaker) {
 		this.#bytesMax = bytesMax;
+		this.#receiving = receiving;
 		this.#taker = taker;
 	}
 
@@ -40,36 +46,48 @@ export class LineSplitter {
 			this.#end(chunk, start, end);
 			start = end + 1;
 		}
-		if (start < chunk.byteLength && !this.#skipping) this.#begin(chunk.subarray(start));
+		if (start < chunk.byteLength && this.#dropping === null) this.#begin(chunk.subarray(start));
 		return chunk.byteLength;
 	}
 
 	/** The body is over: a last line needs no LF. */
 	end(): void {
-		if (this.#skipping || this.#begun.byteLength > 0) this.#end(Buffer.alloc(0), 0, 0);
+		if (this.#dropping !== null || this.#begun.byteLength > 0) this.#end(Buffer.alloc(0), 0, 0);
+	}
+
+	/** Nothing more comes: lets go of the line that has begun. */
+	release(): void {
+		this.#takeBegun();
 	}
 
 	#begin(part: Buffer): void {
-		if (this.#begun.byteLength + part.byteLength <= this.#bytesMax) {
-			this.#begun.add(part);
-		} else {
-			this.#skipping = true;
-			this.#begun.take();
-		}
+		if (this.#begun.byteLength + part.byteLength > this.#bytesMax) this.#drop('payload_too_large');
+		else if (!this.#receiving.take(part.byteLength)) this.#drop('overloaded');
+		else this.#begun.add(part);
+	}
+
+	#drop(code: 'payload_too_large' | 'overloaded'): void {
+		this.#dropping = code;
+		this.#takeBegun();
+	}
+
+	#takeBegun(): Buffer {
+		this.#receiving.give(this.#begun.byteLength);
+		return this.#begun.take();
 	}
 
 	#end(chunk: Buffer, start: number, end: number): void {
-		if (this.#skipping) {
-			this.#skipping = false;
-			this.#taker.tooLong();
+		if (this.#dropping !== null) {
+			this.#taker.dropped(this.#dropping);
+			this.#dropping = null;
 		} else if (this.#begun.byteLength + end - start > this.#bytesMax) {
-			this.#begun.take();
-			this.#taker.tooLong();
+			this.#takeBegun();
+			this.#taker.dropped('payload_too_large');
 		} else if (this.#begun.byteLength === 0) {
 			this.#taker.line(chunk, start, end);
 		} else {
-			this.#begun.add(chunk.subarray(start, end));
-			const line = this.#begun.take();
+			const begun = this.#takeBegun();
+			const line = Buffer.concat([begun, chunk.subarray(start, end)]);
 			this.#taker.line(line, 0, line.byteLength);
 		}
 	}

@@ -43,6 +43,22 @@ test('all documented names are there before anything happened', async () => {
 	for (const name of expected) assert(names.has(name), name);
 });
 
+test('an outage of the store is logged when it begins and when it is over, and a topic too many is none', () => {
+	const lines: string[] = [];
+	const log = (level: string) => (_: unknown, text?: string) => lines.push(`${level}: ${text ?? String(_)}`);
+	const metrics = createMetrics({
+		store,
+		process: false,
+		logger: { info: log('info'), warn: log('warn'), error: log('error') },
+	});
+	metrics.appended(1, false);
+	health = { status: 'unavailable', reason: 'disk is full' };
+	for (let i = 0; i < 3; i++) metrics.appended(1, false);
+	health = { status: 'ok', durability: 'disk' };
+	for (let i = 0; i < 3; i++) metrics.appended(1, true);
+	assert.deepEqual(lines, ['error: the store refuses appends', 'info: the store appends again']);
+});
+
 test('messages, deliveries, gaps and store calls are counted', async () => {
 	const metrics = create();
 	metrics.received(3, 300);
@@ -163,7 +179,11 @@ test('each relay has its own, and those of the process come on top', async () =>
 
 test('a failed step of the background work is told', () => {
 	const told: unknown[] = [];
-	const metrics = createMetrics({ store, process: false, logger: { warn: (...line: unknown[]) => void told.push(line) } });
+	const metrics = createMetrics({
+		store,
+		process: false,
+		logger: { info: () => {}, error: () => {}, warn: (...line: unknown[]) => void told.push(line) },
+	});
 	metrics.housekeepingFailed(new Error('the disk is full'));
 	assert.match(
 		JSON.stringify(told, (_key, value: unknown) => (value instanceof Error ? value.message : value)),

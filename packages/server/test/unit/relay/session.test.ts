@@ -422,6 +422,40 @@ test('a slow socket with many topics behind reads each page once, one at a time,
 	assert.ok(firstOf.size > 0.9 * topics.length, 'nobody waits for another topic to be done');
 });
 
+test('a slow socket serves the topics that are behind in turn, from memory as well', async () => {
+	const { append, attach, rest, clock } = createFixture();
+	const topics = ['a', 'b', 'c'];
+	for (const topic of topics) await append(topic, ...backlog(1_500_000));
+	const { sink, session } = attach({ bufferBytesMax: 1000, later: (run) => clock.soon(run) });
+	sink.stall();
+	await session.subscribe(new Map(topics.map((topic) => [topic, 'earliest'])), () => {});
+	while (sink.slices.length < 9) {
+		await rest();
+		sink.resume();
+		sink.stall();
+	}
+	assert.deepEqual(
+		sink.slices.slice(0, 9).map(({ topic }) => topic),
+		[...topics, ...topics, ...topics],
+	);
+});
+
+test('whoever leaves a topic, the others stay', async () => {
+	const { append, follow, rest } = createFixture();
+	const readers: Reader[] = [];
+	for (let i = 0; i < 6; i++) readers.push(await follow('t', 'last'));
+	const ids: MessageId[] = [];
+	for (const leaving of [1, 4, 1, 0, 1]) {
+		const [left] = readers.splice(leaving, 1);
+		left?.session.close();
+		const had = left?.sink.ids();
+		ids.push(...(await append('t', '1')));
+		await rest();
+		assert.deepEqual(left?.sink.ids(), had);
+		for (const { sink } of readers) assert.deepEqual(sink.ids(), texts(ids));
+	}
+});
+
 test('a drain is passed on to the connection', async () => {
 	const { follow } = createFixture();
 	const { sink, session } = await follow('t', 'last');

@@ -114,13 +114,14 @@ class PublishStream {
 		this.#progressMs = deps.clock.monotonicMs();
 		const lineMax = deps.limits.maxBodyBytes;
 		const isFull = () => this.#batch.costBytes >= BATCH_BYTES;
-		this.#lines = new LineSplitter(lineMax, {
+		this.#lines = new LineSplitter(lineMax, bodies.receiving, {
 			get full() {
 				return isFull();
 			},
 			line: (bytes, start, end) => this.#batch.add(++this.#lineNumber, bytes, start, end),
-			tooLong: () => {
-				this.#batch.reject(++this.#lineNumber, new RelayError('payload_too_large', `the line is longer than ${lineMax} bytes`));
+			dropped: (code) => {
+				const message = code === 'overloaded' ? 'too much is arriving at once' : `the line is longer than ${lineMax} bytes`;
+				this.#batch.reject(++this.#lineNumber, new RelayError(code, message));
 			},
 		});
 	}
@@ -263,6 +264,7 @@ class PublishStream {
 	#finish(): void {
 		this.#state = 'over';
 		this.#cancelCheck();
+		this.#lines.release();
 		this.#underWay.length = 0;
 	}
 
