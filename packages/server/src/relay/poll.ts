@@ -9,7 +9,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { HotBlock } from './hot-block.ts';
 import type { Hub } from './hub.ts';
-import { resolveStart, type Start } from './session.ts';
+import { followAll, type Start } from './session.ts';
 import { rangesAfter, Slice, type SliceLimits } from './slice.ts';
 import type { TopicLog, Waiter } from './topic-log.ts';
 
@@ -103,15 +103,9 @@ class Waiting implements Waiter {
 	}
 
 	async follow(): Promise<void> {
-		const { hub } = this.#options;
-		for (const [name, start] of this.#request.starts) {
-			const topic = await hub.follow(name);
-			const reader: Reader = { topic, cursor: topic.offered, page: [], pageAt: 0 };
-			this.#readers.push(reader);
-			const { cursor, gap } = await resolveStart(hub, topic, start);
-			reader.cursor = cursor;
-			if (gap !== null) this.#addGap(topic, gap.reason, gap.from, cursor);
-			// Not before: a deletion would be told from a place where the reader has never been.
+		for (const { topic, start } of await followAll(this.#options.hub, this.#request.starts)) {
+			this.#readers.push({ topic, cursor: start.cursor, page: [], pageAt: 0 });
+			if (start.gap !== null) this.#addGap(topic, start.gap.reason, start.gap.from, start.cursor);
 			topic.waiters.add(this);
 		}
 	}

@@ -44,7 +44,7 @@ export interface SessionOptions {
  * Finds where a subscriber starts (PROTOCOL.md, "Resume"). The topic must be followed. A cursor below the floor is no gap yet:
  * reading on from it finds that out. A cursor beyond the end is checked with the store first, whose word is final (I10).
  */
-export async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Promise<ResolvedStart> {
+async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Promise<ResolvedStart> {
 	if (start === 'last') return { cursor: topic.offered, gap: null };
 	if (start === 'earliest') return { cursor: topic.floor, gap: null };
 	if (start === 'unknown') return { cursor: topic.offered, gap: { reason: 'unknown', from: null } };
@@ -52,6 +52,35 @@ export async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Pro
 	await hub.verify(topic);
 	if (compareMessageIds(start, topic.offered) <= 0) return { cursor: start, gap: null };
 	return { cursor: topic.offered, gap: { reason: 'ahead', from: start } };
+}
+
+/** A followed topic, and where its reader starts. */
+export interface Followed {
+	readonly topic: TopicLog;
+	readonly start: ResolvedStart;
+}
+
+/**
+ * Follows topics and finds where each is to be read from. All at once: one after the other, each would wait for a batch of the
+ * store's writer, and a thousand topics for seconds. Rejects when one of them fails; then none is followed.
+ */
+export async function followAll(hub: Hub, starts: ReadonlyMap<string, Start>): Promise<readonly Followed[]> {
+	const outcomes = await Promise.allSettled(Array.from(starts, ([name, start]) => followFrom(hub, name, start)));
+	const followed = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+	const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+	if (failure === undefined) return followed;
+	for (const { topic } of followed) hub.unfollow(topic);
+	throw failure.reason;
+}
+
+async function followFrom(hub: Hub, name: string, start: Start): Promise<Followed> {
+	const topic = await hub.follow(name);
+	try {
+		return { topic, start: await resolveStart(hub, topic, start) };
+	} catch (error) {
+		hub.unfollow(topic);
+		throw error;
+	}
 }
 
 export class Session implements SubscriptionOwner {
@@ -89,24 +118,18 @@ export class Session implements SubscriptionOwner {
 	async subscribe(starts: ReadonlyMap<string, Start>, ready: (cursors: ReadonlyMap<string, MessageId>) => void): Promise<void> {
 		const { hub } = this.#options;
 		this.#checkRoom(starts);
-		const followed: TopicLog[] = [];
+		const followed = await followAll(hub, starts);
 		try {
-			const resolved: { topic: TopicLog; start: ResolvedStart }[] = [];
-			for (const [name, start] of starts) {
-				const topic = await hub.follow(name);
-				followed.push(topic);
-				resolved.push({ topic, start: await resolveStart(hub, topic, start) });
-			}
 			// Meanwhile the connection may have closed, and another subscribe may have taken the room; `ready` may close it, too.
 			this.#checkOpen();
 			this.#checkRoom(starts);
-			ready(new Map(resolved.map(({ topic, start }) => [topic.name, start.cursor])));
+			ready(new Map(followed.map(({ topic, start }) => [topic.name, start.cursor])));
 			this.#checkOpen();
-			for (const { topic, start } of resolved) this.#add(topic, start);
 		} catch (error) {
-			for (const topic of followed) hub.unfollow(topic);
+			for (const { topic } of followed) hub.unfollow(topic);
 			throw error;
 		}
+		for (const { topic, start } of followed) this.#add(topic, start);
 		this.sink.flush();
 	}
 

@@ -1,18 +1,13 @@
-/** The hub: what becomes of announcements, and which topics it watches. */
+/** The hub: what becomes of announcements. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { RelayError } from '@pulsar-relay/protocol/errors';
-import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
-import type { LogListener, Store, TopicPosition } from '../../../src/ports/store.ts';
-import { createFixture, deferred, type FixtureOptions, overlay } from './support/fixture.ts';
+import type { MessageId } from '@pulsar-relay/protocol/message-id';
+import type { LogListener } from '../../../src/ports/store.ts';
+import { answeringReads, createFixture, deferred, type FixtureOptions, overlay, texts } from './support/fixture.ts';
 import { settled } from './support/turns.ts';
 
 const EVERYTHING = Number.POSITIVE_INFINITY;
-
-function texts(ids: readonly MessageId[]): string[] {
-	return ids.map(formatMessageId);
-}
 
 /** Lets the test decide what the hub hears. `hear` is given each announcement of a block and what passes it on. */
 function listening(hear: (pass: () => void) => void): NonNullable<FixtureOptions['wrap']> {
@@ -25,23 +20,6 @@ function listening(hear: (pass: () => void) => void): NonNullable<FixtureOptions
 					deleted: (...end) => listener.deleted(...end),
 				}),
 		});
-}
-
-/** Counts what is watched, and lets the test answer for the store. */
-function watching(answer: (ask: () => Promise<TopicPosition>) => Promise<TopicPosition>) {
-	const watched = new Map<string, number>();
-	const calls: string[] = [];
-	const wrap = (store: Store) =>
-		overlay(store, {
-			watch: async (topic) => {
-				calls.push(topic);
-				const position = await answer(() => store.watch(topic));
-				watched.set(topic, (watched.get(topic) ?? 0) + 1);
-				return position;
-			},
-			unwatch: (topic) => void watched.delete(topic),
-		});
-	return { wrap, watched, calls };
 }
 
 test('a lost announcement is noticed with the next one, and everybody reads what was lost from the store', async () => {
@@ -168,94 +146,14 @@ test('an idle hub offers at the end of the turn; a busy one rests as long as it 
 	assert.equal(await published(0), 4, 'idle again');
 });
 
-test('a topic is watched once, however many follow it at the same time', async () => {
-	const asked = deferred<void>();
-	const { wrap, watched, calls } = watching(async (ask) => {
-		await asked.promise;
-		return ask();
-	});
-	const { hub } = createFixture({ wrap });
-	const follows = Array.from({ length: 10 }, () => hub.follow('t'));
-	await settled();
-	asked.resolve();
-	const topics = await Promise.all(follows);
-	await hub.follow('t');
-	assert.deepEqual(calls, ['t']);
-	assert.equal(watched.get('t'), 1);
-	assert.equal(new Set(topics).size, 1);
-	assert.equal(topics[0]?.followers, 11);
-});
-
-test('a topic that nobody follows and nothing is known of is forgotten and no longer watched', async () => {
-	const { wrap, watched } = watching((ask) => ask());
-	const { hub, clock, append } = createFixture({ wrap, hotTier: { retentionMs: 10_000 } });
-	const topic = await hub.follow('t');
-	await append('t', '1');
-	clock.advance(60_000);
-	assert.deepEqual([...watched.keys()], ['t'], 'followed');
-	const ids = await append('t', '2');
-	hub.unfollow(topic);
-	clock.advance(9000);
-	assert.deepEqual([...watched.keys()], ['t'], 'still in the hot tier');
-	clock.advance(2000);
-	assert.deepEqual([...watched.keys()], [], 'unused');
-	const again = await hub.follow('t');
-	assert.notEqual(again, topic);
-	assert.deepEqual(again.offered, ids[0], 'and taken up again where it stands');
-});
-
-test('a follow that fails leaves nothing behind, and the next one asks again', async () => {
-	let fails = true;
-	const { wrap, watched, calls } = watching((ask) =>
-		fails ? Promise.reject(new RelayError('storage_unavailable', 'on purpose')) : ask(),
-	);
-	const { hub, clock, append } = createFixture({ wrap });
-	const both = await Promise.allSettled([hub.follow('t'), hub.follow('t')]);
-	assert.deepEqual(
-		both.map(({ status }) => status),
-		['rejected', 'rejected'],
-	);
-	fails = false;
-	const ids = await append('t', '1');
-	const topic = await hub.follow('t');
-	assert.equal(topic.followers, 1);
-	assert.deepEqual(topic.offered, ids[0]);
-	assert.deepEqual(calls, ['t', 't']);
-	hub.unfollow(topic);
-	clock.advance(700_000);
-	assert.deepEqual([...watched.keys()], []);
-});
-
-test('a follow while another one fails does not take the failure for its own success', async () => {
-	const first = deferred<void>();
-	let asked = 0;
-	const { wrap } = watching(async (ask) => {
-		if (asked++ === 0) await first.promise;
-		return ask();
-	});
-	const { hub, append } = createFixture({ wrap });
-	const ids = await append('t', '1');
-	const failing = hub.follow('t').catch((error: unknown) => RelayError.from(error).code);
-	await settled();
-	first.reject(new RelayError('storage_unavailable', 'on purpose'));
-	assert.equal(await failing, 'storage_unavailable');
-	const [a, b] = await Promise.all([hub.follow('t'), hub.follow('t')]);
-	assert.deepEqual([a.offered, a.followers], [ids[0], 2]);
-	assert.equal(a, b);
-	assert.equal(asked, 2);
-});
-
 test('a page may hold more than was offered, which then comes with the turn, and once', async () => {
 	const read = deferred<void>();
 	const { clock, follow, append, rest } = createFixture({
 		hotTier: { bytesMax: 0 },
-		wrap: (store) =>
-			overlay(store, {
-				read: async (...request) => {
-					await read.promise;
-					return store.read(...request);
-				},
-			}),
+		wrap: answeringReads(async (ask) => {
+			await read.promise;
+			return ask();
+		}),
 	});
 	await follow('t', 'last');
 	const ids = await append('t', '1');
@@ -420,29 +318,4 @@ test('a socket that fills up in the middle of a turn goes on from just there', a
 	slow.sink.resume();
 	await rest();
 	assert.deepEqual(slow.sink.ids(), texts(ids));
-});
-
-test('polls that wait are counted per topic', async () => {
-	const { hub, poll, append, rest } = createFixture();
-	const polls = [poll({ a: 'last', b: 'last' }), poll({ a: 'last' })];
-	await rest();
-	assert.deepEqual(
-		[...hub.waitingPolls()],
-		[
-			['a', 2],
-			['b', 1],
-		],
-	);
-	await append('a', '1');
-	await rest();
-	await Promise.all(polls);
-	assert.deepEqual([...hub.waitingPolls()], []);
-});
-
-test('closing the hub stops its timer', () => {
-	const { hub, clock } = createFixture();
-	clock.advance(5000);
-	assert.equal(clock.timers, 1);
-	hub.close();
-	assert.equal(clock.timers, 0);
 });

@@ -1,6 +1,7 @@
 /** Polls: nothing falls between reading and waiting, and every poll is answered. */
 
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
@@ -207,6 +208,7 @@ test('a poll that nobody waits for any more ends, before it waits and while it d
 	await rest();
 	abort.abort();
 	assert.deepEqual(messagesOf(await polled), []);
+	assert.equal(getEventListeners(abort.signal, 'abort').length, 0);
 	await assertOver(fixture, 'a');
 });
 

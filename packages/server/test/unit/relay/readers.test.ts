@@ -89,10 +89,8 @@ const poll = record('poll', {
 });
 const turns = record('turns', { count: fc.integer({ min: 1, max: 6 }), tasks: fc.nat(3), arrivals: fc.nat(6) });
 const faults = record('faults', { readsFailPercent: fc.constantFrom(0, 0, 30), watchesFailPercent: fc.constantFrom(0, 0, 20) });
-const removal: fc.Arbitrary<Step>[] = [
-	record('trim', { maxMessages: fc.nat(30), maxAgeS: fc.constantFrom(0, 1, 3600, 3600) }),
-	record('delete', { topic }),
-];
+const trim = record('trim', { maxMessages: fc.nat(30), maxAgeS: fc.constantFrom(0, 1, 3600, 3600) });
+const deletion = record('delete', { topic });
 
 function stepsWith(...removals: fc.Arbitrary<Step>[]): fc.Arbitrary<Step[]> {
 	const step: fc.Arbitrary<Step> = fc.oneof(
@@ -211,14 +209,17 @@ const seed = fc.integer();
 
 test('readers: each gets the suffix after its cursor, or is told of the hole, whatever happens', async () => {
 	await fc.assert(
-		fc.asyncProperty(seed, hotTier, stepsWith(...removal), (seed, hotTier, steps) => live(new World({ seed, hotTier }), steps)),
+		fc.asyncProperty(seed, hotTier, stepsWith(trim, deletion), (seed, hotTier, steps) =>
+			live(new World({ seed, hotTier }), steps),
+		),
 		{ numRuns: 300 },
 	);
 });
 
 test('readers: the same when announcements are lost and come after the store has told of what they announce', async () => {
 	await fc.assert(
-		fc.asyncProperty(seed, hotTier, stepsWith(), (seed, hotTier, steps) => {
+		fc.asyncProperty(seed, hotTier, stepsWith(trim), (seed, hotTier, steps) => {
+			// No deletions: one that is heard of after the position of the topic's next life looks like the end of that.
 			const world = new World({ seed, hotTier });
 			world.loseAnnouncements(10);
 			world.hostile.faults.watchesOvertake = true;

@@ -1,7 +1,7 @@
 /** A hub over a memory store, and readers at it, on a clock that stands still. */
 
-import type { MessageId } from '@pulsar-relay/protocol/message-id';
-import type { Store } from '../../../../src/ports/store.ts';
+import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
+import type { Page, Store } from '../../../../src/ports/store.ts';
 import type { HotTierLimits } from '../../../../src/relay/hot-tier.ts';
 import { Hub } from '../../../../src/relay/hub.ts';
 import type { PollAnswer, PollRequest } from '../../../../src/relay/poll.ts';
@@ -116,4 +116,14 @@ export function overlay(store: Store, replacements: Partial<Store>): Store {
 /** A promise that the test settles. */
 export function deferred<T>(): { readonly promise: Promise<T>; resolve(value: T): void; reject(error: Error): void } {
 	return Promise.withResolvers<T>();
+}
+
+/** Ids in their wire form. */
+export function texts(ids: readonly MessageId[]): string[] {
+	return ids.map(formatMessageId);
+}
+
+/** A wrapper that lets the test answer reads, and answer them late. */
+export function answeringReads(answer: (ask: () => Promise<Page>) => Promise<Page>): (store: Store) => Store {
+	return (store) => overlay(store, { read: (...request) => answer(() => store.read(...request)) });
 }
