@@ -30,7 +30,7 @@ export interface Sink {
 	readonly transport: TransportName;
 	/** False while more bytes wait for the peer than the limit allows (I5). It turns true again before `onWritable` is called. */
 	readonly writable: boolean;
-	/** Set by the session: called when a sink that was not writable is writable again. */
+	/** Set by the session: called when a sink that was not writable is writable again, never from inside {@link flush}. */
 	onWritable: () => void;
 	/** Takes a slice, always. Held until {@link flush}. Returns true when it is the first thing held since the last flush. */
 	deliver(slice: Deliverable): boolean;

@@ -9,8 +9,8 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { HotBlock } from './hot-block.ts';
 import type { Hub } from './hub.ts';
-import { followAll, type Start } from './session.ts';
 import { rangesAfter, Slice, type SliceLimits } from './slice.ts';
+import { followAll, type Start } from './start.ts';
 import type { TopicLog, Waiter } from './topic-log.ts';
 
 export interface PollRequest {

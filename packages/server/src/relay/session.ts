@@ -3,7 +3,6 @@
  * it, and tells of every hole before what comes after it (I4).
  */
 
-import type { StartPosition } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { GapReason } from '@pulsar-relay/protocol/frames';
 import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
@@ -13,17 +12,9 @@ import type { Sink } from '../ports/sink.ts';
 import type { HotBlock } from './hot-block.ts';
 import type { Hub } from './hub.ts';
 import { SLICE_LIMITS, type Slice } from './slice.ts';
+import { followAll, type ResolvedStart, type Start } from './start.ts';
 import { Subscription, type SubscriptionOwner } from './subscription.ts';
 import type { TopicLog } from './topic-log.ts';
-
-/** Where a subscriber asked to start; `unknown` is a cursor that could not be understood, answered with a gap. */
-export type Start = StartPosition | 'unknown';
-
-/** A start position resolved against the log: the cursor, and the hole before it, if any. */
-export interface ResolvedStart {
-	readonly cursor: MessageId;
-	readonly gap: { readonly reason: GapReason; readonly from: MessageId | null } | null;
-}
 
 /** Slices sent to one sink in one go before the loop serves others. */
 const SLICES_PER_TURN_MAX = 4;
@@ -38,49 +29,6 @@ export interface SessionOptions {
 	readonly subscriptionsMax: number;
 	/** Called once, when the session is closed. */
 	readonly onClose: (session: Session) => void;
-}
-
-/**
- * Finds where a subscriber starts (PROTOCOL.md, "Resume"). The topic must be followed. A cursor below the floor is no gap yet:
- * reading on from it finds that out. A cursor beyond the end is checked with the store first, whose word is final (I10).
- */
-async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Promise<ResolvedStart> {
-	if (start === 'last') return { cursor: topic.offered, gap: null };
-	if (start === 'earliest') return { cursor: topic.floor, gap: null };
-	if (start === 'unknown') return { cursor: topic.offered, gap: { reason: 'unknown', from: null } };
-	if (compareMessageIds(start, topic.offered) <= 0) return { cursor: start, gap: null };
-	await hub.verify(topic);
-	if (compareMessageIds(start, topic.offered) <= 0) return { cursor: start, gap: null };
-	return { cursor: topic.offered, gap: { reason: 'ahead', from: start } };
-}
-
-/** A followed topic, and where its reader starts. */
-export interface Followed {
-	readonly topic: TopicLog;
-	readonly start: ResolvedStart;
-}
-
-/**
- * Follows topics and finds where each is to be read from. All at once: one after the other, each would wait for a batch of the
- * store's writer, and a thousand topics for seconds. Rejects when one of them fails; then none is followed.
- */
-export async function followAll(hub: Hub, starts: ReadonlyMap<string, Start>): Promise<readonly Followed[]> {
-	const outcomes = await Promise.allSettled(Array.from(starts, ([name, start]) => followFrom(hub, name, start)));
-	const followed = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
-	const failure = outcomes.find((outcome) => outcome.status === 'rejected');
-	if (failure === undefined) return followed;
-	for (const { topic } of followed) hub.unfollow(topic);
-	throw failure.reason;
-}
-
-async function followFrom(hub: Hub, name: string, start: Start): Promise<Followed> {
-	const topic = await hub.follow(name);
-	try {
-		return { topic, start: await resolveStart(hub, topic, start) };
-	} catch (error) {
-		hub.unfollow(topic);
-		throw error;
-	}
 }
 
 export class Session implements SubscriptionOwner {

@@ -3,7 +3,7 @@
 import { parseSince, type Since } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { topicNameProblem } from '@pulsar-relay/protocol/topic-name';
-import type { Start } from '../../relay/session.ts';
+import type { Start } from '../../relay/start.ts';
 
 /** Topics that one poll or event stream may name. */
 const TOPICS_PER_REQUEST_MAX = 50;

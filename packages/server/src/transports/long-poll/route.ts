@@ -11,7 +11,7 @@ import { type Static, Type } from 'typebox';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { PollAnswer, PollRequest } from '../../relay/poll.ts';
 import type { Relay } from '../../relay/relay.ts';
-import type { Start } from '../../relay/session.ts';
+import type { Start } from '../../relay/start.ts';
 import { readSince, readTopics, startsOf } from '../http/topics-query.ts';
 import { encodeCompatiblePollAnswer, encodePollAnswer } from './sink.ts';
 

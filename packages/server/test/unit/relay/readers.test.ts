@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import fc from 'fast-check';
 import type { HotTierLimits } from '../../../src/relay/hot-tier.ts';
-import type { Start } from '../../../src/relay/session.ts';
+import type { Start } from '../../../src/relay/start.ts';
 import type { Client } from './support/client.ts';
 import { settled } from './support/turns.ts';
 import { TOPICS, World } from './support/world.ts';

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Gap } from '@pulsar-relay/protocol/frames';
 import { compareMessageIds, formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
-import type { Start } from '../../../src/relay/session.ts';
+import type { Start } from '../../../src/relay/start.ts';
 import { answeringReads, createFixture, deferred, type Reader, texts } from './support/fixture.ts';
 import type { Told } from './support/recording-sink.ts';
 

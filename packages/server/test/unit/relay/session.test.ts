@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
-import type { Start } from '../../../src/relay/session.ts';
+import type { Start } from '../../../src/relay/start.ts';
 import { answeringReads, createFixture, deferred, type Fixture, overlay, type Reader, texts } from './support/fixture.ts';
 import { settled } from './support/turns.ts';
 

@@ -9,7 +9,7 @@ import { compareMessageIds, type MessageId, ZERO_ID } from '@pulsar-relay/protoc
 import type { HotTierLimits } from '../../../../src/relay/hot-tier.ts';
 import type { PollAnswer } from '../../../../src/relay/poll.ts';
 import { Relay } from '../../../../src/relay/relay.ts';
-import type { Start } from '../../../../src/relay/session.ts';
+import type { Start } from '../../../../src/relay/start.ts';
 import { createMemoryStore } from '../../../../src/stores/memory/store.ts';
 import { Client, checkPollAnswer, type Moment } from './client.ts';
 import { type Counts, createCountingObserver } from './counting-observer.ts';
