@@ -61,6 +61,11 @@ class Trace {
 		this.add({ kind: 'gap', topic: gap.topic, reason: gap.reason, from: gap.from, to: gap.to });
 	}
 
+	/** The part of a reader that the trace is. */
+	view(): Pick<Reader, 'received' | 'until'> {
+		return { received: this.received, until: (done) => this.until(done) };
+	}
+
 	until(done: (received: readonly Received[]) => boolean): Promise<void> {
 		return new Promise((resolve, reject) => {
 			const timer = setTimeout(() => {
@@ -110,8 +115,7 @@ export const websocket: TransportUnderTest = {
 		);
 		await ready;
 		return {
-			received: trace.received,
-			until: (done) => trace.until(done),
+			...trace.view(),
 			async close() {
 				socket.terminate();
 				await closed;
@@ -143,8 +147,7 @@ export const sse: TransportUnderTest = {
 		});
 		await ready;
 		return {
-			received: trace.received,
-			until: (done) => trace.until(done),
+			...trace.view(),
 			async close() {
 				abort.abort();
 				await reading;
@@ -182,8 +185,7 @@ export const longPoll: TransportUnderTest = {
 			if (!abort.signal.aborted) throw error;
 		});
 		return {
-			received: trace.received,
-			until: (done) => trace.until(done),
+			...trace.view(),
 			async close() {
 				abort.abort();
 				await reading;
