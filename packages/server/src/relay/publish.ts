@@ -15,11 +15,14 @@ export interface Publication {
 	readonly entry: AppendEntry;
 }
 
+/** The objects around a message that waits: a million of one byte each are far more than a megabyte. */
+export const ENTRY_COST_BYTES = 300;
+
 export interface PublisherOptions {
 	readonly store: Store;
 	readonly clock: Clock;
 	readonly observer: Observer;
-	/** Payload and metadata bytes that may wait for the store, over all topics. */
+	/** What may wait for the store, over all topics: payloads and metadata, and {@link ENTRY_COST_BYTES} for each message. */
 	readonly queueBytesMax: number;
 }
 
@@ -32,7 +35,7 @@ interface Receipt {
 interface Batch {
 	readonly entries: AppendEntry[];
 	readonly receipts: Receipt[];
-	bytes: number;
+	costBytes: number;
 }
 
 /** What became of a message: stored, refused for its key, or not stored because the store failed. */
@@ -82,8 +85,9 @@ export class Publisher {
 		if (publications.length === 0) return Promise.resolve([]);
 		let bytes = 0;
 		for (const { entry } of publications) bytes += messageBytes(entry);
+		const cost = bytes + publications.length * ENTRY_COST_BYTES;
 		// A single request may be larger than the bound; it then waits alone.
-		if (this.#queuedBytes > 0 && this.#queuedBytes + bytes > this.#options.queueBytesMax) {
+		if (this.#queuedBytes > 0 && this.#queuedBytes + cost > this.#options.queueBytesMax) {
 			return Promise.reject(new RelayError('overloaded', 'too many bytes wait to be stored'));
 		}
 		this.#options.observer.received(publications.length, bytes);
@@ -113,14 +117,14 @@ export class Publisher {
 		if (this.#waiting.size === 0) this.#options.clock.soon(() => this.#flush());
 		let batch = this.#waiting.get(topic);
 		if (batch === undefined) {
-			batch = { entries: [], receipts: [], bytes: 0 };
+			batch = { entries: [], receipts: [], costBytes: 0 };
 			this.#waiting.set(topic, batch);
 		}
 		batch.entries.push(entry);
 		batch.receipts.push(receipt);
-		const bytes = messageBytes(entry);
-		batch.bytes += bytes;
-		this.#queuedBytes += bytes;
+		const cost = messageBytes(entry) + ENTRY_COST_BYTES;
+		batch.costBytes += cost;
+		this.#queuedBytes += cost;
 	}
 
 	#flush(): void {
@@ -136,7 +140,7 @@ export class Publisher {
 	}
 
 	#settle(batch: Batch, startedMs: number, outcomes: readonly AppendOutcome[], error: RelayError | null): void {
-		this.#queuedBytes -= batch.bytes;
+		this.#queuedBytes -= batch.costBytes;
 		this.#options.observer.appended(this.#options.clock.monotonicMs() - startedMs, error === null);
 		const failed: PublishOutcome | null = error === null ? null : { status: 'failed', error };
 		for (let i = 0; i < batch.receipts.length; i++) {

@@ -6,7 +6,7 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import { compareMessageIds } from '@pulsar-relay/protocol/message-id';
 import fc from 'fast-check';
 import type { AppendEntry, AppendOutcome, DedupeKey, Store } from '../../../src/ports/store.ts';
-import { type Publication, Publisher, type PublishOutcome } from '../../../src/relay/publish.ts';
+import { ENTRY_COST_BYTES, type Publication, Publisher, type PublishOutcome } from '../../../src/relay/publish.ts';
 import { createMemoryStore } from '../../../src/stores/memory/store.ts';
 import { message } from './support/blocks.ts';
 import { createCountingObserver } from './support/counting-observer.ts';
@@ -145,16 +145,16 @@ test('publishing nothing is done at once', async () => {
 
 test('what waits for the store is bounded: beyond it a publish is refused and nothing of it stored', async () => {
 	const { append, settle, waiting } = slowAppends();
-	const { publisher, clock } = createPublisher({ queueBytesMax: 100, append });
+	const { publisher, clock } = createPublisher({ queueBytesMax: 100 + 2 * ENTRY_COST_BYTES, append });
 	const first = publisher.publish([publication('a', 'x'.repeat(60))]);
-	assert.equal(publisher.queuedBytes, 60);
-	await assert.rejects(publisher.publish([publication('b', 'y'.repeat(20)), publication('a', 'y'.repeat(21))]), {
-		code: 'overloaded',
-	});
+	assert.equal(publisher.queuedBytes, 60 + ENTRY_COST_BYTES);
+	const two = [publication('b', 'y'), publication('a', 'y')];
+	await assert.rejects(publisher.publish(two), { code: 'overloaded' }, 'small ones count for more than their bytes');
+	await assert.rejects(publisher.publish([publication('a', 'y'.repeat(41))]), { code: 'overloaded' });
 	const second = publisher.publish([publication('a', 'z'.repeat(40))]);
 	await assert.rejects(publisher.publish([publication('a', '1')]), { code: 'overloaded' });
 	clock.turn(9);
-	assert.equal(publisher.queuedBytes, 100, 'until the store has answered');
+	assert.equal(publisher.queuedBytes, 100 + 2 * ENTRY_COST_BYTES, 'until the store has answered');
 	assert.deepEqual(
 		waiting.map(({ entries }) => entries.length),
 		[2],
@@ -215,7 +215,7 @@ test('of messages with keys of their own, a key under way refuses only its messa
 
 test('a key is free again after its request failed or was refused', async () => {
 	const { append, waiting } = slowAppends();
-	const { publisher, clock } = createPublisher({ queueBytesMax: 10, append });
+	const { publisher, clock } = createPublisher({ queueBytesMax: 10 + 2 * ENTRY_COST_BYTES, append });
 	const keyed = (fingerprint: string, payload: string) =>
 		publisher.publish([publication('a', payload, { key: 'k', item: 0, fingerprint })]);
 	const plain = publisher.publish([publication('a', '1')]);
