@@ -4,11 +4,16 @@ import assert from 'node:assert/strict';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { test } from 'node:test';
+import { systemClock } from '../../src/ops/clock.ts';
+import type { Store } from '../../src/ports/store.ts';
 import { HotBlock } from '../../src/relay/hot-block.ts';
 import { Slice } from '../../src/relay/slice.ts';
+import { registerSse } from '../../src/transports/sse/route.ts';
 import { SseSink } from '../../src/transports/sse/sink.ts';
 import { startRelay } from '../support/relay.ts';
+import { type HttpUnderTest, startHttp } from '../support/start-http.ts';
 import { blockOf, message } from '../unit/relay/support/blocks.ts';
+import { overlay } from '../unit/relay/support/fixture.ts';
 
 test('event ids go on naming their topic when the other topics of the stream are deleted', async (t) => {
 	const relay = await startRelay({ PULSAR_STORAGE_BACKEND: 'memory' });
@@ -34,6 +39,48 @@ test('event ids go on naming their topic when the other topics of the stream are
 	// The client reconnects with what it was given: nothing is ahead of the deleted topic, which simply starts anew.
 	const again = await relay.request('GET', `/api/v1/poll?topics=kept,gone&since=kept:${id}&timeout=0`);
 	assert.deepEqual((again.json as { gaps: unknown[] }).gaps, []);
+});
+
+test('a stream that is still being opened when the node drains is refused like any new request', async (t) => {
+	const asked = Promise.withResolvers<void>();
+	const release = Promise.withResolvers<void>();
+	const wrapStore = (store: Store) =>
+		overlay(store, {
+			watch: async (topic) => {
+				asked.resolve();
+				await release.promise;
+				return store.watch(topic);
+			},
+		});
+	let stopHeartbeat = () => {};
+	const http: HttpUnderTest = await startHttp({
+		wrapStore,
+		addRoutes: (server) => {
+			stopHeartbeat = registerSse(server, {
+				get relay() {
+					return http.relay;
+				},
+				get metrics() {
+					return http.metrics;
+				},
+				clock: systemClock,
+				socketBufferBytes: 65_536,
+				heartbeatIntervalS: 15,
+			});
+		},
+	});
+	t.after(() => {
+		stopHeartbeat();
+		return http.close();
+	});
+	const answering = fetch(`${http.url}/api/v1/events?topics=a`);
+	await asked.promise;
+	const drained = http.relay.drain();
+	release.resolve();
+	const answer = await answering;
+	assert.equal(answer.status, 503);
+	assert.equal(((await answer.json()) as { error: string }).error, 'shutting_down');
+	await drained;
 });
 
 test('streams over several topics write the same bytes of a large message, not a copy each', () => {

@@ -284,11 +284,7 @@ describe('every answer', () => {
 		const answer = await send(`${http.url}/test/throw`, { headers: { 'x-request-id': 'thrown' } });
 		assertFailure(answer, 500, 'internal_error');
 		assert(!answer.text.includes('secret'));
-		const line =
-			http
-				.log()
-				.split('\n')
-				.find((text) => text.includes('"request_id":"thrown"')) ?? '';
+		const line = http.logLine('"request_id":"thrown"');
 		assert(line.includes('a secret message'), 'the log has the cause');
 	});
 

@@ -176,11 +176,7 @@ describe('a single publish', () => {
 		failing.error = createFailingStore(http.store).error;
 		assertFailure(answer, 500, 'internal_error');
 		assert(!answer.text.includes('secret'));
-		const line =
-			http
-				.log()
-				.split('\n')
-				.find((text) => text.includes('the-defect')) ?? '';
+		const line = http.logLine('the-defect');
 		assert(line.includes('a secret of the driver') && line.includes('"level":"error"'), line);
 	});
 });

@@ -25,6 +25,8 @@ export interface HttpUnderTest {
 	readonly metrics: Metrics;
 	/** What was logged so far. */
 	log(): string;
+	/** The first logged line that contains the text; empty when there is none. */
+	logLine(containing: string): string;
 	close(): Promise<void>;
 }
 
@@ -90,6 +92,11 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		store,
 		metrics,
 		log: () => lines.join(''),
+		logLine: (containing) =>
+			lines
+				.join('')
+				.split('\n')
+				.find((line) => line.includes(containing)) ?? '',
 		async close() {
 			server.server.closeAllConnections();
 			await server.close();

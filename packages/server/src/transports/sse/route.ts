@@ -4,12 +4,12 @@
  */
 
 import { parseSince } from '@pulsar-relay/protocol/cursor';
+import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { Relay } from '../../relay/relay.ts';
-import type { Session } from '../../relay/session.ts';
 import type { Start } from '../../relay/start.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { readSince, readTopics, startsOf } from '../http/topics-query.ts';
@@ -73,31 +73,29 @@ async function stream(
 	const sink = new SseSink(response, deps.socketBufferBytes);
 	const session = deps.relay.attach(sink);
 	deps.metrics.connectionOpened('sse');
-	const place = heartbeat.join(sink);
+	let place: number | null = null;
 	response.on('close', () => {
-		heartbeat.leave(sink, place);
+		if (place !== null) heartbeat.leave(sink, place);
 		session.close();
 		deps.metrics.connectionClosed('sse');
 	});
 	try {
 		await session.subscribe(starts, (cursors) => {
+			// The drain came before there was a stream to end: the answer is that of any refused request.
+			if (deps.relay.draining) throw new RelayError('shutting_down', 'this node is draining');
 			reply.hijack();
 			// Without a length or chunks the end of the connection ends the stream: nothing is added around each write.
 			response.shouldKeepAlive = false;
 			response.useChunkedEncodingByDefault = false;
 			response.writeHead(200, { ...HEADERS, 'X-Request-Id': request.id });
 			sink.open(cursors, RETRY_MS);
+			place = heartbeat.join(sink);
 		});
 	} catch (error) {
-		closeUnlessStreaming(session, reply);
+		// A stream that could not start is answered like any failed request, and is not a subscriber.
+		session.close();
 		throw error;
 	}
-}
-
-/** A stream that could not start is answered like any failed request, and is not a subscriber. */
-function closeUnlessStreaming(session: Session, reply: FastifyReply): void {
-	session.close();
-	if (reply.raw.headersSent) reply.raw.end();
 }
 
 /**

@@ -87,7 +87,9 @@ export class SseSink implements Sink, HeartbeatMember {
 		this.#response.uncork();
 	}
 
+	/** Ends the stream; one that is not open yet is refused by its route. */
 	drain(reconnectAfterMs: number): void {
+		if (!this.#response.headersSent) return;
 		this.#hold(Buffer.from(`retry: ${reconnectAfterMs}\n\n`));
 		this.flush();
 		this.#response.end();
