@@ -1,6 +1,6 @@
 /** Certificates for tests over TLS, made when a test wants them: none is in the repository to run out. */
 
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -16,6 +16,17 @@ export interface Certificates {
 
 const CURVE = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc'];
 const DAYS = '2';
+
+/** Why tests over TLS are to be skipped, or null. Never on CI. */
+export function opensslUnavailable(): string | null {
+	if (process.env['CI'] !== undefined) return null;
+	try {
+		execFileSync('openssl', ['version'], { stdio: 'ignore' });
+		return null;
+	} catch {
+		return 'no openssl on this machine (apt-get install openssl)';
+	}
+}
 
 /** Makes an authority and a server's certificate in a directory, with the machine's openssl. */
 export async function makeCertificates(directory: string): Promise<Certificates> {

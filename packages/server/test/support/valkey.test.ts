@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
+import { opensslUnavailable } from './certificates.ts';
 import { isNewEnough, parseVersion } from './find-valkey.ts';
 import { startReplica, startValkey, untilAnswer, valkeyUnavailable } from './valkey.ts';
 import { startCluster } from './valkey-cluster.ts';
@@ -62,7 +63,7 @@ async function startedAndStopped(): Promise<string> {
 	return await other.cli('PING');
 }
 
-test('passwords, users and TLS hold', { skip }, async () => {
+test('passwords and users hold', { skip }, async () => {
 	await using locked = await startValkey({
 		password: 'secret',
 		settings: { user: ['reader on >reading ~* +@read +ping', 'nobody off'] },
@@ -71,6 +72,11 @@ test('passwords, users and TLS hold', { skip }, async () => {
 	await assert.rejects(locked.cli('-a', 'wrong', 'GET', 'key'), /WRONGPASS|NOAUTH/);
 	assert.equal(await locked.cli('--user', 'reader', '-a', 'reading', 'GET', 'key'), '');
 	await assert.rejects(locked.cli('--user', 'reader', '-a', 'reading', 'SET', 'key', '1'), /NOPERM/);
+});
+
+test('a server with TLS is reached with its authority, and not without TLS', {
+	skip: skip || (opensslUnavailable() ?? false),
+}, async () => {
 	await using secure = await startValkey({ tls: true });
 	assert.equal(await secure.cli('PING'), 'PONG');
 	assert.equal(secure.relayEnv['PULSAR_VALKEY_CA_PATH'], secure.certificates?.ca);
