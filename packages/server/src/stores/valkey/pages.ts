@@ -103,9 +103,13 @@ function entryOf(idText: string, fields: readonly Buffer[]): Entry | string {
 	let payload: Buffer | null = null;
 	let metadata: Buffer | null = null;
 	let expiresAtMs = 0;
+	let written = false;
 	for (let i = 0; i + 1 < fields.length; i += 2) {
 		const value = fields[i + 1] as Buffer;
 		switch (String(fields[i])) {
+			case 'v':
+				written = String(value) === '1';
+				break;
 			case 'payload':
 				payload = value;
 				break;
@@ -117,8 +121,8 @@ function entryOf(idText: string, fields: readonly Buffer[]): Entry | string {
 		}
 	}
 	if (payload === null) return 'it has no field payload';
-	if (!isJson(payload)) return 'its payload is not JSON';
-	if (metadata !== null && !isJson(metadata)) return 'its metadata is not JSON';
+	if (!written && !isJson(payload)) return 'its payload is not JSON';
+	if (!written && metadata !== null && !isJson(metadata)) return 'its metadata is not JSON';
 	return { id, payload, metadata, expiresAtMs };
 }
 

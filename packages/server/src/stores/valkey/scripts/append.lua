@@ -90,10 +90,12 @@ for r = 1, runs do
 		local payloadEnd, metadataEnd = struct.unpack('<I4I4', packed, 9 + 8 * i)
 		at = at + 1
 		if flagText == '' or flags[at] == 'a' then
-			local entry = { 'XADD', stream, formatId({ ms = first.ms, n = n }), 'payload', string.sub(packed, start + from + 1, start + payloadEnd) }
+			-- `v` says that a relay wrote the entry: its payload has been checked, and need not be by whoever reads it.
+			local entry = { 'XADD', stream, formatId({ ms = first.ms, n = n }), 'v', '1', 'payload',
+				string.sub(packed, start + from + 1, start + payloadEnd) }
 			if metadataEnd > payloadEnd then
-				entry[6] = 'metadata'
-				entry[7] = string.sub(packed, start + payloadEnd + 1, start + metadataEnd)
+				entry[8] = 'metadata'
+				entry[9] = string.sub(packed, start + payloadEnd + 1, start + metadataEnd)
 			end
 			local expiresAtMs = expires and struct.unpack('<d', packed, base + 8 * i + 1) or 0
 			if expiresAtMs ~= 0 then

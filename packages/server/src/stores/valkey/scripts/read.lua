@@ -14,7 +14,9 @@ if forwards and above(topic.floor, parseId(ARGV[2])) then cursor = '(' .. floorT
 local entries, bytes, more = {}, 0, 0
 -- In steps, because what XRANGE returns is copied whole: a thousand entries of a megabyte would stop the server.
 local step = 16
-while #entries < messagesMax do
+-- Nothing is before 0-0, and XREVRANGE refuses to be asked.
+local nothing = not forwards and ARGV[2] == '0-0'
+while #entries < messagesMax and not nothing do
 	local count = math.min(step, messagesMax - #entries)
 	local some
 	if forwards then
