@@ -112,9 +112,11 @@ class TopicCheck {
 			}
 			lastOfLane.set(lane, parsed);
 			const elsewhere = kept.get(payload);
-			if (elsewhere === undefined) this.#find('lost', `${key}, acknowledged as ${outcome.id}`);
-			else if (elsewhere !== outcome.id)
+			if (elsewhere !== undefined && elsewhere !== outcome.id) {
 				this.#find('disagreement', `${key} was acknowledged as ${outcome.id}, stored as ${elsewhere}`);
+				continue;
+			}
+			if (elsewhere === undefined) this.#find('lost', `${key}, acknowledged as ${outcome.id}`);
 			this.#know(outcome.id, payload, 'an acknowledgement');
 		}
 	}
