@@ -51,7 +51,7 @@ export interface LoadReport {
 	readonly broken: readonly string[];
 	readonly faultFromMs: number;
 	readonly faultToMs: number;
-	/** From the end of the fault until each relay had acknowledged something sent after the fault began; 0 for one that never stopped. */
+	/** From the end of the fault until each relay has acknowledged something that was sent since it began. */
 	readonly recoveryMs: number;
 	/** The longest try of a publish that overlaps with the fault or the recovery. */
 	readonly longestTryMs: number;
@@ -176,7 +176,7 @@ function gapsOf({ traces }: History): Gap[] {
 
 function timesOf(attempts: readonly Attempt[], fromMs: number, toMs: number): Pick<LoadReport, 'recoveryMs' | 'longestTryMs'> {
 	const firsts = [...Map.groupBy(attempts, ({ url }) => url).values()].map((ofOne) =>
-		ofOne.find(({ status, sentAtMs }) => status === 201 && sentAtMs >= fromMs),
+		ofOne.find(({ status, sentAtMs, tookMs }) => status === 201 && sentAtMs >= fromMs && sentAtMs + tookMs >= toMs),
 	);
 	const recoveredMs = Math.max(
 		...firsts.map((first) => (first === undefined ? Number.POSITIVE_INFINITY : first.sentAtMs + first.tookMs)),
@@ -185,7 +185,7 @@ function timesOf(attempts: readonly Attempt[], fromMs: number, toMs: number): Pi
 		({ sentAtMs, tookMs }) => sentAtMs + tookMs >= fromMs && sentAtMs <= Math.max(toMs, recoveredMs),
 	);
 	return {
-		recoveryMs: Math.max(0, recoveredMs - toMs),
+		recoveryMs: recoveredMs - toMs,
 		longestTryMs: during.reduce((most, { tookMs }) => Math.max(most, tookMs), 0),
 	};
 }
