@@ -17,6 +17,7 @@ import type {
 	Page,
 	Store,
 	TrimStep,
+	WatchedPosition,
 } from '../../src/ports/store.ts';
 import { createFakeClock, type FakeClock } from '../support/clock.ts';
 
@@ -60,7 +61,8 @@ export type Heard =
 			readonly block: Block;
 	  }
 	| { readonly kind: 'trimmed'; readonly topic: string; readonly floor: MessageId }
-	| { readonly kind: 'deleted'; readonly topic: string; readonly tip: MessageId };
+	| { readonly kind: 'deleted'; readonly topic: string; readonly tip: MessageId }
+	| { readonly kind: 'repositioned'; readonly topic: string; readonly position: WatchedPosition };
 
 export interface Trial {
 	readonly under: StoreUnderTest;
@@ -109,6 +111,7 @@ export async function openTrial(
 		appended: (topic, previous, floor, block) => hear({ kind: 'appended', topic, previous, floor, block }),
 		trimmed: (topic, floor) => hear({ kind: 'trimmed', topic, floor }),
 		deleted: (topic, tip) => hear({ kind: 'deleted', topic, tip }),
+		repositioned: (topic, position) => hear({ kind: 'repositioned', topic, position }),
 	};
 	trial.store.listen(listener);
 	return trial;

@@ -116,6 +116,7 @@ function announced(side: Side): unknown {
 
 function foldHeard(events: object[], one: Heard): object[] {
 	if (one.kind === 'deleted') return [...events, { deleted: formatMessageId(one.tip) }];
+	if (one.kind === 'repositioned') return [...events, { repositioned: positionOf(one.position), intact: one.position.intact }];
 	if (one.kind === 'trimmed') {
 		const last = events.at(-1);
 		return [...(last !== undefined && 'trimmed' in last ? events.slice(0, -1) : events), { trimmed: formatMessageId(one.floor) }];
@@ -229,6 +230,7 @@ function replay(logs: Map<string, { tip: MessageId; ids: MessageId[] }>, one: He
 			log.ids.push(id);
 		}
 	} else {
+		assert.ok(one.kind !== 'repositioned', 'nothing was missed or lost');
 		const floor = one.kind === 'trimmed' ? one.floor : one.tip;
 		log.ids = log.ids.filter((id) => compareMessageIds(id, floor) > 0);
 	}
