@@ -76,6 +76,12 @@ test('secrets are files that neither git nor the image ever holds, and no variab
 			assert(!/(PASSWORD|SECRET|TOKEN)$/.test(variable), `${name}: ${variable} is a secret in a variable`);
 });
 
+test('Valkey works, without rights, in the directory of its volume', () => {
+	const { user, working_dir, volumes = [] } = compose.services.valkey;
+	assert.equal(user, 'valkey');
+	assert(volumes.includes(`valkey-data:${working_dir}`));
+});
+
 test('what others wait for is declared healthy', () => {
 	for (const [, service] of services)
 		for (const [name, { condition }] of Object.entries(service.depends_on ?? {})) {

@@ -22,6 +22,7 @@ export interface HealthCheck {
 export interface Service {
 	readonly image: string;
 	readonly user?: string;
+	readonly working_dir?: string;
 	readonly command?: readonly string[];
 	readonly build?: { readonly context: string; readonly dockerfile: string };
 	readonly environment?: Readonly<Record<string, string>>;

@@ -1,14 +1,18 @@
-/** A real Prometheus watches a live relay with the shipped configuration: every query of the dashboard and of the alerts returns data. */
+/**
+ * A real Prometheus watches a live relay on the shipped Valkey with the shipped configuration: every query of the dashboard and of
+ * the alerts returns data.
+ */
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { type Reader, transports } from '../support/readers.ts';
 import { startRelay, type TestRelay } from '../support/relay.ts';
-import { untilAnswer } from '../support/valkey.ts';
+import { untilAnswer, valkeyUnavailable } from '../support/valkey.ts';
 import { queriesOf, readDashboard } from './dashboard.ts';
 import { readYaml } from './files.ts';
 import { missing } from './programs.ts';
 import { type Prometheus, startPrometheus } from './prometheus.ts';
+import { PASSWORD, type Stack, startStack } from './stack.ts';
 
 const TOPIC = 'observed';
 /** Scrapes before the first query: a rate takes two, in a window that the load fills. */
@@ -19,7 +23,7 @@ const WINDOW = '30s';
 const { groups } = readYaml<{ groups: { rules: { alert: string; expr: string }[] }[] }>('deploy/alerts.yml');
 const rules = groups.flatMap((group) => group.rules);
 const dashboard = readDashboard();
-const skip = missing(['prometheus'], 'prometheus');
+const skip = missing(['prometheus'], 'prometheus') || (valkeyUnavailable() ?? false);
 
 /** Publishes on every route, in turns as fast as all readers get what was published, until it is stopped. */
 class Load {
@@ -53,13 +57,16 @@ class Load {
 }
 
 describe('a live relay, watched', { skip, timeout: 120_000 }, () => {
+	let stack: Stack;
 	let relay: TestRelay;
 	let readers: Reader[];
 	let load: Load;
 	let prometheus: Prometheus;
 
 	before(async () => {
-		relay = await startRelay();
+		stack = await startStack();
+		const { PULSAR_VALKEY_PASSWORD_FILE: _, ...env } = stack.relayEnv;
+		relay = await startRelay({ ...env, PULSAR_VALKEY_PASSWORD: PASSWORD });
 		readers = await Promise.all(transports.map((transport) => transport.open(relay.url, [TOPIC], 'last')));
 		load = new Load(relay, readers);
 		prometheus = await startPrometheus(relay.url);
@@ -74,6 +81,7 @@ describe('a live relay, watched', { skip, timeout: 120_000 }, () => {
 		await Promise.all((readers ?? []).map((reader) => reader.close()));
 		await prometheus?.stop();
 		await relay?.close();
+		await stack?.stop();
 	});
 
 	for (const { title, expr } of queriesOf(dashboard)) {
