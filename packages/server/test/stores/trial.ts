@@ -36,6 +36,8 @@ export interface StoreUnderTest {
 	open(options: StoreOptions): Promise<Store>;
 	/** Opens what `closed` has left behind. Absent when nothing outlives the store; its cases are then skipped. */
 	reopen?(closed: Store, options: StoreOptions): Promise<Store>;
+	/** Set when idempotency keys are known per topic only. */
+	readonly keysPerTopic?: true;
 	/** Set for the memory store, which is not compared with itself. */
 	readonly isModel?: true;
 }
@@ -45,6 +47,8 @@ export interface StoreCase {
 	readonly title: string;
 	/** Set when the case closes the store and opens it again. */
 	readonly reopens?: true;
+	/** Set when the case relies on one topic's keys being known in another. */
+	readonly keysOverTopics?: true;
 	/** Set when the case compares the store with the memory store. */
 	readonly comparesWithModel?: true;
 	readonly topicsMax?: number;

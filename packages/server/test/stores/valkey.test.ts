@@ -1,20 +1,63 @@
-/** The Valkey store keeps the store contract, on a real server and on a Cluster. */
+/** The Valkey store keeps the store contract, on one server and on a Cluster, also when it is opened again. */
 
-import assert from 'node:assert/strict';
-import { after, before, describe } from 'node:test';
-import type { Store } from '../../src/ports/store.ts';
+import { after, before, describe, test } from 'node:test';
 import { openValkeyStore } from '../../src/stores/valkey/store.ts';
+import { startValkey, type Valkey, valkeyUnavailable } from '../support/valkey.ts';
+import { startCluster, type ValkeyCluster } from '../support/valkey-cluster.ts';
 import { storeSuite } from './store-suite.ts';
 import type { StoreOptions } from './trial.ts';
-const server = { addresses: [{ host: '127.0.0.1', port: 7920 }], cluster: false, tls: null, username: null, password: null };
-const demands = { durability: 'memory' as const, assumeDurability: null, allowEviction: false, replicas: 0 };
-async function openAt({ clock, topicsMax = 1000 }: StoreOptions): Promise<Store> {
-	return openValkeyStore({ server, demands, topicsMax, clock, onWarning: (text, fields) => console.log(text, fields) });
+import { NO_DEMANDS, serverAt } from './valkey-fixture.ts';
+
+function openOn({ host, port }: Valkey, cluster: boolean, { clock, topicsMax = 1000 }: StoreOptions) {
+	return openValkeyStore({
+		server: serverAt(host, port, cluster),
+		demands: NO_DEMANDS,
+		topicsMax,
+		clock,
+		onWarning: (text, fields) => {
+			throw new Error(`${text} ${JSON.stringify(fields)}`);
+		},
+	});
 }
-import { execFileSync } from 'node:child_process';
-storeSuite({
-	name: 'valkey',
-	durability: 'process',
-	open: async (options) => { execFileSync('valkey-cli', ['-p', '7920', 'FLUSHALL']); return openAt(options); },
-	reopen: (_closed, options) => openAt(options),
-});
+
+function suiteOnOneServer(): void {
+	let valkey: Valkey;
+	before(async () => {
+		valkey = await startValkey({ settings: { appendonly: 'yes' } });
+	});
+	after(() => valkey.stop());
+	storeSuite({
+		name: 'valkey',
+		durability: 'process',
+		open: async (options) => {
+			await valkey.cli('FLUSHALL');
+			return openOn(valkey, false, options);
+		},
+		reopen: (_closed, options) => openOn(valkey, false, options),
+	});
+}
+
+function suiteOnCluster(): void {
+	let cluster: ValkeyCluster;
+	const first = () => cluster.primaries[0] as Valkey;
+	before(async () => {
+		cluster = await startCluster();
+	});
+	after(() => cluster.stop());
+	storeSuite({
+		name: 'valkey cluster',
+		durability: 'memory',
+		keysPerTopic: true,
+		open: async (options) => {
+			await Promise.all(cluster.primaries.map((primary) => primary.cli('FLUSHALL')));
+			return openOn(first(), true, options);
+		},
+		reopen: (_closed, options) => openOn(first(), true, options),
+	});
+}
+
+const unavailable = valkeyUnavailable();
+if (unavailable === null) {
+	describe('one server', suiteOnOneServer);
+	describe('a Cluster of three', suiteOnCluster);
+} else test('the store contract, on the valkey store', { skip: unavailable }, () => {});

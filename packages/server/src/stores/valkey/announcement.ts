@@ -1,7 +1,8 @@
 /**
- * What nodes tell each other about a topic on its channel: a line of words, then, for an append, the packed run of messages.
+ * What nodes tell each other about a topic on its channel: a line of words, then, for an append, the packed run of messages, unless
+ * that is large.
  *
- *   a <previous id> <floor> <first id> <a letter per message: appended, duplicate, conflict; nothing = all appended>
+ *   a <previous id> <floor> <first id> <last id> <a letter per message: appended, duplicate, conflict; nothing = all appended>
  *   t <floor>
  *   d <tip> <id of the topic>
  */
@@ -15,17 +16,12 @@ export type Announcement =
 			readonly kind: 'appended';
 			readonly previous: MessageId;
 			readonly floor: MessageId;
-			readonly first: MessageId;
-			readonly rest: Rest;
+			readonly last: MessageId;
+			/** Unpacks the messages, when somebody needs them: a node hears its own appends, too. Null when they have to be read. */
+			readonly block: (() => Block) | null;
 	  }
 	| { readonly kind: 'trimmed'; readonly floor: MessageId }
 	| { readonly kind: 'deleted'; readonly tip: MessageId; readonly topicId: string };
-
-/** The messages of an announced append, unpacked only when somebody needs them: a node hears its own appends, too. */
-export interface Rest {
-	readonly count: number;
-	block(): Block;
-}
 
 const LF = 0x0a;
 const text = new TextDecoder();
@@ -34,36 +30,20 @@ const text = new TextDecoder();
 export function parseAnnouncement(message: Uint8Array): Announcement | undefined {
 	const end = message.indexOf(LF);
 	if (end < 0) return undefined;
-	const [kind = '', ...words] = text.decode(message.subarray(0, end)).split(' ');
-	const [one, two, three] = words.slice(0, 3).map(parseMessageId);
-	if (kind === 't' && one !== undefined) return { kind: 'trimmed', floor: one };
-	if (kind === 'd' && one !== undefined) return { kind: 'deleted', tip: one, topicId: words[1] ?? '' };
-	if (kind !== 'a' || one === undefined || two === undefined || three === undefined) return undefined;
-	return {
-		kind: 'appended',
-		previous: one,
-		floor: two,
-		first: three,
-		rest: restOf(message.subarray(end + 1), three, words[3] ?? ''),
-	};
+	const [kind, ...words] = text.decode(message.subarray(0, end)).split(' ');
+	const [one, floor, first, last] = words.slice(0, 4).map(parseMessageId);
+	if (one === undefined) return undefined;
+	if (kind === 't') return { kind: 'trimmed', floor: one };
+	if (kind === 'd') return { kind: 'deleted', tip: one, topicId: words[1] ?? '' };
+	if (kind !== 'a' || floor === undefined || first === undefined || last === undefined) return undefined;
+	const packed = message.subarray(end + 1);
+	const block = packed.byteLength === 0 ? null : () => blockOf(packed, first, words[4] ?? '');
+	return { kind: 'appended', previous: one, floor, last, block };
 }
 
-function restOf(packed: Uint8Array, first: MessageId, flags: string): Rest {
-	const total = new DataView(packed.buffer, packed.byteOffset).getUint32(0, true);
-	return {
-		count: flags === '' ? total : countAppended(flags),
-		block() {
-			// A copy of its own memory: the hot tier keeps it, and must not keep what else the library read with it.
-			const run = { count: readBlock(packed).count, packed: new Uint8Array(packed) };
-			const picked = flags === '' ? run : pickFromRun(run, (i) => flags[i] === 'a');
-			return { ms: first.ms, n: first.n, ...(picked ?? run) };
-		},
-	};
-}
-
-/** The messages that a string of letters says were appended. */
-export function countAppended(flags: string): number {
-	let count = 0;
-	for (const flag of flags) if (flag === 'a') count++;
-	return count;
+function blockOf(packed: Uint8Array, first: MessageId, flags: string): Block {
+	// A copy of its own memory: the hot tier keeps it, and must not keep what else the library read with it.
+	const run = { count: readBlock(packed).count, packed: new Uint8Array(packed) };
+	const picked = flags === '' ? run : pickFromRun(run, (i) => flags[i] === 'a');
+	return { ms: first.ms, n: first.n, ...(picked ?? run) };
 }

@@ -313,8 +313,11 @@ async function identify(client: Client): Promise<string> {
 	);
 	if (persistences?.some((text) => /^loading:1/m.test(String(text)))) throw unavailable('the store is loading its data');
 	if (replications?.some((text) => /^role:slave/m.test(String(text)))) throw unavailable('the store is a read-only replica');
-	const runs = servers?.map((text) => /^run_id:(\w+)/m.exec(String(text))?.[1] ?? '') ?? [];
-	return `${runs.sort().join()} ${connections?.map(String).sort().join()}`;
+	const runs = servers?.map((text) => /^run_id:(\w+)/m.exec(String(text))?.[1]) ?? [];
+	// Replies that are not those to these commands: the library has lost count, and the connection is of no use any more.
+	if (runs.includes(undefined) || !connections?.every((id) => typeof id === 'number'))
+		throw unavailable('the connection is confused');
+	return `${runs.sort().join()} ${connections.map(String).sort().join()}`;
 }
 
 /** For a promise whose failure changes nothing. */

@@ -1,7 +1,10 @@
 /**
- * The Valkey store: all state on a server (or a Cluster) that any number of relays share. This file joins its parts: two connections,
- * one for writes, whose calls take turns, and one for reads and announcements, so that a reader of old messages does not hold up a
- * publish; what is watched; and what the server was found to be.
+ * The Valkey store: all state on a server (or a Cluster) that any number of relays share. This file joins its parts: the connections,
+ * what is watched, and what the server was found to be.
+ *
+ * Three connections: for writes, whose calls take turns; for reads, so that a reader of old messages does not hold up a publish; and for
+ * announcements. That one carries nothing else: the server closes a subscribed connection to which more than 32 MiB wait to be
+ * written, which a few pages would be, and GLIDE 2.5.2 was seen to take the confirmation of an unsubscribe for the reply of a batch.
  */
 
 import { formatMessageId, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
@@ -78,6 +81,7 @@ class ValkeyStore implements Store {
 	readonly #sizes = new Sizes();
 	#writes: Connection | null = null;
 	#reads: Connection | null = null;
+	#announcements: Connection | null = null;
 	#sweep: Sweep | null = null;
 	#finding: ServerFinding = { status: 'unfit', reason: 'the store has not been looked at yet', fatal: false };
 	/** Whether every watched topic has been looked at since the connections are what they are (I10). */
@@ -100,10 +104,11 @@ class ValkeyStore implements Store {
 		const { server, clock, topicsMax } = this.#options;
 		const onState = (change: 'up' | 'down' | 'replaced') => this.#stateChanged(change);
 		this.#writes = await Connection.open({ ...server, clock, requestTimeoutMs: WRITE_TIMEOUT_MS, onState });
-		this.#reads = await Connection.open({
+		this.#reads = await Connection.open({ ...server, clock, requestTimeoutMs: READ_TIMEOUT_MS, onState });
+		this.#announcements = await Connection.open({
 			...server,
 			clock,
-			requestTimeoutMs: READ_TIMEOUT_MS,
+			requestTimeoutMs: WRITE_TIMEOUT_MS,
 			onState,
 			onMessage: (channel, message) => this.#watches.heard(topicOfChannel(channel), message),
 		});
@@ -148,7 +153,7 @@ class ValkeyStore implements Store {
 
 	unwatch(topic: string): void {
 		this.#watches.drop([topic]);
-		this.#reads?.unsubscribe([topicKeys(topic).channel]);
+		this.#announcements?.unsubscribe([topicKeys(topic).channel]);
 	}
 
 	createTopic(name: string, change: TopicChange): Promise<{ readonly status: 'created' | 'exists'; readonly topic: Topic }> {
@@ -193,7 +198,7 @@ class ValkeyStore implements Store {
 
 	health(): StoreHealth {
 		if (this.#closed !== null) return { status: 'unavailable', reason: 'the store is closed' };
-		for (const connection of [this.#writes, this.#reads]) {
+		for (const connection of [this.#writes, this.#reads, this.#announcements]) {
 			if (connection?.state.status === 'down') return { status: 'unavailable', reason: connection.state.reason };
 		}
 		if (this.#finding.status === 'unfit') return { status: 'unavailable', reason: this.#finding.reason };
@@ -218,6 +223,7 @@ class ValkeyStore implements Store {
 		this.#watches.close();
 		this.#writes?.close();
 		this.#reads?.close();
+		this.#announcements?.close();
 	}
 
 	/** Why a call cannot be taken at all, as its answer; null when it can. */
@@ -264,9 +270,9 @@ class ValkeyStore implements Store {
 
 	async #takeWatches(calls: readonly WatchCall[]): Promise<void> {
 		const opened = [...new Set(calls.map(({ topic }) => topic))].filter((topic) => this.#watches.open(topic));
-		const reads = this.#reads as Connection;
+		const announcements = this.#announcements as Connection;
 		try {
-			if (opened.length > 0) await reads.subscribe(opened.map((topic) => topicKeys(topic).channel));
+			if (opened.length > 0) await announcements.subscribe(opened.map((topic) => topicKeys(topic).channel));
 			const positions = await this.#positions(calls.map(({ topic, seen }) => [topic, seen]));
 			for (const [i, call] of calls.entries()) {
 				const position = positions[i];
@@ -276,7 +282,7 @@ class ValkeyStore implements Store {
 			}
 		} catch (error) {
 			this.#watches.drop(opened);
-			reads.unsubscribe(opened.map((topic) => topicKeys(topic).channel));
+			announcements.unsubscribe(opened.map((topic) => topicKeys(topic).channel));
 			for (const call of calls) call.reject(failureOf(error));
 		}
 	}

@@ -6,7 +6,7 @@
  */
 
 import { compareMessageIds, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
-import type { Block } from '../../log/block.ts';
+import { type Block, lastIdOf } from '../../log/block.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { LogListener, WatchedPosition } from '../../ports/store.ts';
 import { type Announcement, parseAnnouncement } from './announcement.ts';
@@ -20,7 +20,8 @@ interface Piece {
 	readonly previous: MessageId;
 	readonly last: MessageId;
 	readonly floor: MessageId;
-	readonly block: () => Block;
+	/** Null when the messages have to be read. */
+	readonly block: (() => Block) | null;
 }
 
 /**
@@ -104,7 +105,7 @@ export class Watches {
 	appended(topic: string, previous: MessageId, floor: MessageId, block: Block): void {
 		const watch = this.#watches.get(topic);
 		if (watch === undefined) this.#listener?.appended(topic, previous, floor, block);
-		else this.#hold(topic, watch, { previous, last: lastOf(block, block.count), floor, block: () => block });
+		else this.#hold(topic, watch, { previous, last: lastIdOf(block), floor, block: () => block });
 	}
 
 	/** This node has trimmed. */
@@ -148,11 +149,9 @@ export class Watches {
 
 	#take(topic: string, watch: Watch, announcement: Announcement): void {
 		switch (announcement.kind) {
-			case 'appended': {
-				const { previous, floor, first, rest } = announcement;
-				this.#hold(topic, watch, { previous, last: lastOf(first, rest.count), floor, block: rest.block });
+			case 'appended':
+				this.#hold(topic, watch, announcement);
 				return;
-			}
 			case 'trimmed':
 				this.#trim(topic, watch, announcement.floor);
 				return;
@@ -181,7 +180,7 @@ export class Watches {
 				if (!isNext) continue;
 				watch.tip = piece.last;
 				if (compareMessageIds(piece.floor, watch.floor) > 0) watch.floor = piece.floor;
-				this.#listener?.appended(topic, piece.previous, piece.floor, piece.block());
+				this.#tell(topic, watch, piece);
 				fits = true;
 			}
 		}
@@ -192,6 +191,11 @@ export class Watches {
 			watch.held = [];
 			this.#options.look([topic]);
 		} else if (watch.cancelLook === null) this.#lookLater(topic, watch, null);
+	}
+
+	#tell(topic: string, { tip, floor }: Watch, { previous, block }: Piece): void {
+		if (block === null) this.#listener?.repositioned(topic, { exists: true, tip, floor, intact: true });
+		else this.#listener?.appended(topic, previous, floor, block());
 	}
 
 	/** Looks again in a moment; with a position, takes it for a fact if the node is no further by then. */
@@ -227,8 +231,4 @@ export class Watches {
 		this.#listener?.deleted(topic, tip);
 		this.#advance(topic, watch);
 	}
-}
-
-function lastOf({ ms, n }: MessageId, count: number): MessageId {
-	return { ms, n: n + count - 1 };
 }

@@ -121,15 +121,20 @@ for _, field in ipairs(fields) do
 	redis.call('RPUSH', keyOrder, ARGV[1] .. ' ' .. field)
 end
 
+-- A large run is announced without its messages: what waits for a subscriber that reads slowly is bounded by the server, which
+-- closes the connection beyond 32 MiB (client-output-buffer-limit). Whoever hears of it reads it.
+local ANNOUNCED_BYTES_MAX = 262144
 local before, next, seen = previous, first.n, 0
 for r = 1, runs do
 	local own = flagText == '' and '' or string.sub(flagText, seen + 1, seen + counts[r])
 	local _, kept = string.gsub(own, 'a', '')
 	if own == '' then kept = counts[r] end
 	if kept > 0 then
-		redis.call(publish, channel, table.concat({ 'a', before, floor, formatId({ ms = first.ms, n = next }), own }, ' ') .. '\n' .. ARGV[5 + r])
+		local from, to = formatId({ ms = first.ms, n = next }), formatId({ ms = first.ms, n = next + kept - 1 })
+		local body = #ARGV[5 + r] <= ANNOUNCED_BYTES_MAX and ARGV[5 + r] or ''
+		redis.call(publish, channel, table.concat({ 'a', before, floor, from, to, own }, ' ') .. '\n' .. body)
 		next = next + kept
-		before = formatId({ ms = first.ms, n = next - 1 })
+		before = to
 	end
 	seen = seen + counts[r]
 end
