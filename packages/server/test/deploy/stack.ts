@@ -8,7 +8,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { findValkey } from '../support/find-valkey.ts';
 import { type RelayProcess, startRelayProcess } from '../support/process.ts';
 import { freePort, untilAnswer } from '../support/valkey.ts';
@@ -29,7 +29,7 @@ export interface Stack {
 	readonly passwordFile: string;
 	/** Of the process that was started last. */
 	readonly valkey: ChildProcess;
-	/** The environment of an operator's shell: `valkey-cli` reaches this server, with the password. */
+	/** The environment of an operator's shell: `valkey-cli` reaches this server, with the password; `node` is the one of the test. */
 	readonly operatorEnv: Readonly<Record<string, string>>;
 	/** The relay's environment in the compose file, leading to this server. */
 	readonly relayEnv: Readonly<Record<string, string>>;
@@ -88,7 +88,7 @@ class LocalStack implements Stack {
 		this.#directory = directory;
 		this.#bin = join(directory, 'bin');
 		this.port = port;
-		this.dataDir = join(directory, 'data');
+		this.dataDir = join(directory, 'valkey-data');
 		this.passwordFile = join(directory, 'valkey_password');
 		this.operatorEnv = { ...process.env, PATH: `${this.#bin}${delimiter}${process.env['PATH']}`, REDISCLI_AUTH: PASSWORD };
 		this.relayEnv = {
@@ -113,6 +113,8 @@ class LocalStack implements Stack {
 		await mkdir(this.#bin);
 		await mkdir(this.dataDir);
 		await symlink(programs.server, join(this.#bin, 'valkey-server'));
+		await symlink(join(dirname(programs.server), `${programs.product}-check-aof`), join(this.#bin, 'valkey-check-aof'));
+		await symlink(process.execPath, join(this.#bin, 'node'));
 		const cli = join(this.#bin, 'valkey-cli');
 		await writeFile(cli, `#!/bin/sh\nexec ${programs.cli} -p ${this.port} "$@"\n`);
 		await chmod(cli, 0o755);
