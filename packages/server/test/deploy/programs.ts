@@ -1,5 +1,6 @@
 /** Programs of the machine that tests run, and what becomes of the tests where they are missing. */
 
+import type { ChildProcess } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
@@ -8,6 +9,13 @@ export function missing(programs: readonly string[], packageName: string): strin
 	const absent = programs.filter((name) => !isOnPath(name));
 	if (absent.length === 0 || process.env['CI'] !== undefined) return false;
 	return `no ${absent.join(' and no ')} on this machine (apt-get install ${packageName})`;
+}
+
+/** Sees to it that a program does not outlive this process, also when the test ends early. */
+export function endWithThisProcess(child: ChildProcess): void {
+	const kill = () => child.kill('SIGKILL');
+	process.on('exit', kill);
+	child.once('exit', () => process.off('exit', kill));
 }
 
 function isOnPath(name: string): boolean {

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { freePort, untilAnswer } from '../support/valkey.ts';
 import { DEPLOY, readYaml } from './files.ts';
+import { endWithThisProcess } from './programs.ts';
 
 export interface Sample {
 	readonly metric: Readonly<Record<string, string>>;
@@ -51,6 +52,7 @@ export async function startPrometheus(relayUrl: string): Promise<Prometheus> {
 		],
 		{ stdio: ['ignore', 'inherit', 'inherit'] },
 	);
+	endWithThisProcess(child);
 	const exited = once(child, 'exit');
 	const url = `http://${address}`;
 	const ask = async <T>(path: string): Promise<T> => {

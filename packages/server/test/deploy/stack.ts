@@ -6,13 +6,14 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { findValkey } from '../support/find-valkey.ts';
 import { type RelayProcess, startRelayProcess } from '../support/process.ts';
 import { freePort, untilAnswer } from '../support/valkey.ts';
 import { DEPLOY, readCompose } from './files.ts';
+import { endWithThisProcess } from './programs.ts';
 
 export const PASSWORD = 'a-password-of-the-test';
 
@@ -112,12 +113,16 @@ class LocalStack implements Stack {
 		assert(programs !== undefined, 'no valkey-server on the PATH; npm run install:valkey installs it where it can');
 		await mkdir(this.#bin);
 		await mkdir(this.dataDir);
-		await symlink(programs.server, join(this.#bin, 'valkey-server'));
-		await symlink(join(dirname(programs.server), `${programs.product}-check-aof`), join(this.#bin, 'valkey-check-aof'));
-		await symlink(process.execPath, join(this.#bin, 'node'));
-		const cli = join(this.#bin, 'valkey-cli');
-		await writeFile(cli, `#!/bin/sh\nexec ${programs.cli} -p ${this.port} "$@"\n`);
-		await chmod(cli, 0o755);
+		// Scripts, because these programs go by the name they are called by, and the machine may have Redis'.
+		const checkAof = join(dirname(programs.server), `${programs.product}-check-aof`);
+		for (const [name, command] of [
+			['valkey-server', programs.server],
+			['valkey-check-aof', checkAof],
+			['valkey-cli', `${programs.cli} -p ${this.port}`],
+			['node', process.execPath],
+		] as const) {
+			await writeFile(join(this.#bin, name), `#!/bin/sh\nexec ${command} "$@"\n`, { mode: 0o755 });
+		}
 		await writeFile(this.passwordFile, `${PASSWORD}\n`);
 	}
 
@@ -130,6 +135,7 @@ class LocalStack implements Stack {
 			env: { ...env, VALKEY_PASSWORD_FILE: this.passwordFile },
 			stdio: ['ignore', 'pipe', 'pipe'],
 		});
+		endWithThisProcess(child);
 		for (const stream of [child.stdout, child.stderr]) {
 			stream.on('data', (chunk: Buffer) => {
 				this.#log += chunk.toString();
