@@ -1,8 +1,9 @@
 -- Where a topic stands. Put in front of the scripts that need it.
 --
 -- The meta hash: id (absent when the topic was deleted or never made), created, description, max_age_s, max_messages, max_bytes,
--- tip, floor, bytes, length (entries the relay left in the stream) and trimmed (entries the relay took out of it). The length
--- tells whether somebody else has changed the stream: it is the one thing that costs nothing to compare.
+-- tip, floor, bytes, length (entries the relay left in the stream) and trimmed (entries the relay took out of it). Whether somebody
+-- else has changed the stream is told by its length and by whether it has entries beyond the tip: both are asked for in under a
+-- microsecond together, where XINFO takes four and copies two entries. What they miss, an append runs into (append.lua).
 
 local function parseId(text)
 	local ms, n = string.match(text, '^(%d+)-(%d+)$')
@@ -74,7 +75,11 @@ local function standing(stream, meta)
 		length = tonumber(known[5] or 0),
 		trimmed = tonumber(known[6] or 0),
 	}
-	if topic.length ~= length and (topic.id or length > 0) then return reconcile(stream, topic, length) end
+	if not topic.id and length == 0 then return topic end
+	-- The length alone does not tell: XADD with MAXLEN adds one entry and removes another.
+	if topic.length ~= length or redis.call('XREAD', 'COUNT', 1, 'STREAMS', stream, formatId(topic.tip)) then
+		return reconcile(stream, topic, length)
+	end
 	return topic
 end
 
