@@ -60,6 +60,8 @@ export interface LoadReport {
 const SETTLE_MS = 15_000;
 /** No phase takes longer than so many times what it should. */
 const PATIENCE = 10;
+const FAULT_MAX_S = 60;
+const RECOVERY_MAX_S = 15;
 const LOOK_INTERVAL_MS = 20;
 const TOPICS_PER_SUBSCRIBER_MAX = 6;
 
@@ -74,13 +76,9 @@ export async function runLoad({ size, urls, fault, ...check }: LoadOptions): Pro
 	const running = { topics, publishers, subscribers, byHand };
 	for (const subscriber of subscribers) subscriber.start();
 	publishers.start();
-	const [faultFromMs, faultToMs] = await withPhases(running, size, fault);
-	await publishers.stop(SETTLE_MS);
-	for (const subscriber of subscribers) subscriber.stay();
-	const logs = await readLogs(urls, topics);
-	await untilSettled(subscribers, logs);
-	await Promise.all(subscribers.map((subscriber) => subscriber.stop()));
-
+	const { fromMs, toMs, logs } = await finished(running, size, urls, fault).finally(async () => {
+		await Promise.allSettled([publishers.stop(0), ...subscribers.map((subscriber) => subscriber.stop())]);
+	});
 	const history = { publishes: [...publishers.publishes, ...byHand], logs, traces: subscribers.flatMap(({ traces }) => traces) };
 	return {
 		history,
@@ -89,9 +87,9 @@ export async function runLoad({ size, urls, fault, ...check }: LoadOptions): Pro
 		attempts: publishers.attempts,
 		gaps: gapsOf(history),
 		broken: subscribers.flatMap(({ broken }) => broken),
-		faultFromMs,
-		faultToMs,
-		...timesOf(publishers.attempts, faultFromMs, faultToMs),
+		faultFromMs: fromMs,
+		faultToMs: toMs,
+		...timesOf(publishers.attempts, fromMs, toMs),
 	};
 }
 
@@ -101,29 +99,34 @@ function subscriberOptions(i: number, topics: readonly string[], urls: readonly 
 	return { name: `s${i}`, urls, topics: followed, start: i % 3 === 2 ? ('last' as const) : ('earliest' as const) };
 }
 
-/** Before, fault, after. When the fault began and when it was over. */
-async function withPhases(load: RunningLoad, size: LoadSize, fault: LoadOptions['fault']): Promise<[number, number]> {
-	const { publishers, subscribers } = load;
-	try {
-		await within(publishers.untilAcked(size.messagesPerS * size.beforeS), size.beforeS, 'before the fault');
-		const from = performance.now();
-		await fault(load);
-		const to = performance.now();
-		await within(publishers.untilAcked(publishers.acked + size.messagesPerS * size.afterS), size.afterS, 'after the fault');
-		return [from, to];
-	} catch (error) {
-		await Promise.allSettled([publishers.stop(0), ...subscribers.map((subscriber) => subscriber.stop())]);
-		throw error;
-	}
+/** The phases: before the fault, the fault, after it, until all is delivered. */
+async function finished(load: RunningLoad, size: LoadSize, urls: readonly string[], fault: LoadOptions['fault']) {
+	const { publishers, subscribers, topics } = load;
+	const acked = (seconds: number) => publishers.untilAcked(publishers.acked + size.messagesPerS * seconds);
+	await within(acked(size.beforeS), size.beforeS * PATIENCE, publishers, 'before the fault');
+	const fromMs = performance.now();
+	await within(fault(load), FAULT_MAX_S, publishers, 'in the fault');
+	const toMs = performance.now();
+	const recovered = urls.map((url) => publishers.untilTried((attempt) => attempt.url === url && attempt.status === 201));
+	await within(Promise.all(recovered), RECOVERY_MAX_S, publishers, 'for the recovery');
+	await within(acked(size.afterS), size.afterS * PATIENCE, publishers, 'after the fault');
+	await publishers.stop(SETTLE_MS);
+	for (const subscriber of subscribers) subscriber.stay();
+	const logs = await readLogs(urls, topics);
+	await untilSettled(subscribers, logs);
+	return { fromMs, toMs, logs };
 }
 
-async function within(done: Promise<void>, seconds: number, when: string): Promise<void> {
+/** Bounds a phase; says what publishers met when it goes on for too long. */
+async function within(phase: Promise<unknown>, seconds: number, { attempts }: Publishers, when: string): Promise<void> {
 	let timer: NodeJS.Timeout | undefined;
 	const late = new Promise<never>((_, reject) => {
-		const patienceMs = Math.max(SETTLE_MS, seconds * 1000 * PATIENCE);
-		timer = setTimeout(() => reject(new Error(`publishing does not get on ${when}`)), patienceMs);
+		timer = setTimeout(() => {
+			const last = attempts.slice(-20).map(({ url, status, tookMs }) => `${url} ${status} after ${Math.round(tookMs)} ms`);
+			reject(new Error(`waited ${seconds} s ${when}; the last publishes: ${last.join(', ')}`));
+		}, seconds * 1000);
 	});
-	await Promise.race([done, late]).finally(() => clearTimeout(timer));
+	await Promise.race([phase, late]).finally(() => clearTimeout(timer));
 }
 
 /** Each topic's log, page by page, from whichever relay answers. */

@@ -12,7 +12,7 @@ export const killEmbedded: Scenario = {
 	name: 'kill -9 of the only relay, embedded store',
 	async run(size) {
 		await using node = await RelayNode.start({});
-		return killed(size, [node], node);
+		return await killed(size, [node], node);
 	},
 };
 
@@ -22,7 +22,7 @@ export const killOneOfTwo: Scenario = {
 		await using valkey = await startValkey({ settings: { appendonly: 'yes' } });
 		await using first = await RelayNode.start(valkey.relayEnv);
 		await using second = await RelayNode.start(valkey.relayEnv);
-		return killed(size, [first, second], second);
+		return await killed(size, [first, second], second);
 	},
 };
 
