@@ -65,6 +65,8 @@ export type Command = readonly GlideString[];
 export type Reply = GlideReturnType;
 
 const BEAT_INTERVAL_MS = 500;
+/** How long a beat may take, however long the connection's calls may: a large page takes long, a dead server for ever. */
+const BEAT_TIMEOUT_MS = 1000;
 /** After a beat that was missed. */
 const RETRY_INTERVAL_MS = 250;
 /** Beats missed in a row before the connection is given up. */
@@ -207,7 +209,7 @@ export class Connection {
 		const beat = ++this.#beats;
 		try {
 			const client = this.#client ?? (await this.#reconnect());
-			const identity = await identify(client);
+			const identity = await this.#inTime(identify(client));
 			if (beat !== this.#beats || this.#client !== client) return;
 			this.#missedBeats = 0;
 			this.#came(identity);
@@ -222,6 +224,14 @@ export class Connection {
 			this.#went(reasonOf(error));
 			this.#beatLater(RETRY_INTERVAL_MS);
 		}
+	}
+
+	#inTime<Result>(call: Promise<Result>): Promise<Result> {
+		let cancel = () => {};
+		const late = new Promise<never>((_, reject) => {
+			cancel = this.#options.clock.after(BEAT_TIMEOUT_MS, () => reject(unavailable('the store does not answer')));
+		});
+		return Promise.race([call, late]).finally(() => cancel());
 	}
 
 	async #reconnect(): Promise<Client> {
