@@ -23,6 +23,7 @@ async function promote(size: LoadSize, env: Readonly<Record<string, string>>, re
 	const both = { ...primary.relayEnv, PULSAR_VALKEY_ADDRESSES: JSON.stringify(addresses), ...env };
 	await using first = await RelayNode.start(both);
 	await using second = await RelayNode.start(both);
+	await using stack = new AsyncDisposableStack();
 	return await runLoad({
 		size,
 		removed,
@@ -33,6 +34,8 @@ async function promote(size: LoadSize, env: Readonly<Record<string, string>>, re
 			await publishers.untilTried(() => true, tries);
 			await primary.kill('SIGKILL');
 			await replica.cli('REPLICAOF', 'NO', 'ONE');
+			// As an orchestrator would: a replica of its own for the new primary.
+			stack.use(await startReplica(replica, { settings: { appendonly: 'yes' } }));
 		},
 	});
 }
