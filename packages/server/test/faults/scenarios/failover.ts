@@ -19,6 +19,7 @@ async function promote(size: LoadSize, env: Readonly<Record<string, string>>, re
 		{ host: link.host, port: link.port, password: null },
 		{ settings: { appendonly: 'yes' } },
 	);
+	await using spare = new AsyncDisposableStack();
 	const addresses = [primary, replica].map(({ host, port }) => `${host}:${port}`);
 	const both = { ...primary.relayEnv, PULSAR_VALKEY_ADDRESSES: JSON.stringify(addresses), ...env };
 	await using first = await RelayNode.start(both);
@@ -33,6 +34,8 @@ async function promote(size: LoadSize, env: Readonly<Record<string, string>>, re
 			await publishers.untilTried(() => true, tries);
 			await primary.kill('SIGKILL');
 			await replica.cli('REPLICAOF', 'NO', 'ONE');
+			// What waits for a replica has to have one.
+			if (env['PULSAR_DURABILITY'] !== undefined) spare.use(await startReplica(replica, { settings: { appendonly: 'yes' } }));
 		},
 	});
 }
