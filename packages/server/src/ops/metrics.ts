@@ -11,6 +11,7 @@ import type { TransportName } from '../ports/sink.ts';
 import type { Store } from '../ports/store.ts';
 import { Distribution } from './distribution.ts';
 import type { Logger } from './logger.ts';
+import type { MetricType, Report, Sample } from './report.ts';
 
 /** What the gauges show of the relay; see `Relay.load`. */
 export interface RelayLoad {
@@ -33,8 +34,10 @@ export interface Metrics extends Observer, ConnectionMetrics {
 	totals(): ReturnType<Store['stats']>;
 	/** The `Content-Type` of {@link text}. */
 	readonly contentType: string;
-	/** All metrics in the text format. */
+	/** All metrics in the text format; of all processes, when the relay has several. */
 	text(): Promise<string>;
+	/** The metrics of this process. */
+	report(): Promise<Report>;
 }
 
 export interface MetricsOptions {
@@ -43,17 +46,9 @@ export interface MetricsOptions {
 	readonly logger?: Pick<Logger, 'info' | 'warn' | 'error'>;
 	/** Whether the numbers of the process are among the metrics; default yes. */
 	readonly process?: boolean;
+	/** Gives the text for all processes of the relay; default this is the only one. */
+	readonly textOfAll?: () => Promise<string>;
 }
-
-/** One line of a metric. */
-interface Sample {
-	/** When it is not the metric's own. */
-	readonly metricName?: string;
-	readonly labels: Readonly<Record<string, string>>;
-	readonly value: number;
-}
-
-type MetricType = 'counter' | 'gauge' | 'histogram';
 
 const TRANSPORTS: readonly TransportName[] = ['websocket', 'sse', 'longpoll'];
 const GAP_REASONS: readonly GapReason[] = ['trimmed', 'ahead', 'unknown', 'deleted'];
@@ -99,7 +94,11 @@ class RelayMetrics implements Metrics {
 	}
 
 	text(): Promise<string> {
-		return this.#registry.metrics();
+		return this.#options.textOfAll?.() ?? this.#registry.metrics();
+	}
+
+	async report(): Promise<Report> {
+		return (await this.#registry.getMetricsAsJSON()) as unknown as Report;
 	}
 
 	observeLoad(load: () => RelayLoad): void {
