@@ -38,6 +38,7 @@ test('without anything said, every setting has its default', () => {
 		config: {
 			host: '127.0.0.1',
 			port: 8080,
+			workers: 1,
 			auth: 'open',
 			appName: 'Pulsar Relay',
 			storageBackend: 'embedded',
