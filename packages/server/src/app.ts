@@ -75,9 +75,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		ownerId: OPEN_MODE_OWNER_ID,
 	});
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
-	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	// Dropped, too, when this is one of several workers: handed back it would go round and round among full ones (half a core with two).
-	Object.assign(server.server, { maxConnections: connectionsMax, dropMaxConnection: true });
+	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
 	registerLongPoll(server, { relay, metrics, ownerId: OPEN_MODE_OWNER_ID });
 	const stopSse = registerSse(server, {
 		relay,

@@ -14,6 +14,8 @@ export interface ScrapesOptions<Source> {
 	readonly workers: number;
 	/** How long they have to report. */
 	readonly timeoutMs: number;
+	/** How many died so far. */
+	readonly deaths: () => number;
 	/** Asks for a report, which comes by {@link Scrapes.reported}. */
 	readonly ask: (source: Source, scrape: number) => void;
 }
@@ -30,7 +32,6 @@ export class Scrapes<Source> {
 	readonly #own = new PrimaryMetrics();
 	readonly #underWay = new Map<number, Scrape<Source>>();
 	#scrapes = 0;
-	#deaths = 0;
 	readonly #last = new Map<Source, Report>();
 	/** What processes that are gone had counted. */
 	#past: Report = [];
@@ -51,7 +52,7 @@ export class Scrapes<Source> {
 			if (answered) answering++;
 			reports.push(answered ? report : countersOf(report));
 		}
-		const counts = { configured: this.#options.workers, answering, deaths: this.#deaths };
+		const counts = { configured: this.#options.workers, answering, deaths: this.#options.deaths() };
 		return reportsText([await this.#own.report(counts), ...reports]);
 	}
 
@@ -62,7 +63,6 @@ export class Scrapes<Source> {
 
 	/** The process has ended. */
 	gone(source: Source): void {
-		this.#deaths++;
 		this.#past = sumReports([this.#past, countersOf(this.#last.get(source) ?? [])]);
 		this.#last.delete(source);
 		for (const scrape of this.#underWay.keys()) this.#answered(scrape, source);
