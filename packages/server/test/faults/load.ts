@@ -76,13 +76,9 @@ export async function runLoad({ size, urls, fault, ...check }: LoadOptions): Pro
 	const running = { topics, publishers, subscribers, byHand };
 	for (const subscriber of subscribers) subscriber.start();
 	publishers.start();
-	let times: Awaited<ReturnType<typeof finished>>;
-	try {
-		times = await finished(running, size, urls, fault);
-	} finally {
-		await Promise.allSettled([publishers.stop(0), ...subscribers.map((subscriber) => subscriber.stop())]);
-	}
-	const { fromMs, toMs, logs } = times;
+	const { fromMs, toMs, logs } = await finished(running, size, urls, fault).finally(() =>
+		Promise.allSettled([publishers.stop(0), ...subscribers.map((subscriber) => subscriber.stop())]).then(() => {}),
+	);
 	const history = { publishes: [...publishers.publishes, ...byHand], logs, traces: subscribers.flatMap(({ traces }) => traces) };
 	return {
 		history,

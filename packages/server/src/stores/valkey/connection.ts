@@ -10,6 +10,7 @@
  * default), and so does this file.
  */
 
+import { RelayError } from '@pulsar-relay/protocol/errors';
 import {
 	Batch,
 	ClusterBatch,
@@ -65,7 +66,6 @@ export type Command = readonly GlideString[];
 export type Reply = GlideReturnType;
 
 const BEAT_INTERVAL_MS = 500;
-/** How long a beat may take, however long the connection's calls may: a large page takes long, a dead server for ever. */
 const BEAT_TIMEOUT_MS = 1000;
 /** After a beat that was missed. */
 const RETRY_INTERVAL_MS = 250;
@@ -226,12 +226,15 @@ export class Connection {
 		}
 	}
 
-	#inTime<Result>(call: Promise<Result>): Promise<Result> {
+	/** A beat has a limit of its own: calls may be allowed to take longer. */
+	async #inTime<Result>(answer: Promise<Result>): Promise<Result> {
 		let cancel = () => {};
 		const late = new Promise<never>((_, reject) => {
 			cancel = this.#options.clock.after(BEAT_TIMEOUT_MS, () => reject(unavailable('the store does not answer')));
 		});
-		return Promise.race([call, late]).finally(() => cancel());
+		// Whichever comes second has nobody waiting for it.
+		answer.catch(ignoreFailure);
+		return await Promise.race([answer, late]).finally(cancel);
 	}
 
 	async #reconnect(): Promise<Client> {
@@ -285,10 +288,36 @@ function isCluster(client: Client): client is GlideClusterClient {
 	return client instanceof GlideClusterClient;
 }
 
+/**
+ * Connects to the Cluster, to the server, or to that one of several which is the primary. Each is tried by itself: the library, given
+ * all of them, sends some commands to each, and with a dead one among them recovery from a failover took it up to 12 s.
+ */
 async function connect(options: ConnectionOptions): Promise<Client> {
+	const { addresses, cluster } = options;
+	if (cluster || addresses.length === 1) return createClient(options, addresses);
+	const tries = addresses.map(async (address) => {
+		const client = await createClient(options, [address]);
+		try {
+			await identify(client);
+			return client;
+		} catch (error) {
+			client.close();
+			throw error;
+		}
+	});
+	const chosen = Promise.any(tries).catch((error: unknown) => {
+		// The reasons of servers that answered say more than that another one did not.
+		const reasons = error instanceof AggregateError ? error.errors : [error];
+		throw reasons.find((reason) => reason instanceof RelayError) ?? reasons[0];
+	});
+	for (const one of tries) one.then(async (client) => client !== (await chosen) && client.close()).catch(ignoreFailure);
+	return chosen;
+}
+
+async function createClient(options: ConnectionOptions, addresses: readonly ServerAddress[]): Promise<Client> {
 	const { onMessage, tls, username, password } = options;
 	const configuration = {
-		addresses: options.addresses.map(({ host, port }) => ({ host, port })),
+		addresses: addresses.map(({ host, port }) => ({ host, port })),
 		requestTimeout: options.requestTimeoutMs,
 		inflightRequestsLimit: IN_FLIGHT_MAX,
 		defaultDecoder: Decoder.Bytes,

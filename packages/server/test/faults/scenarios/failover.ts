@@ -19,11 +19,11 @@ async function promote(size: LoadSize, env: Readonly<Record<string, string>>, re
 		{ host: link.host, port: link.port, password: null },
 		{ settings: { appendonly: 'yes' } },
 	);
+	await using spare = new AsyncDisposableStack();
 	const addresses = [primary, replica].map(({ host, port }) => `${host}:${port}`);
 	const both = { ...primary.relayEnv, PULSAR_VALKEY_ADDRESSES: JSON.stringify(addresses), ...env };
 	await using first = await RelayNode.start(both);
 	await using second = await RelayNode.start(both);
-	await using stack = new AsyncDisposableStack();
 	return await runLoad({
 		size,
 		removed,
@@ -34,8 +34,8 @@ async function promote(size: LoadSize, env: Readonly<Record<string, string>>, re
 			await publishers.untilTried(() => true, tries);
 			await primary.kill('SIGKILL');
 			await replica.cli('REPLICAOF', 'NO', 'ONE');
-			// As an orchestrator would: a replica of its own for the new primary.
-			stack.use(await startReplica(replica, { settings: { appendonly: 'yes' } }));
+			// What waits for a replica has to have one.
+			if (env['PULSAR_DURABILITY'] !== undefined) spare.use(await startReplica(replica, { settings: { appendonly: 'yes' } }));
 		},
 	});
 }
