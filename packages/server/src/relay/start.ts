@@ -29,22 +29,32 @@ export interface Followed {
  * store's writer, and a thousand topics for seconds. Rejects when one of them fails; then none is followed.
  */
 export async function followAll(hub: Hub, starts: ReadonlyMap<string, Start>): Promise<readonly Followed[]> {
-	const outcomes = await Promise.allSettled(Array.from(starts, ([name, start]) => followFrom(hub, name, start)));
-	const followed = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
-	const failure = outcomes.find((outcome) => outcome.status === 'rejected');
-	if (failure === undefined) return followed;
-	for (const { topic } of followed) hub.unfollow(topic);
-	throw failure.reason;
-}
-
-async function followFrom(hub: Hub, name: string, start: Start): Promise<Followed> {
-	const topic = await hub.follow(name);
+	const outcomes = await Promise.allSettled(Array.from(starts.keys(), (name) => hub.follow(name)));
+	const topics = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
 	try {
-		return { topic, start: await resolveStart(hub, topic, start) };
+		for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+		return await resolveAll(hub, topics, starts);
 	} catch (error) {
-		hub.unfollow(topic);
+		for (const topic of topics) hub.unfollow(topic);
 		throw error;
 	}
+}
+
+/** Finds all starts, and those again whose log was found to be shorter while others were looked for. */
+async function resolveAll(
+	hub: Hub,
+	topics: readonly TopicLog[],
+	starts: ReadonlyMap<string, Start>,
+): Promise<readonly Followed[]> {
+	const resolve = async (topic: TopicLog) => {
+		const { rewinds } = topic;
+		return { topic, rewinds, start: await resolveStart(hub, topic, starts.get(topic.name) ?? 'last') };
+	};
+	let followed = await Promise.all(topics.map(resolve));
+	while (followed.some(({ topic, rewinds }) => topic.rewinds !== rewinds)) {
+		followed = await Promise.all(followed.map((one) => (one.topic.rewinds === one.rewinds ? one : resolve(one.topic))));
+	}
+	return followed;
 }
 
 /**
