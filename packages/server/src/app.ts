@@ -3,6 +3,7 @@
  */
 
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
@@ -15,6 +16,9 @@ import type { Store } from './ports/store.ts';
 import { Relay } from './relay/relay.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
+import type { ServerOptions } from './stores/valkey/connection.ts';
+import type { ServerDemands } from './stores/valkey/server-check.ts';
+import { openValkeyStore } from './stores/valkey/store.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
@@ -46,7 +50,7 @@ export interface App {
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
 export async function createApp({ config, logger }: AppOptions): Promise<App> {
 	const clock = systemClock;
-	const store = await openStore(config, clock);
+	const store = await openStore(config, clock, logger);
 	const metrics = createMetrics({ store, logger });
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
@@ -131,11 +135,50 @@ async function closed(server: Server): Promise<void> {
 	await gone;
 }
 
-function openStore(config: Config, clock: Clock): Promise<Store> {
+function openStore(config: Config, clock: Clock, logger: Logger): Promise<Store> {
 	const topicsMax = config.maxTopics;
-	return config.storageBackend === 'memory'
-		? Promise.resolve(createMemoryStore({ topicsMax, clock }))
-		: openEmbeddedStore({ dataDir: config.dataDir, topicsMax, clock });
+	switch (config.storageBackend) {
+		case 'memory':
+			return Promise.resolve(createMemoryStore({ topicsMax, clock }));
+		case 'embedded':
+			return openEmbeddedStore({ dataDir: config.dataDir, topicsMax, clock });
+		case 'valkey':
+			return openValkeyStore({
+				server: valkeyServer(config),
+				demands: valkeyDemands(config),
+				topicsMax,
+				clock,
+				onWarning: (text, fields) => logger.warn(fields, text),
+			});
+	}
+}
+
+function valkeyServer(config: Config): ServerOptions {
+	return {
+		addresses: valkeyAddresses(config),
+		cluster: config.valkeyCluster,
+		tls: config.valkeyUseTls ? { ca: config.valkeyCaPath === null ? null : readFileSync(config.valkeyCaPath) } : null,
+		username: config.valkeyUsername,
+		password: config.valkeyPassword,
+	};
+}
+
+function valkeyAddresses({ valkeyAddresses, valkeyHost, valkeyPort }: Config): ServerOptions['addresses'] {
+	if (valkeyAddresses.length === 0) return [{ host: valkeyHost, port: valkeyPort }];
+	return valkeyAddresses.map((address) => {
+		const colon = address.lastIndexOf(':');
+		return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
+	});
+}
+
+function valkeyDemands({ durability, valkeyAssumeDurability, valkeyAllowEviction }: Config): ServerDemands {
+	const replicas = Number(/^replicated:(\d)$/.exec(durability)?.[1] ?? 0);
+	return {
+		durability: durability === 'disk' ? 'disk' : durability === 'any' ? 'memory' : 'process',
+		replicas,
+		assumeDurability: valkeyAssumeDurability === 'unknown' ? null : valkeyAssumeDurability,
+		allowEviction: valkeyAllowEviction,
+	};
 }
 
 function createRelay(config: Config, store: Store, clock: Clock, observer: ReturnType<typeof createMetrics>): Relay {

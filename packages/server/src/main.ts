@@ -94,7 +94,7 @@ function announce(app: App, url: string, config: Config, logger: Logger, onTermi
 		ws: `${url.replace(/^http/, 'ws')}/ws`,
 		docs: `${url}/docs`,
 		metrics: `${url}/metrics`,
-		data: config.storageBackend === 'embedded' ? resolve(config.dataDir) : 'in memory only',
+		data: placeOfData(config),
 		durability: app.durability,
 		mode: config.auth,
 	};
@@ -106,6 +106,17 @@ function announce(app: App, url: string, config: Config, logger: Logger, onTermi
 	}
 	const lines = Object.entries(places).map(([name, place]) => `  ${name.padEnd(10)}  ${place}`);
 	process.stdout.write(`\nPulsar Relay ${packageJson.version}\n\n${lines.join('\n')}\n\nTry it:\n  ${curl}\n\n`);
+}
+
+function placeOfData(config: Config): string {
+	switch (config.storageBackend) {
+		case 'embedded':
+			return resolve(config.dataDir);
+		case 'memory':
+			return 'in memory only';
+		case 'valkey':
+			return `Valkey at ${config.valkeyAddresses.length > 0 ? config.valkeyAddresses.join(', ') : `${config.valkeyHost}:${config.valkeyPort}`}`;
+	}
 }
 
 /** Resolves with the first stop signal; a second one ends the process at once. */

@@ -66,6 +66,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 
 	// As in a URL, `[::1]` is the address `::1`.
 	values['host'] = String(values['host']).replace(/^\[(.*)\]$/, '$1');
+	problems.push(...readPasswordFile(values, sources.readFile), ...contradictions(values));
 	// The loop above gave every key of the table a value of its setting's type.
 	const config = Object.freeze(values) as unknown as Config;
 	if (!isLoopback(config.host) && !given.has('auth')) {
@@ -75,6 +76,41 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 		);
 	}
 	return problems.length > 0 ? { status: 'invalid', problems } : { status: 'ok', config, warnings };
+}
+
+/** Puts what the password file holds, without the line's end, in the place of the password. Gives what is wrong. */
+function readPasswordFile(values: Record<string, SettingValue>, readFile: ReadFile): string[] {
+	const path = values['valkeyPasswordFile'];
+	if (typeof path !== 'string') return [];
+	if (values['valkeyPassword'] !== null)
+		return ['PULSAR_VALKEY_PASSWORD_FILE: PULSAR_VALKEY_PASSWORD is set, too; keep one of them'];
+	try {
+		const password = readFile(path).replace(/\r?\n$/, '');
+		if (password === '') return [`PULSAR_VALKEY_PASSWORD_FILE: ${path} is empty`];
+		values['valkeyPassword'] = password;
+		return [];
+	} catch (error) {
+		const why = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+		return [`PULSAR_VALKEY_PASSWORD_FILE: ${path} cannot be read (${why})`];
+	}
+}
+
+/** Settings that are good each alone, but not together. */
+function contradictions({ storageBackend, durability, valkeyCluster, valkeyAddresses }: Record<string, SettingValue>): string[] {
+	const problems: string[] = [];
+	const replicated = String(durability).startsWith('replicated:');
+	if (storageBackend === 'memory' && durability !== 'any') {
+		problems.push(`PULSAR_DURABILITY: the memory store cannot give ${durability}`);
+	}
+	if (replicated && storageBackend === 'embedded') problems.push('PULSAR_DURABILITY: the embedded store has no replicas');
+	if (replicated && valkeyCluster === true) {
+		problems.push('PULSAR_DURABILITY: replicas are waited for on one server with replicas only, not on a Cluster');
+	}
+	for (const address of Array.isArray(valkeyAddresses) ? valkeyAddresses : []) {
+		if (!/^.+:[1-9][0-9]{0,4}$/.test(address))
+			problems.push(`PULSAR_VALKEY_ADDRESSES: ${JSON.stringify(address)} is not host:port`);
+	}
+	return problems;
 }
 
 /** The PULSAR_ variables that are set, under upper-case names; of two spellings the upper-case one wins. */

@@ -111,6 +111,7 @@ function shown(setting: Setting): string {
 }
 
 function plainDefault(setting: Setting): string {
+	if (setting.default === null) return 'none';
 	return setting.type === 'list' ? JSON.stringify(setting.default) : `${setting.default}`;
 }
 

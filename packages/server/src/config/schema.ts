@@ -17,10 +17,12 @@ interface SettingBase {
 	readonly secret?: true;
 }
 
-/** Text; never empty. */
+/** Text; never empty. A default of null stands for none. */
 export interface StringSetting extends SettingBase {
 	readonly type: 'string';
-	readonly default: string;
+	readonly default: string | null;
+	/** What the text must look like, and that in words. */
+	readonly form?: { readonly pattern: RegExp; readonly words: string };
 }
 
 /** A whole number from `min` to `max`. */
@@ -108,10 +110,9 @@ export const SETTING_GROUPS = [
 				key: 'storageBackend',
 				env: 'PULSAR_STORAGE_BACKEND',
 				type: 'enum',
-				values: ['embedded', 'memory'],
+				values: ['embedded', 'valkey', 'memory'],
 				default: 'embedded',
-				refused: { valkey: 'this version does not have the valkey store; use embedded, or memory' },
-				doc: 'Where messages are kept: `embedded` on disk in the data directory, `memory` nowhere beyond the process.',
+				doc: 'Where messages are kept: `embedded` on disk in the data directory, `valkey` on a server that several relays may share, `memory` nowhere beyond the process.',
 			},
 			{
 				key: 'dataDir',
@@ -119,6 +120,17 @@ export const SETTING_GROUPS = [
 				type: 'string',
 				default: './data',
 				doc: 'Directory of the embedded store, relative to the working directory; made when missing. One process at a time uses it.',
+			},
+			{
+				key: 'durability',
+				env: 'PULSAR_DURABILITY',
+				type: 'string',
+				default: 'any',
+				form: {
+					pattern: /^(any|process|disk|replicated:[1-9])$/,
+					words: 'any, process, disk, or replicated: and a number from 1 to 9',
+				},
+				doc: 'The least that an acknowledgement must survive: `process` kill -9 of relay and store, `disk` also power loss; `replicated:2` is `process` on two replicas as well. A store that cannot give it is not used. `any` takes what the store gives; `/ready` says what that is.',
 			},
 			{
 				key: 'persistentTierRetentionS',
@@ -147,6 +159,92 @@ export const SETTING_GROUPS = [
 				max: 10_000_000,
 				default: 100_000,
 				doc: 'How many topics there can be.',
+			},
+		],
+	},
+	{
+		title: 'Valkey',
+		settings: [
+			{
+				key: 'valkeyHost',
+				env: 'PULSAR_VALKEY_HOST',
+				type: 'string',
+				default: '127.0.0.1',
+				doc: 'Host of the Valkey (or Redis 7) server, or of a node of the Cluster.',
+			},
+			{
+				key: 'valkeyPort',
+				env: 'PULSAR_VALKEY_PORT',
+				type: 'int',
+				min: 1,
+				max: 65_535,
+				default: 6379,
+				doc: 'Port of the server.',
+			},
+			{
+				key: 'valkeyAddresses',
+				env: 'PULSAR_VALKEY_ADDRESSES',
+				type: 'list',
+				default: [],
+				doc: 'Instead of host and port: `host:port` of a server and its replicas, among which the relay finds the primary, or of several nodes of a Cluster.',
+			},
+			{
+				key: 'valkeyCluster',
+				env: 'PULSAR_VALKEY_CLUSTER',
+				type: 'bool',
+				default: false,
+				doc: 'The server is a node of a Valkey Cluster.',
+			},
+			{
+				key: 'valkeyUseTls',
+				env: 'PULSAR_VALKEY_USE_TLS',
+				type: 'bool',
+				default: false,
+				doc: 'Connect over TLS, and verify the certificate.',
+			},
+			{
+				key: 'valkeyCaPath',
+				env: 'PULSAR_VALKEY_CA_PATH',
+				type: 'string',
+				default: null,
+				doc: "PEM file of the certificates to trust, instead of the system's.",
+			},
+			{
+				key: 'valkeyUsername',
+				env: 'PULSAR_VALKEY_USERNAME',
+				type: 'string',
+				default: null,
+				doc: 'User of the server; without one, its `default` user.',
+			},
+			{
+				key: 'valkeyPassword',
+				env: 'PULSAR_VALKEY_PASSWORD',
+				type: 'string',
+				default: null,
+				secret: true,
+				doc: 'Password of the user.',
+			},
+			{
+				key: 'valkeyPasswordFile',
+				env: 'PULSAR_VALKEY_PASSWORD_FILE',
+				type: 'string',
+				default: null,
+				doc: 'File that holds the password, instead of giving it here.',
+			},
+			{
+				key: 'valkeyAllowEviction',
+				env: 'PULSAR_VALKEY_ALLOW_EVICTION',
+				type: 'bool',
+				default: false,
+				doc: 'Use a server whose `maxmemory-policy` throws away whole topics when memory is short. Without it such a server makes `/ready` 503.',
+			},
+			{
+				key: 'valkeyAssumeDurability',
+				env: 'PULSAR_VALKEY_ASSUME_DURABILITY',
+				type: 'enum',
+				values: ['unknown', 'memory', 'process', 'disk'],
+				default: 'unknown',
+				doc: 'What an acknowledgement survives on a server that does not let its settings be read (managed services).',
 			},
 		],
 	},
@@ -377,7 +475,9 @@ type ValueOf<S extends Setting> = S extends IntSetting
 			? S['values'][number]
 			: S extends ListSetting
 				? readonly string[]
-				: string;
+				: S extends { readonly default: null }
+					? string | null
+					: string;
 
 /** The settings in force: complete, checked and frozen. Numbers are in the unit that ends their key. */
 export type Config = { readonly [S in KnownSetting as S['key']]: ValueOf<S> };

@@ -2,10 +2,10 @@
  * Reading one value against its setting: text from the environment or the command line, or whatever a YAML or TOML file holds.
  */
 
-import type { BoolSetting, EnumSetting, IntSetting, Setting } from './schema.ts';
+import type { BoolSetting, EnumSetting, IntSetting, Setting, StringSetting } from './schema.ts';
 
 /** A value of a setting in its own type. */
-export type SettingValue = string | number | boolean | readonly string[];
+export type SettingValue = string | number | boolean | null | readonly string[];
 
 /** A good value, or what is wrong with it: a clause that goes on after the setting's name, without a full stop. */
 export type ReadValue =
@@ -30,7 +30,7 @@ export function readValue(setting: Setting, raw: unknown): ReadValue {
 		case 'list':
 			return readList(setting, given);
 		case 'string':
-			if (typeof given === 'string') return given === '' ? wrong('is empty') : good(given);
+			if (typeof given === 'string') return readString(setting, given);
 			return wrong(`${printed(setting, given)} is not text; put it in quotes`);
 	}
 }
@@ -47,8 +47,13 @@ export function expected(setting: Setting): string {
 		case 'list':
 			return 'a list of texts, as JSON outside a file: ["a", "b"]';
 		case 'string':
-			return 'text';
+			return setting.form?.words ?? 'text';
 	}
+}
+
+function readString(setting: StringSetting, text: string): ReadValue {
+	if (text === '') return wrong('is empty');
+	return setting.form === undefined || setting.form.pattern.test(text) ? good(text) : notExpected(setting, text);
 }
 
 function readInt(setting: IntSetting, raw: unknown): ReadValue {

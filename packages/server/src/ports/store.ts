@@ -49,6 +49,12 @@ export interface TopicPosition {
 	readonly floor: MessageId;
 }
 
+/** A topic's position, and whether the message that the caller has seen is still part of its log. */
+export interface WatchedPosition extends TopicPosition {
+	/** False when the store has lost that message without trimming it, and with it perhaps others: after a failover, a wipe. */
+	readonly intact: boolean;
+}
+
 /** Consecutive messages of a topic, oldest first, with the topic's position at the time of the read. */
 export interface Page extends TopicPosition {
 	readonly blocks: readonly Block[];
@@ -91,7 +97,8 @@ export interface TrimStep {
 }
 
 /**
- * Hears what happens to the log, in log order per topic, after it is durable (I3) and before the call that did it settles. The
+ * Hears what happens to the log, in log order per topic, after it is durable (I3) and before the call that did it settles; where other
+ * nodes append to the topic at the same time, what they appended before may have to arrive first, and the call does not wait for it. The
  * store may announce topics that nobody watches; it must announce those that are watched. A listener must not throw: the store
  * does not catch it, and what it settles next would be left hanging.
  */
@@ -102,6 +109,12 @@ export interface LogListener {
 	trimmed(topic: string, floor: MessageId): void;
 	/** The topic is gone with its messages, which had reached `tip`. */
 	deleted(topic: string, tip: MessageId): void;
+	/**
+	 * The topic stands elsewhere than announced so far: appends were missed (`intact`; whoever is behind reads them), or the store has
+	 * lost what it had announced. Announcements go on from this position. Only of watched topics, and only by stores that are reached
+	 * over a network.
+	 */
+	repositioned(topic: string, position: WatchedPosition): void;
 }
 
 /** What the store is really able to do at the moment. */
@@ -135,8 +148,10 @@ export interface Store {
 	/**
 	 * From here on the topic is announced, existing or not. Resolves with its position; every later append is announced after that.
 	 * Idempotent, and not counted: one {@link unwatch} ends it.
+	 *
+	 * @param seen the newest message that the caller knows of, which the store looks for; default none
 	 */
-	watch(topic: string): Promise<TopicPosition>;
+	watch(topic: string, seen?: MessageId): Promise<WatchedPosition>;
 
 	/** The topic need no longer be announced. */
 	unwatch(topic: string): void;

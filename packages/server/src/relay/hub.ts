@@ -8,7 +8,7 @@ import { type Block, lastIdOf } from '../log/block.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Sink } from '../ports/sink.ts';
-import type { LogListener, Store } from '../ports/store.ts';
+import type { LogListener, Store, TopicPosition, WatchedPosition } from '../ports/store.ts';
 import { HotBlock } from './hot-block.ts';
 import { HotTier, type HotTierLimits } from './hot-tier.ts';
 import { rangesAfter, SLICE_LIMITS, Slice } from './slice.ts';
@@ -92,8 +92,9 @@ export class Hub implements LogListener {
 
 	/** Asks the store where a topic really stands; a position ahead of ours means that announcements were missed. */
 	async verify(topic: TopicLog): Promise<void> {
-		const position = await this.#store.watch(topic.name);
-		if (compareMessageIds(position.tip, topic.tip) > 0) this.#skipTo(topic, position.tip);
+		const position = await this.#store.watch(topic.name, topic.tip);
+		if (!position.intact) this.#rewind(topic, position);
+		else if (compareMessageIds(position.tip, topic.tip) > 0) this.#skipTo(topic, position.tip);
 		this.#raiseFloor(topic, position.floor);
 		this.#offerNow(topic);
 	}
@@ -159,6 +160,14 @@ export class Hub implements LogListener {
 		this.#hotTier.reset(topic.ring, tip);
 		for (const waiter of topic.waiters) waiter.topicDeleted(topic);
 		for (const subscriber of topic.subscribers) subscriber.topicDeleted();
+	}
+
+	repositioned(name: string, position: WatchedPosition): void {
+		const topic = this.#topics.get(name);
+		if (topic === undefined) return;
+		if (!position.intact) this.#rewind(topic, position);
+		else if (compareMessageIds(position.tip, topic.tip) > 0) this.#skipTo(topic, position.tip);
+		this.#raiseFloor(topic, position.floor);
 	}
 
 	/** Stops the timers. Subscribers are their transports' to close. */
@@ -251,6 +260,19 @@ export class Hub implements LogListener {
 		topic.offered = tip;
 		for (const subscriber of left) subscriber.readOn();
 		for (const waiter of topic.waiters) waiter.wake();
+	}
+
+	/** The store has lost messages that it had announced: everybody is told, and goes on from where the log is now (I4, I10). */
+	#rewind(topic: TopicLog, { tip, floor }: TopicPosition): void {
+		this.#offerNow(topic);
+		const reached = topic.offered;
+		this.#hotTier.reset(topic.ring, tip);
+		topic.forgetSlices();
+		topic.tip = tip;
+		topic.offered = tip;
+		topic.floor = floor;
+		for (const waiter of topic.waiters) waiter.logRewound(topic);
+		for (const subscriber of [...topic.subscribers]) subscriber.logRewound(reached);
 	}
 
 	/**

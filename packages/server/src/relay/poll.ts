@@ -102,6 +102,16 @@ class Waiting implements Waiter {
 		this.wake();
 	}
 
+	logRewound(topic: TopicLog): void {
+		const reader = this.#readers.find((candidate) => candidate.topic === topic);
+		if (reader === undefined) return;
+		const { cursor } = reader;
+		if (compareMessageIds(cursor, topic.tip) > 0) reader.cursor = topic.tip;
+		this.#addGap(topic, 'ahead', cursor, reader.cursor);
+		reader.page = [];
+		this.wake();
+	}
+
 	async follow(): Promise<void> {
 		for (const { topic, start } of await followAll(this.#options.hub, this.#request.starts)) {
 			this.#readers.push({ topic, cursor: start.cursor, page: [], pageAt: 0 });

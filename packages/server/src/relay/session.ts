@@ -96,6 +96,24 @@ export class Session implements SubscriptionOwner {
 		this.sink.flush();
 	}
 
+	/**
+	 * Called by the hub: the store has lost messages, so that what was sent may not be all, nor be in the log. The gap says so even where
+	 * nothing after the cursor is known to be missing; reading goes on from the cursor, or from the log's end when that is before it.
+	 */
+	logRewound(subscription: Subscription, reached: MessageId): void {
+		if (subscription.state === 'live') {
+			subscription.fellBehind(reached);
+			this.#options.observer.behind(1);
+		}
+		// A page that is being read is of the log as it was.
+		subscription.state = 'behind';
+		const { topic, cursor } = subscription;
+		subscription.cursor = earlier(cursor, topic.tip);
+		this.#tellGap(topic, 'ahead', cursor, subscription.cursor);
+		this.#advance(subscription);
+		this.sink.flush();
+	}
+
 	/** Called by the hub: the subscription has left the live set without the sink being full. */
 	readOn(subscription: Subscription): void {
 		this.#advance(subscription);
@@ -261,4 +279,8 @@ export class Session implements SubscriptionOwner {
 		this.#options.observer.gap(reason);
 		this.sink.gap({ topic: topic.name, reason, from, to });
 	}
+}
+
+function earlier(a: MessageId, b: MessageId): MessageId {
+	return compareMessageIds(a, b) < 0 ? a : b;
 }

@@ -22,6 +22,7 @@ export interface SubscriptionOwner {
 	readonly sink: Sink;
 	readOn(subscription: Subscription): void;
 	topicDeleted(subscription: Subscription): void;
+	logRewound(subscription: Subscription, reached: MessageId): void;
 }
 
 export class Subscription implements Subscriber {
@@ -58,6 +59,10 @@ export class Subscription implements Subscriber {
 
 	topicDeleted(): void {
 		this.#owner.topicDeleted(this);
+	}
+
+	logRewound(reached: MessageId): void {
+		this.#owner.logRewound(this, reached);
 	}
 
 	/** Ends it, in whatever state it is. */

@@ -19,12 +19,15 @@ export interface Subscriber {
 	readOn(): void;
 	/** The topic is gone, and with it the subscription. */
 	topicDeleted(): void;
+	/** The store has lost messages. Whoever is live has been sent everything up to `reached`. */
+	logRewound(reached: MessageId): void;
 }
 
 /** Something that wants to know, once, that a topic has moved or is gone. */
 export interface Waiter {
 	wake(): void;
 	topicDeleted(topic: TopicLog): void;
+	logRewound(topic: TopicLog): void;
 }
 
 interface SharedSlice {

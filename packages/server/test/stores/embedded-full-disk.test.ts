@@ -37,6 +37,7 @@ test('a full disk refuses appends with 503, serves reads, and is left behind wit
 			appended: (topic, _previous, _floor, block) => announced.push(...Array(block.count).fill(topic)),
 			trimmed() {},
 			deleted() {},
+			repositioned() {},
 		});
 		const acked: string[] = [];
 		const large = (i: number) => `"${i}-${'x'.repeat(100_000)}"`;

@@ -76,7 +76,7 @@ test('busy topics do not keep trimming from the others', async (t) => {
 	const store = await openStore(t, dataDir, { clock });
 	for (const topic of ['a', 'b', 'c']) for (let i = 0; i < 8; i++) await store.append(topic, entries(1));
 	const trimmed = new Set<string>();
-	store.listen({ appended() {}, trimmed: (topic) => trimmed.add(topic), deleted() {} });
+	store.listen({ appended() {}, trimmed: (topic) => trimmed.add(topic), deleted() {}, repositioned() {} });
 	for (let i = 0; i < 3; i++) {
 		await store.trim({ nowMs: clock.nowMs(), ...KEEP_ALL, defaultMaxMessages: 1, blocksMax: 2 });
 		// Every topic is due again at every step.

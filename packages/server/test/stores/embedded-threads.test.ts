@@ -68,6 +68,7 @@ test('a deletion between appends of one turn takes what came before it and leave
 		appended: (_topic, _previous, _floor, block) => heard.push(`appended ${block.count}`),
 		trimmed: () => heard.push('trimmed'),
 		deleted: () => heard.push('deleted'),
+		repositioned: () => heard.push('repositioned'),
 	});
 	const [first, second, deleted, third] = await Promise.all([
 		store.append('a', [entry('1')]),

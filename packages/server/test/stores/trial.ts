@@ -17,6 +17,7 @@ import type {
 	Page,
 	Store,
 	TrimStep,
+	WatchedPosition,
 } from '../../src/ports/store.ts';
 import { createFakeClock, type FakeClock } from '../support/clock.ts';
 
@@ -35,6 +36,8 @@ export interface StoreUnderTest {
 	open(options: StoreOptions): Promise<Store>;
 	/** Opens what `closed` has left behind. Absent when nothing outlives the store; its cases are then skipped. */
 	reopen?(closed: Store, options: StoreOptions): Promise<Store>;
+	/** Set when idempotency keys are known per topic only. */
+	readonly keysPerTopic?: true;
 	/** Set for the memory store, which is not compared with itself. */
 	readonly isModel?: true;
 }
@@ -44,6 +47,8 @@ export interface StoreCase {
 	readonly title: string;
 	/** Set when the case closes the store and opens it again. */
 	readonly reopens?: true;
+	/** Set when the case relies on one topic's keys being known in another. */
+	readonly keysOverTopics?: true;
 	/** Set when the case compares the store with the memory store. */
 	readonly comparesWithModel?: true;
 	readonly topicsMax?: number;
@@ -60,7 +65,8 @@ export type Heard =
 			readonly block: Block;
 	  }
 	| { readonly kind: 'trimmed'; readonly topic: string; readonly floor: MessageId }
-	| { readonly kind: 'deleted'; readonly topic: string; readonly tip: MessageId };
+	| { readonly kind: 'deleted'; readonly topic: string; readonly tip: MessageId }
+	| { readonly kind: 'repositioned'; readonly topic: string; readonly position: WatchedPosition };
 
 export interface Trial {
 	readonly under: StoreUnderTest;
@@ -109,6 +115,7 @@ export async function openTrial(
 		appended: (topic, previous, floor, block) => hear({ kind: 'appended', topic, previous, floor, block }),
 		trimmed: (topic, floor) => hear({ kind: 'trimmed', topic, floor }),
 		deleted: (topic, tip) => hear({ kind: 'deleted', topic, tip }),
+		repositioned: (topic, position) => hear({ kind: 'repositioned', topic, position }),
 	};
 	trial.store.listen(listener);
 	return trial;

@@ -18,8 +18,8 @@ import type {
 	StoreHealth,
 	Topic,
 	TopicChange,
-	TopicPosition,
 	TrimStep,
+	WatchedPosition,
 } from '../../ports/store.ts';
 import { describeFailure, unavailable } from './failure.ts';
 import { unflattenBlocks } from './flat-blocks.ts';
@@ -174,8 +174,8 @@ class SqliteStore implements EmbeddedStore {
 	}
 
 	/** Every topic is announced, watched or not, so that watching is only asking for the position. */
-	watch(topic: string): Promise<TopicPosition> {
-		return this.#control({ kind: 'watch', topic });
+	async watch(topic: string): Promise<WatchedPosition> {
+		return { ...(await this.#control({ kind: 'watch', topic })), intact: true };
 	}
 
 	unwatch(_topic: string): void {}

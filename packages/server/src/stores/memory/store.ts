@@ -22,6 +22,7 @@ import type {
 	TopicChange,
 	TopicPosition,
 	TrimStep,
+	WatchedPosition,
 } from '../../ports/store.ts';
 import { BlockLog } from './block-log.ts';
 import { IdempotencyRecords } from './idempotency-records.ts';
@@ -83,8 +84,8 @@ class MemoryStore implements Store {
 	}
 
 	/** Announces every topic, watched or not, so that watching is only asking for the position. */
-	watch(topic: string): Promise<TopicPosition> {
-		return this.#inTurn(() => this.#position(topic));
+	watch(topic: string): Promise<WatchedPosition> {
+		return this.#inTurn(() => ({ ...this.#position(topic), intact: true }));
 	}
 
 	unwatch(_topic: string): void {}

@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import type { Store, TopicPosition } from '../../../src/ports/store.ts';
+import type { Store, WatchedPosition } from '../../../src/ports/store.ts';
 import { createFixture, deferred, overlay } from './support/fixture.ts';
 import { settled } from './support/turns.ts';
 
 /** Counts what is watched, and lets the test answer for the store. */
-function watching(answer: (ask: () => Promise<TopicPosition>) => Promise<TopicPosition>) {
+function watching(answer: (ask: () => Promise<WatchedPosition>) => Promise<WatchedPosition>) {
 	const watched = new Map<string, number>();
 	const calls: string[] = [];
 	const wrap = (store: Store) =>

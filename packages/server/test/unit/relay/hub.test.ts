@@ -18,6 +18,7 @@ function listening(hear: (pass: () => void) => void): NonNullable<FixtureOptions
 					appended: (...block) => hear(() => listener.appended(...block)),
 					trimmed: (...floor) => listener.trimmed(...floor),
 					deleted: (...end) => listener.deleted(...end),
+					repositioned: (...position) => listener.repositioned(...position),
 				}),
 		});
 }
@@ -244,6 +245,7 @@ test('a page that tells of a floor beyond what was announced is a gap up to ther
 						appended: (...block) => later(() => listener.appended(...block)),
 						trimmed: (...floor) => later(() => listener.trimmed(...floor)),
 						deleted: (...end) => later(() => listener.deleted(...end)),
+						repositioned: (...position) => later(() => listener.repositioned(...position)),
 					});
 				},
 			}),

@@ -360,6 +360,7 @@ test('announcements that were missed wake a poll as well', async () => {
 						},
 						trimmed: () => {},
 						deleted: () => {},
+						repositioned: () => {},
 					}),
 			}),
 	});

@@ -6,7 +6,7 @@
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import type { ReadLimits } from '../../../../src/log/page.ts';
-import type { LogListener, Page, Store, TopicPosition } from '../../../../src/ports/store.ts';
+import type { LogListener, Page, Store, WatchedPosition } from '../../../../src/ports/store.ts';
 
 export interface Faults {
 	/** Of a hundred reads, how many fail. */
@@ -109,6 +109,10 @@ export class HostileStore {
 					listener.deleted(topic, tip);
 				});
 			},
+			repositioned: (topic, position) => {
+				truth.repositioned(topic, position);
+				this.#writer.push(() => listener.repositioned(topic, position));
+			},
 		};
 	}
 
@@ -121,7 +125,7 @@ export class HostileStore {
 		});
 	}
 
-	#watch(topic: string): Promise<TopicPosition> {
+	#watch(topic: string): Promise<WatchedPosition> {
 		const queue = this.faults.watchesOvertake ? this.#reader : this.#writer;
 		if (this.#fails(this.faults.watchesFailPercent)) return this.#answer(queue, Promise.reject(failure()));
 		return this.#answer(queue, this.#inner.watch(topic)).then((position) => {

@@ -95,6 +95,10 @@ export class Truth implements LogListener {
 		this.#raiseFloor(topic, floor);
 	}
 
+	repositioned(name: string): void {
+		assert.fail(`the model loses nothing, not of ${name} either`);
+	}
+
 	trimmed(name: string, floor: MessageId): void {
 		this.#raiseFloor(this.topic(name), floor);
 	}

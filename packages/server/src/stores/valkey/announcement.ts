@@ -1,0 +1,49 @@
+/**
+ * What nodes tell each other about a topic on its channel: a line of words, then, for an append, the packed run of messages, unless
+ * that is large.
+ *
+ *   a <previous id> <floor> <first id> <last id> <a letter per message: appended, duplicate, conflict; nothing = all appended>
+ *   t <floor>
+ *   d <tip> <id of the topic>
+ */
+
+import { type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
+import { type Block, readBlock } from '../../log/block.ts';
+import { pickFromRun } from '../../log/packing.ts';
+
+export type Announcement =
+	| {
+			readonly kind: 'appended';
+			readonly previous: MessageId;
+			readonly floor: MessageId;
+			readonly last: MessageId;
+			/** Unpacks the messages, when somebody needs them: a node hears its own appends, too. Null when they have to be read. */
+			readonly block: (() => Block) | null;
+	  }
+	| { readonly kind: 'trimmed'; readonly floor: MessageId }
+	| { readonly kind: 'deleted'; readonly tip: MessageId; readonly topicId: string };
+
+const LF = 0x0a;
+const text = new TextDecoder();
+
+/** Undefined when it is none: anybody who reaches the server can publish on a channel. */
+export function parseAnnouncement(message: Uint8Array): Announcement | undefined {
+	const end = message.indexOf(LF);
+	if (end < 0) return undefined;
+	const [kind, ...words] = text.decode(message.subarray(0, end)).split(' ');
+	const [one, floor, first, last] = words.slice(0, 4).map(parseMessageId);
+	if (one === undefined) return undefined;
+	if (kind === 't') return { kind: 'trimmed', floor: one };
+	if (kind === 'd') return { kind: 'deleted', tip: one, topicId: words[1] ?? '' };
+	if (kind !== 'a' || floor === undefined || first === undefined || last === undefined) return undefined;
+	const packed = message.subarray(end + 1);
+	const block = packed.byteLength === 0 ? null : () => blockOf(packed, first, words[4] ?? '');
+	return { kind: 'appended', previous: one, floor, last, block };
+}
+
+function blockOf(packed: Uint8Array, first: MessageId, flags: string): Block {
+	// A copy of its own memory: the hot tier keeps it, and must not keep what else the library read with it.
+	const run = { count: readBlock(packed).count, packed: new Uint8Array(packed) };
+	const picked = flags === '' ? run : pickFromRun(run, (i) => flags[i] === 'a');
+	return { ms: first.ms, n: first.n, ...(picked ?? run) };
+}

@@ -1,0 +1,189 @@
+/** A turn of appends: one script call per topic, all in one write; then the answers are announced and settled. */
+
+import { randomUUID } from 'node:crypto';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import { type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
+import { type Block, lastIdOf } from '../../log/block.ts';
+import { type PackedRun, packRuns, pickFromRun } from '../../log/packing.ts';
+import type { AppendEntry, AppendOutcome } from '../../ports/store.ts';
+import type { Connection, Reply, ScriptCall } from './connection.ts';
+import { failureOf, unavailable } from './failure.ts';
+import { ENDINGS_KEY, recordKeys, TOPICS_KEY, topicKeys } from './keys.ts';
+import { SCRIPTS } from './scripts.ts';
+import type { AppendCall } from './turns.ts';
+
+export interface AppendsOptions {
+	readonly connection: Connection;
+	readonly cluster: boolean;
+	readonly topicsMax: number;
+	/** Replicas that must have an append before it is acknowledged; 0 = none is waited for. */
+	readonly replicas: number;
+	readonly nowMs: () => number;
+	/** Hears each block before the calls are settled. */
+	readonly onAppended: (topic: string, previous: MessageId, floor: MessageId, block: Block) => void;
+	/** Hears what the topic holds now. */
+	readonly onSize: (topic: string, messages: number, bytes: number) => void;
+}
+
+/** Some calls of one topic that are appended in one piece. */
+interface Piece {
+	readonly topic: string;
+	readonly calls: readonly AppendCall[];
+	readonly entries: readonly AppendEntry[];
+	readonly runs: readonly PackedRun[];
+}
+
+/** How long replicas may take. Below the time that a call may take, so that the answer says which it was. */
+const REPLICAS_WAIT_MS = 1000;
+
+/** Does a turn. Never rejects: failures go to the calls. */
+export async function takeAppends(options: AppendsOptions, topics: ReadonlyMap<string, AppendCall[]>): Promise<void> {
+	const pieces = Array.from(topics, ([topic, calls]) => pieceOf(topic, calls));
+	try {
+		const replies = await options.connection.evaluate(pieces.map((piece) => callOf(options, piece, '')));
+		const created = await createMissing(options, pieces, replies);
+		if (options.replicas > 0) await waitForReplicas(options);
+		for (const [i, piece] of pieces.entries()) settle(options, piece, created.get(piece) ?? replies[i] ?? null);
+	} catch (error) {
+		for (const { calls } of pieces) for (const call of calls) call.reject(failureOf(error));
+	}
+}
+
+function pieceOf(topic: string, calls: readonly AppendCall[]): Piece {
+	const entries = calls.length === 1 ? (calls[0] as AppendCall).entries : calls.flatMap((call) => call.entries);
+	return { topic, calls, entries, runs: packRuns(entries) };
+}
+
+/**
+ * Creates the topics that the server said are missing: first into the list of topics, whose length is the limit, then with the
+ * append. Gives their replies. Calls for which there is no room are settled one by one, as each may be all duplicates.
+ */
+async function createMissing(options: AppendsOptions, pieces: readonly Piece[], replies: readonly Reply[]) {
+	const created = new Map<Piece, Reply>();
+	const missing = pieces.filter((_, i) => isMissing(replies[i]));
+	if (missing.length === 0) return created;
+	const { connection, topicsMax } = options;
+	const register = ({ topic }: Piece): ScriptCall => ({
+		script: SCRIPTS.register,
+		keys: [TOPICS_KEY, ENDINGS_KEY],
+		args: [topic, String(topicsMax)],
+	});
+	const registered = await connection.evaluate(missing.map(register));
+	const calls: { readonly piece: Piece; readonly whole: Piece; readonly topicId: string }[] = [];
+	for (const [i, piece] of missing.entries()) {
+		const room = registered[i];
+		if (room instanceof Error) created.set(piece, room);
+		else if (String(room) === 'ok') calls.push({ piece, whole: piece, topicId: randomUUID() });
+		else for (const call of piece.calls) calls.push({ piece: pieceOf(piece.topic, [call]), whole: piece, topicId: '' });
+	}
+	const again = await connection.evaluate(calls.map(({ piece, topicId }) => callOf(options, piece, topicId)));
+	for (const [i, { piece, whole }] of calls.entries()) {
+		if (piece === whole) {
+			created.set(piece, again[i] ?? null);
+			continue;
+		}
+		const refused = isMissing(again[i]) ? topicLimit(topicsMax) : (again[i] ?? null);
+		settle(options, piece, refused);
+		created.set(whole, SETTLED);
+	}
+	return created;
+}
+
+/** In place of the reply of a piece whose calls have been settled one by one. */
+const SETTLED = 'settled';
+
+function isMissing(reply: Reply | undefined): boolean {
+	return !Array.isArray(reply) && !(reply instanceof Error) && String(reply) === 'missing';
+}
+
+/** The error of a call for which there is no room for one more topic. */
+export function topicLimit(topicsMax: number): RelayError {
+	return new RelayError('topic_limit', `the relay holds ${topicsMax} topics, its limit`);
+}
+
+/** @param topicId of the topic to create, '' = do not create */
+function callOf({ cluster, nowMs }: AppendsOptions, { topic, entries, runs }: Piece, topicId: string): ScriptCall {
+	const { stream, meta, channel } = topicKeys(topic);
+	const { records, order } = recordKeys(cluster ? topic : null);
+	const args: (string | Buffer)[] = [
+		String(nowMs()),
+		topicId,
+		cluster ? 'SPUBLISH' : 'PUBLISH',
+		channel,
+		String(runs.length),
+		...runs.map(({ packed }) => Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength)),
+	];
+	for (const [place, { dedupe }] of entries.entries()) {
+		if (dedupe !== null) args.push(String(place), String(dedupe.item), dedupe.key, dedupe.fingerprint);
+	}
+	return { script: SCRIPTS.append, keys: [stream, meta, records, order], args };
+}
+
+async function waitForReplicas({ connection, replicas }: AppendsOptions): Promise<void> {
+	const [reached] = await connection.run([['WAIT', String(replicas), String(REPLICAS_WAIT_MS)]]);
+	if (typeof reached === 'number' && reached >= replicas) return;
+	throw unavailable(`fewer than ${replicas} replicas have confirmed the append`);
+}
+
+/** Announces what was appended, and answers the calls. */
+function settle(options: AppendsOptions, piece: Piece, reply: Reply | RelayError): void {
+	if (reply === SETTLED) return;
+	const answer = reply instanceof Error ? failureOf(reply) : parseAnswer(reply);
+	if (answer instanceof RelayError) {
+		for (const call of piece.calls) call.reject(answer);
+		return;
+	}
+	const { flags, first } = answer;
+	let { previous } = answer;
+	let { n } = first;
+	let seen = 0;
+	for (const run of piece.runs) {
+		const offset = seen;
+		seen += run.count;
+		const picked = flags === '' ? run : pickFromRun(run, (i) => flags[offset + i] === 'a');
+		if (picked === null) continue;
+		const block = { ms: first.ms, n, count: picked.count, packed: picked.packed };
+		n += picked.count;
+		options.onAppended(piece.topic, previous, answer.floor, block);
+		previous = lastIdOf(block);
+	}
+	if (n > first.n) options.onSize(piece.topic, answer.messages, answer.bytes);
+	settleCalls(piece, answer);
+}
+
+interface Answer {
+	readonly previous: MessageId;
+	readonly floor: MessageId;
+	readonly first: MessageId;
+	readonly flags: string;
+	readonly messages: number;
+	readonly bytes: number;
+	/** Of the duplicates, in order. */
+	readonly known: readonly MessageId[];
+}
+
+function parseAnswer(reply: Reply): Answer | RelayError {
+	if (!Array.isArray(reply)) return unavailable('the store gave an answer that makes no sense');
+	const [previous, floor, first] = reply.slice(0, 3).map((text) => parseMessageId(String(text)));
+	if (previous === undefined || floor === undefined || first === undefined)
+		return unavailable('the topic has no message ids left');
+	const known = reply.slice(6).map((text) => parseMessageId(String(text)) as MessageId);
+	return { previous, floor, first, flags: String(reply[3]), messages: Number(reply[4]), bytes: Number(reply[5]), known };
+}
+
+function settleCalls({ calls }: Piece, { first, flags, known }: Answer): void {
+	let place = 0;
+	let { n } = first;
+	let duplicates = 0;
+	for (const call of calls) {
+		const outcomes: AppendOutcome[] = [];
+		for (let i = 0; i < call.entries.length; i++) {
+			const flag = flags === '' ? 'a' : flags[place];
+			place++;
+			if (flag === 'a') outcomes.push({ status: 'appended', id: { ms: first.ms, n: n++ } });
+			else if (flag === 'd') outcomes.push({ status: 'duplicate', id: known[duplicates++] ?? first });
+			else outcomes.push({ status: 'conflict' });
+		}
+		call.resolve(outcomes);
+	}
+}

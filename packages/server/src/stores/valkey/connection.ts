@@ -1,0 +1,324 @@
+/**
+ * One connection to Valkey, over GLIDE, with a watchdog. The only file that knows the client library.
+ *
+ * Why a watchdog: a peer that is gone without a FIN, a frozen server and a load balancer that swallows packets all look like silence,
+ * and the library keeps such a connection for minutes. A beat that is not answered takes the connection down within 2 s; two of them
+ * in a row replace it. And a connection that was replaced, here or inside the library, has missed announcements: its beat
+ * carries an identity (server run and connection id), and whoever listens is told when it changes (I10).
+ *
+ * No command is ever sent twice: the library rejects what was in flight when a connection breaks (retries of batches are off, its
+ * default), and so does this file.
+ */
+
+import {
+	Batch,
+	ClusterBatch,
+	Decoder,
+	GlideClient,
+	GlideClusterClient,
+	Logger as GlideLogger,
+	type GlideReturnType,
+	type GlideString,
+	type PubSubMsg,
+} from '@valkey/valkey-glide';
+import type { Clock } from '../../ports/clock.ts';
+import { isUnknownScript, reasonOf, unavailable } from './failure.ts';
+import { type Script, SOURCES } from './scripts.ts';
+
+export interface ServerAddress {
+	readonly host: string;
+	readonly port: number;
+}
+
+/** How to reach the server, or the servers of a Cluster. */
+export interface ServerOptions {
+	/** Of one server with its replicas: all of them, or the primary. Of a Cluster: some. */
+	readonly addresses: readonly ServerAddress[];
+	readonly cluster: boolean;
+	/** Null = no TLS. `ca`: PEM certificates to trust instead of the system's. */
+	readonly tls: { readonly ca: Buffer | null } | null;
+	readonly username: string | null;
+	readonly password: string | null;
+}
+
+export interface ConnectionOptions extends ServerOptions {
+	readonly clock: Clock;
+	/** How long a call may take. */
+	readonly requestTimeoutMs: number;
+	/** Called when `state` has changed, and when the connection is another one than before: announcements may have been missed. */
+	readonly onState: (change: 'up' | 'down' | 'replaced') => void;
+	readonly onMessage?: (channel: string, message: Uint8Array) => void;
+}
+
+/**
+ * - `up`: the last beat was answered. Leaves to `down` when one is not.
+ * - `down`: calls are refused at once, beats go on; from the second one missed, the connection is made anew. Leaves to `up`.
+ * - `closed`: final.
+ */
+export type ConnectionState =
+	| { readonly status: 'up' }
+	| { readonly status: 'down'; readonly reason: string }
+	| { readonly status: 'closed' };
+
+/** A command as its words. */
+export type Command = readonly GlideString[];
+export type Reply = GlideReturnType;
+
+const BEAT_INTERVAL_MS = 500;
+/** After a beat that was missed. */
+const RETRY_INTERVAL_MS = 250;
+/** Beats missed in a row before the connection is given up. */
+const MISSED_BEATS_MAX = 2;
+const CONNECT_TIMEOUT_MS = 1000;
+/** Channels in one subscribe call. */
+const CHANNELS_PER_CALL = 500;
+/** Calls that may be under way; the relay's own bounds are far below. */
+const IN_FLIGHT_MAX = 10_000;
+
+type Client = GlideClient | GlideClusterClient;
+
+export class Connection {
+	readonly #options: ConnectionOptions;
+	#client: Client | null;
+	#state: ConnectionState = { status: 'up' };
+	#identity: string;
+	/** Beats begun: the answer of one that is not the last any more does not count. */
+	#beats = 0;
+	#missedBeats = 0;
+	#cancelTimer = () => {};
+	/** Channels that ought to be subscribed, whatever connection there is. */
+	readonly #channels = new Set<string>();
+
+	private constructor(options: ConnectionOptions, client: Client, identity: string) {
+		this.#options = options;
+		this.#client = client;
+		this.#identity = identity;
+		this.#beatLater(BEAT_INTERVAL_MS);
+	}
+
+	/** Connects. Rejects with what the library says when the server cannot be reached or refuses. */
+	static async open(options: ConnectionOptions): Promise<Connection> {
+		// It writes to standard error by itself; the relay tells what it needs to tell.
+		GlideLogger.setLoggerConfig('off');
+		const client = await connect(options);
+		try {
+			return new Connection(options, client, await identify(client));
+		} catch (error) {
+			client.close();
+			throw error;
+		}
+	}
+
+	get state(): ConnectionState {
+		return this.#state;
+	}
+
+	/**
+	 * Runs commands in order, in one write; each has its reply or its Error. Rejects when none was run, or nothing is known of them. That
+	 * takes the connection down at once: what waits for the same server need not wait as long again.
+	 */
+	async run(commands: readonly Command[]): Promise<readonly Reply[]> {
+		const client = this.#usable();
+		if (commands.length === 0) return [];
+		try {
+			return await runOn(client, commands, this.#options.requestTimeoutMs);
+		} catch (error) {
+			if (this.#client === client) this.#suspect(error);
+			throw unavailable(reasonOf(error), error);
+		}
+	}
+
+	/** Runs a command on every primary; one reply of a server that is alone. */
+	async runEverywhere(command: Command): Promise<readonly Reply[]> {
+		return everywhere(this.#usable(), command);
+	}
+
+	/** Runs scripts in order, in one write, and those that a server does not know once more with their source. */
+	async evaluate(calls: readonly ScriptCall[]): Promise<readonly Reply[]> {
+		const replies = await this.run(calls.map(toCommand));
+		if (!replies.some(isUnknownScript)) return replies;
+		const unknown = calls.filter((_, i) => isUnknownScript(replies[i]));
+		const again = (await this.run(unknown.map(toSourceCommand))).values();
+		return replies.map((reply) => (isUnknownScript(reply) ? (again.next().value ?? null) : reply));
+	}
+
+	/** Subscribes; resolves when the server has confirmed, so that nothing published from then on is missed. */
+	async subscribe(channels: readonly string[]): Promise<void> {
+		for (const channel of channels) this.#channels.add(channel);
+		await subscribeOn(this.#usable(), channels, this.#options.requestTimeoutMs);
+	}
+
+	/** Unsubscribes, in its own time. */
+	unsubscribe(channels: readonly string[]): void {
+		for (const channel of channels) this.#channels.delete(channel);
+		const client = this.#client;
+		if (client === null || channels.length === 0) return;
+		const done = isCluster(client) ? client.sunsubscribeLazy(channels) : client.unsubscribeLazy(channels);
+		// What stays subscribed by mistake only costs a few bytes: nobody follows what it announces.
+		done.catch(ignoreFailure);
+	}
+
+	/** Gives the connection up. Idempotent. */
+	close(): void {
+		this.#cancelTimer();
+		this.#client?.close();
+		this.#client = null;
+		this.#state = { status: 'closed' };
+	}
+
+	#usable(): Client {
+		if (this.#client !== null && this.#state.status === 'up') return this.#client;
+		throw unavailable(this.#state.status === 'down' ? this.#state.reason : 'the store is closed');
+	}
+
+	#suspect(error: unknown): void {
+		this.#cancelTimer();
+		this.#went(reasonOf(error));
+		void this.#beat();
+	}
+
+	/** The next beat is due only once this one has ended, so that there is one at a time. */
+	#beatLater(delayMs: number): void {
+		this.#cancelTimer = this.#options.clock.after(delayMs, () => {
+			void this.#beat();
+		});
+	}
+
+	/** Never rejects: how it went is the connection's state. */
+	async #beat(): Promise<void> {
+		const beat = ++this.#beats;
+		try {
+			const client = this.#client ?? (await this.#reconnect());
+			const identity = await identify(client);
+			if (beat !== this.#beats || this.#client !== client) return;
+			this.#missedBeats = 0;
+			this.#came(identity);
+			this.#beatLater(BEAT_INTERVAL_MS);
+		} catch (error) {
+			if (beat !== this.#beats || this.#state.status === 'closed') return;
+			this.#missedBeats++;
+			if (this.#client !== null && this.#missedBeats >= MISSED_BEATS_MAX) {
+				this.#client.close();
+				this.#client = null;
+			}
+			this.#went(reasonOf(error));
+			this.#beatLater(RETRY_INTERVAL_MS);
+		}
+	}
+
+	async #reconnect(): Promise<Client> {
+		const client = await connect(this.#options);
+		try {
+			await subscribeOn(client, [...this.#channels], this.#options.requestTimeoutMs);
+		} catch (error) {
+			client.close();
+			throw error;
+		}
+		if (this.#state.status === 'closed') {
+			client.close();
+			throw unavailable('the store is closed');
+		}
+		this.#client = client;
+		return client;
+	}
+
+	#came(identity: string): void {
+		const replaced = identity !== this.#identity;
+		const wasDown = this.#state.status === 'down';
+		this.#identity = identity;
+		this.#state = { status: 'up' };
+		if (wasDown) this.#options.onState('up');
+		if (replaced) this.#options.onState('replaced');
+	}
+
+	#went(reason: string): void {
+		const wasUp = this.#state.status === 'up';
+		this.#state = { status: 'down', reason };
+		if (wasUp) this.#options.onState('down');
+	}
+}
+
+/** A script with its keys and arguments. */
+export interface ScriptCall {
+	readonly script: Script;
+	readonly keys: readonly string[];
+	readonly args: readonly GlideString[];
+}
+
+function toCommand({ script, keys, args }: ScriptCall): Command {
+	return ['EVALSHA', script.sha, String(keys.length), ...keys, ...args];
+}
+
+function toSourceCommand({ script, keys, args }: ScriptCall): Command {
+	return ['EVAL', SOURCES.get(script.sha) ?? script.source, String(keys.length), ...keys, ...args];
+}
+
+function isCluster(client: Client): client is GlideClusterClient {
+	return client instanceof GlideClusterClient;
+}
+
+async function connect(options: ConnectionOptions): Promise<Client> {
+	const { onMessage, tls, username, password } = options;
+	const configuration = {
+		addresses: options.addresses.map(({ host, port }) => ({ host, port })),
+		requestTimeout: options.requestTimeoutMs,
+		inflightRequestsLimit: IN_FLIGHT_MAX,
+		defaultDecoder: Decoder.Bytes,
+		clientName: 'pulsar-relay',
+		useTLS: tls !== null,
+		...(password === null ? {} : { credentials: { password, ...(username === null ? {} : { username }) } }),
+		advancedConfiguration: {
+			connectionTimeout: CONNECT_TIMEOUT_MS,
+			...(tls === null || tls.ca === null ? {} : { tlsAdvancedConfiguration: { rootCertificates: tls.ca } }),
+		},
+	};
+	const callback = (message: PubSubMsg) => onMessage?.(String(message.channel), message.message as Uint8Array);
+	const pubsubSubscriptions = { channelsAndPatterns: {}, callback };
+	return options.cluster
+		? GlideClusterClient.createClient({ ...configuration, pubsubSubscriptions })
+		: GlideClient.createClient({ ...configuration, pubsubSubscriptions });
+}
+
+async function runOn(client: Client, commands: readonly Command[], timeoutMs: number): Promise<readonly Reply[]> {
+	const batch = isCluster(client) ? new ClusterBatch(false) : new Batch(false);
+	for (const command of commands) batch.customCommand([...command]);
+	const replies = isCluster(client)
+		? await client.exec(batch as ClusterBatch, false, { timeout: timeoutMs })
+		: await client.exec(batch as Batch, false, { timeout: timeoutMs });
+	return replies ?? [];
+}
+
+async function everywhere(client: Client, command: Command): Promise<readonly Reply[]> {
+	if (!isCluster(client)) return [await client.customCommand([...command])];
+	const replies = await client.customCommand([...command], { route: 'allPrimaries' });
+	return (replies as unknown as { readonly value: Reply }[]).map(({ value }) => value);
+}
+
+async function subscribeOn(client: Client, channels: readonly string[], timeoutMs: number): Promise<void> {
+	for (let at = 0; at < channels.length; at += CHANNELS_PER_CALL) {
+		const some = channels.slice(at, at + CHANNELS_PER_CALL);
+		await (isCluster(client) ? client.ssubscribe(some, timeoutMs) : client.subscribe(some, timeoutMs));
+	}
+}
+
+/** Which runs of which servers answer, over which connections. Rejects when they do not in time, or when one must not be used. */
+async function identify(client: Client): Promise<string> {
+	const [connections, servers, replications, persistences] = await Promise.all(
+		[
+			['CLIENT', 'ID'],
+			['INFO', 'server'],
+			['INFO', 'replication'],
+			['INFO', 'persistence'],
+		].map((command) => everywhere(client, command)),
+	);
+	if (persistences?.some((text) => /^loading:1/m.test(String(text)))) throw unavailable('the store is loading its data');
+	if (replications?.some((text) => /^role:slave/m.test(String(text)))) throw unavailable('the store is a read-only replica');
+	const runs = servers?.map((text) => /^run_id:(\w+)/m.exec(String(text))?.[1]) ?? [];
+	// Replies that are not those to these commands: the library has lost count, and the connection is of no use any more.
+	if (runs.includes(undefined) || !connections?.every((id) => typeof id === 'number'))
+		throw unavailable('the connection is confused');
+	return `${runs.sort().join()} ${connections.map(String).sort().join()}`;
+}
+
+/** For a promise whose failure changes nothing. */
+function ignoreFailure(): void {}

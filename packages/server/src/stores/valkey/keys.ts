@@ -1,0 +1,43 @@
+/**
+ * The names of keys and channels. The log of a topic is `topic:<name>:stream`, as operators type it; what belongs to it has the whole
+ * stream key in its hash tag, so that one topic is one slot of a Cluster.
+ */
+
+/** What is stored of one topic. */
+export interface TopicKeys {
+	/** Stream: an entry per message. */
+	readonly stream: string;
+	/** Hash: where the topic stands, its settings; see scripts/standing.lua. */
+	readonly meta: string;
+	/** Channel on which the topic is announced. */
+	readonly channel: string;
+}
+
+/** Where idempotency records are kept. */
+export interface RecordKeys {
+	/** Hash: `<item>:<key>` → `<message id> <fingerprint>`. */
+	readonly records: string;
+	/** List: `<time in ms> <field of the hash>`, oldest first. */
+	readonly order: string;
+}
+
+/** Sorted set of the names of topics, all of one score and so in the order of their bytes. */
+export const TOPICS_KEY = '{relay}:topics';
+/** Sorted set of deleted topics by the time of deletion. */
+export const ENDINGS_KEY = '{relay}:endings';
+
+export function topicKeys(name: string): TopicKeys {
+	const stream = `topic:${name}:stream`;
+	return { stream, meta: `{${stream}}:meta`, channel: `{${stream}}:live` };
+}
+
+/** On one server the records of all topics; on a Cluster, where one step reaches one slot only, those of the topic (docs/adr/0004). */
+export function recordKeys(topic: string | null): RecordKeys {
+	const tag = topic === null ? '{relay}' : `{${topicKeys(topic).stream}}`;
+	return { records: `${tag}:keys`, order: `${tag}:keys:order` };
+}
+
+/** The topic of a channel. */
+export function topicOfChannel(channel: string): string {
+	return channel.slice('{topic:'.length, -':stream}:live'.length);
+}

@@ -1,0 +1,101 @@
+/**
+ * What the server is really set up to do: read at the start and every 10 s, since anybody may change it (I2). Facts behind the
+ * mapping (docs/operations.md, "What an acknowledgement survives"): with an append-only file no acknowledged entry was lost by
+ * kill -9 under any `appendfsync`; only `always` syncs before it answers; WAITAOF is not to be trusted under `everysec`; an
+ * `allkeys-*` policy throws away whole streams.
+ */
+
+import type { Durability } from '../../ports/store.ts';
+import type { Connection, Reply } from './connection.ts';
+import { LACKS_PERMISSION, reasonOf } from './failure.ts';
+
+/** What the relay was told to expect. */
+export interface ServerDemands {
+	/** The least that an acknowledgement must survive. */
+	readonly durability: Durability;
+	/** What to believe of a server that does not let its settings be read; null = refuse such a server. */
+	readonly assumeDurability: Durability | null;
+	readonly allowEviction: boolean;
+	/** Replicas that are waited for. */
+	readonly replicas: number;
+}
+
+export type ServerFinding =
+	| { readonly status: 'ok'; readonly durability: Durability; readonly warnings: readonly string[] }
+	/** `fatal`: at the start no reason to go on. */
+	| { readonly status: 'unfit'; readonly reason: string; readonly fatal: boolean };
+
+const LEVELS: readonly Durability[] = ['memory', 'process', 'disk'];
+const VERSION_MAJOR_MIN = 7;
+
+/** Looks at every primary; the worst counts. Rejects when the server cannot be asked. */
+export async function checkServer(connection: Connection, demands: ServerDemands): Promise<ServerFinding> {
+	const version = await checkVersion(connection);
+	if (version !== null) return version;
+	let settings: readonly ReadonlyMap<string, string>[] | null = null;
+	try {
+		settings = (await connection.runEverywhere(['CONFIG', 'GET', 'append*', 'maxmemory*'])).map(toSettings);
+	} catch (error) {
+		const { assumeDurability } = demands;
+		if (!isForbidden(error)) throw error;
+		if (assumeDurability === null) {
+			return unfit(
+				'CONFIG GET is forbidden, so what an acknowledgement survives is unknown; set PULSAR_VALKEY_ASSUME_DURABILITY',
+				true,
+			);
+		}
+		return judge(assumeDurability, demands, []);
+	}
+	return judgeSettings(settings, demands);
+}
+
+async function checkVersion(connection: Connection): Promise<ServerFinding | null> {
+	for (const text of (await connection.runEverywhere(['INFO', 'server'])).map(String)) {
+		// Valkey says here which Redis it is compatible with, 7.2 and above.
+		const version = /^redis_version:((\d+)\.\S*)/m.exec(text);
+		if (version !== null && Number(version[2]) < VERSION_MAJOR_MIN) {
+			return unfit(`the server is version ${version[1]}; the relay needs Valkey, or Redis 7 or newer`, true);
+		}
+	}
+	return null;
+}
+
+function judgeSettings(settings: readonly ReadonlyMap<string, string>[], demands: ServerDemands): ServerFinding {
+	const warnings: string[] = [];
+	for (const server of settings) {
+		const policy = server.get('maxmemory-policy') ?? 'noeviction';
+		if (!policy.startsWith('allkeys-')) continue;
+		const problem = `maxmemory-policy is ${policy}, which throws away whole topics when memory is short`;
+		if (!demands.allowEviction) return unfit(`${problem}; set it to noeviction`, false);
+		warnings.push(problem);
+	}
+	const worst = settings.map(durabilityOf).sort((a, b) => LEVELS.indexOf(a) - LEVELS.indexOf(b))[0] ?? 'memory';
+	return judge(worst, demands, warnings);
+}
+
+function durabilityOf(server: ReadonlyMap<string, string>): Durability {
+	if (server.get('appendonly') !== 'yes') return 'memory';
+	return server.get('appendfsync') === 'always' ? 'disk' : 'process';
+}
+
+function judge(durability: Durability, demands: ServerDemands, warnings: readonly string[]): ServerFinding {
+	if (LEVELS.indexOf(durability) >= LEVELS.indexOf(demands.durability)) return { status: 'ok', durability, warnings };
+	const cure = demands.durability === 'disk' ? 'appendonly yes and appendfsync always' : 'appendonly yes';
+	return unfit(
+		`the server gives durability ${durability}, and PULSAR_DURABILITY asks for ${demands.durability}; it needs ${cure}`,
+		true,
+	);
+}
+
+function unfit(reason: string, fatal: boolean): ServerFinding {
+	return { status: 'unfit', reason, fatal };
+}
+
+function isForbidden(error: unknown): boolean {
+	return reasonOf(error) === LACKS_PERMISSION || (error instanceof Error && /unknown command/i.test(error.message));
+}
+
+function toSettings(reply: Reply): ReadonlyMap<string, string> {
+	const pairs = reply as unknown as readonly { readonly key: unknown; readonly value: unknown }[];
+	return new Map(pairs.map(({ key, value }) => [String(key), String(value)]));
+}

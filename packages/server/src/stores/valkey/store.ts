@@ -1,0 +1,403 @@
+/**
+ * The Valkey store: all state on a server (or a Cluster) that any number of relays share. This file joins its parts: the connections,
+ * what is watched, and what the server was found to be.
+ *
+ * Three connections: for writes, whose calls take turns; for reads, so that a reader of old messages does not hold up a publish; and for
+ * announcements. That one carries nothing else: the server closes a subscribed connection to which more than 32 MiB wait to be
+ * written, which a few pages would be, and GLIDE 2.5.2 was seen to take the confirmation of an unsubscribe for the reply of a batch.
+ */
+
+import { formatMessageId, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
+import type { ReadLimits } from '../../log/page.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type {
+	AppendEntry,
+	AppendOutcome,
+	LogListener,
+	Page,
+	Store,
+	StoreHealth,
+	Topic,
+	TopicChange,
+	TrimStep,
+	WatchedPosition,
+} from '../../ports/store.ts';
+import { type AppendsOptions, takeAppends } from './appends.ts';
+import { Connection, type ServerOptions } from './connection.ts';
+import { failureOf, reasonOf, unavailable } from './failure.ts';
+import { topicKeys, topicOfChannel } from './keys.ts';
+import { positionOf, readPage } from './pages.ts';
+import { checkPermissions } from './permissions.ts';
+import { SCRIPTS } from './scripts.ts';
+import { checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
+import { Sizes } from './sizes.ts';
+import { Sweep } from './sweep.ts';
+import { createTopic, deleteTopic, getTopic, listTopics, updateTopic } from './topics.ts';
+import { rejectTurn, type Turn, Turns, type WatchCall } from './turns.ts';
+import { Watches } from './watches.ts';
+
+export interface ValkeyStoreOptions {
+	readonly server: ServerOptions;
+	readonly demands: ServerDemands;
+	readonly topicsMax: number;
+	readonly clock: Clock;
+	/** Told what an operator should know, and nobody else is told. */
+	readonly onWarning: (text: string, fields: Readonly<Record<string, unknown>>) => void;
+}
+
+/** A publish that meets a dead server is answered within 2 s (PROTOCOL.md, "Errors"). */
+const WRITE_TIMEOUT_MS = 1500;
+/** A page of eight megabytes over a slow network. */
+const READ_TIMEOUT_MS = 5000;
+const CHECK_INTERVAL_MS = 10_000;
+/** How often watched topics are looked at although nothing was announced: announcements can be lost, and operators write by hand. */
+const LOOK_INTERVAL_MS = 1000;
+/** Topics in one such look; the others have their turn in the next. One costs the server some 5 us. */
+const LOOK_TOPICS_MAX = 2000;
+const TOPICS_PER_CALL_MAX = 500;
+
+/**
+ * Connects to the server and finds out what it is.
+ *
+ * @throws RelayError `storage_unavailable` with one clear line when it cannot be reached, refuses the relay, or is not fit
+ */
+export async function openValkeyStore(options: ValkeyStoreOptions): Promise<Store> {
+	const { addresses } = options.server;
+	const at = addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
+	const store = new ValkeyStore(options);
+	try {
+		await store.open();
+		return store;
+	} catch (error) {
+		await store.close();
+		throw unavailable(`cannot use Valkey at ${at}: ${reasonOf(error)}`, error);
+	}
+}
+
+class ValkeyStore implements Store {
+	readonly #options: ValkeyStoreOptions;
+	readonly #turns: Turns;
+	readonly #watches: Watches;
+	readonly #sizes = new Sizes();
+	#writes: Connection | null = null;
+	#reads: Connection | null = null;
+	#announcements: Connection | null = null;
+	#sweep: Sweep | null = null;
+	#finding: ServerFinding = { status: 'unfit', reason: 'the store has not been looked at yet', fatal: false };
+	/** Whether every watched topic has been looked at since the connections are what they are (I10). */
+	#caughtUp = true;
+	#catchingUp: Promise<void> | null = null;
+	#lookAfter = 0;
+	#cancelCheck = () => {};
+	#cancelLook = () => {};
+	readonly #underWay = new Set<Promise<unknown>>();
+	#closed: Promise<void> | null = null;
+
+	constructor(options: ValkeyStoreOptions) {
+		this.#options = options;
+		const { clock } = options;
+		this.#turns = new Turns({ clock, take: (turn) => this.#take(turn) });
+		this.#watches = new Watches({ clock, look: (topics) => void this.#look(topics, 'found') });
+	}
+
+	async open(): Promise<void> {
+		const { server, clock, topicsMax } = this.#options;
+		const onState = (change: 'up' | 'down' | 'replaced') => this.#stateChanged(change);
+		this.#writes = await Connection.open({ ...server, clock, requestTimeoutMs: WRITE_TIMEOUT_MS, onState });
+		this.#reads = await Connection.open({ ...server, clock, requestTimeoutMs: READ_TIMEOUT_MS, onState });
+		this.#announcements = await Connection.open({
+			...server,
+			clock,
+			requestTimeoutMs: WRITE_TIMEOUT_MS,
+			onState,
+			onMessage: (channel, message) => this.#watches.heard(topicOfChannel(channel), message),
+		});
+		await checkPermissions(this.#writes);
+		this.#finding = await checkServer(this.#writes, this.#options.demands);
+		if (this.#finding.status === 'unfit' && this.#finding.fatal) throw unavailable(this.#finding.reason);
+		this.#tellFinding(null);
+		this.#sweep = new Sweep({
+			connection: this.#writes,
+			clock,
+			cluster: server.cluster,
+			topicsMax,
+			sizes: this.#sizes,
+			onTrimmed: (topic, floor) => this.#watches.trimmed(topic, floor),
+		});
+		await this.#sweep.count();
+		this.#checkLater();
+		this.#lookLater();
+	}
+
+	listen(listener: LogListener): void {
+		this.#watches.listen(listener);
+	}
+
+	append(topic: string, entries: readonly AppendEntry[]): Promise<readonly AppendOutcome[]> {
+		const health = this.health();
+		if (health.status !== 'ok') return Promise.reject(unavailable(health.reason));
+		return entries.length === 0 ? Promise.resolve([]) : this.#turns.append(topic, entries);
+	}
+
+	read(topic: string, after: MessageId, limits: ReadLimits): Promise<Page> {
+		return this.#read(topic, 'after', after, limits);
+	}
+
+	readBefore(topic: string, before: MessageId | null, limits: ReadLimits): Promise<Page> {
+		return this.#read(topic, 'before', before, limits);
+	}
+
+	watch(topic: string, seen: MessageId = ZERO_ID): Promise<WatchedPosition> {
+		return this.#refusal() ?? this.#turns.watch(topic, seen);
+	}
+
+	unwatch(topic: string): void {
+		this.#watches.drop([topic]);
+		this.#announcements?.unsubscribe([topicKeys(topic).channel]);
+	}
+
+	createTopic(name: string, change: TopicChange): Promise<{ readonly status: 'created' | 'exists'; readonly topic: Topic }> {
+		const { clock, topicsMax } = this.#options;
+		return this.#control(async (connection) => {
+			const { created, topic } = await createTopic(connection, name, change, { nowMs: clock.nowMs(), topicsMax });
+			this.#sizes.set(name, topic.messages, topic.bytes);
+			return { status: created ? 'created' : 'exists', topic };
+		});
+	}
+
+	getTopic(name: string): Promise<Topic | undefined> {
+		return this.#control((connection) => getTopic(connection, name));
+	}
+
+	listTopics(after: string | null, limit: number): Promise<readonly Topic[]> {
+		return this.#control((connection) => listTopics(connection, after, limit));
+	}
+
+	updateTopic(name: string, change: TopicChange): Promise<Topic | undefined> {
+		return this.#control((connection) => updateTopic(connection, name, change));
+	}
+
+	deleteTopic(name: string): Promise<boolean> {
+		const { clock, server } = this.#options;
+		return this.#control(async (connection) => {
+			const ended = await deleteTopic(connection, name, { nowMs: clock.nowMs(), cluster: server.cluster });
+			if (ended === undefined) return false;
+			this.#sizes.delete(name);
+			this.#watches.deleted(name, ended.tip, ended.topicId);
+			return true;
+		});
+	}
+
+	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }> {
+		return this.#control(() => (this.#sweep as Sweep).trim(step));
+	}
+
+	forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }> {
+		return this.#control(() => (this.#sweep as Sweep).forgetKeys(beforeMs, keysMax));
+	}
+
+	health(): StoreHealth {
+		if (this.#closed !== null) return { status: 'unavailable', reason: 'the store is closed' };
+		for (const connection of [this.#writes, this.#reads, this.#announcements]) {
+			if (connection?.state.status === 'down') return { status: 'unavailable', reason: connection.state.reason };
+		}
+		if (this.#finding.status === 'unfit') return { status: 'unavailable', reason: this.#finding.reason };
+		if (!this.#caughtUp) return { status: 'unavailable', reason: 'the store is back and is being looked at' };
+		return { status: 'ok', durability: this.#finding.durability };
+	}
+
+	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number } {
+		return this.#sizes.totals;
+	}
+
+	close(): Promise<void> {
+		this.#closed ??= this.#close();
+		return this.#closed;
+	}
+
+	async #close(): Promise<void> {
+		this.#cancelCheck();
+		this.#cancelLook();
+		await this.#turns.idle();
+		await Promise.allSettled(this.#underWay);
+		this.#watches.close();
+		this.#writes?.close();
+		this.#reads?.close();
+		this.#announcements?.close();
+	}
+
+	/** Why a call cannot be taken at all, as its answer; null when it can. */
+	#refusal(): Promise<never> | null {
+		return this.#closed === null ? null : Promise.reject(unavailable('the store is closed'));
+	}
+
+	#control<Result>(run: (connection: Connection) => Promise<Result>): Promise<Result> {
+		return this.#refusal() ?? this.#turns.control(() => run(this.#writes as Connection));
+	}
+
+	#read(topic: string, direction: 'after' | 'before', cursor: MessageId | null, limits: ReadLimits): Promise<Page> {
+		const refusal = this.#refusal();
+		if (refusal !== null) return refusal;
+		const options = {
+			connection: this.#reads as Connection,
+			onStrangeEntry: (name: string, id: string, why: string) =>
+				this.#options.onWarning('an entry that no relay wrote is passed over', { topic: name, id, why }),
+		};
+		return this.#tracked(readPage(options, topic, direction, cursor, limits).catch(rethrow));
+	}
+
+	/** Does a turn. Never rejects. */
+	async #take(turn: Turn): Promise<void> {
+		const refusal = this.#writes?.state.status === 'down' ? unavailable(this.#writes.state.reason) : null;
+		if (refusal !== null) rejectTurn(turn, refusal);
+		else if (turn.kind === 'append') await takeAppends(this.#appends(), turn.topics);
+		else if (turn.kind === 'watch') await this.#takeWatches(turn.calls);
+		else await turn.run();
+	}
+
+	#appends(): AppendsOptions {
+		const { server, demands, topicsMax, clock } = this.#options;
+		return {
+			connection: this.#writes as Connection,
+			cluster: server.cluster,
+			topicsMax,
+			replicas: demands.replicas,
+			nowMs: () => clock.nowMs(),
+			onAppended: (topic, previous, floor, block) => this.#watches.appended(topic, previous, floor, block),
+			onSize: (topic, messages, bytes) => this.#sizes.set(topic, messages, bytes),
+		};
+	}
+
+	async #takeWatches(calls: readonly WatchCall[]): Promise<void> {
+		const opened = [...new Set(calls.map(({ topic }) => topic))].filter((topic) => this.#watches.open(topic));
+		const announcements = this.#announcements as Connection;
+		try {
+			if (opened.length > 0) await announcements.subscribe(opened.map((topic) => topicKeys(topic).channel));
+			const positions = await this.#positions(calls.map(({ topic, seen }) => [topic, seen]));
+			for (const [i, call] of calls.entries()) {
+				const position = positions[i];
+				if (position === undefined || position instanceof Error) throw failureOf(position);
+				this.#watches.opened(call.topic, position);
+				call.resolve(position);
+			}
+		} catch (error) {
+			this.#watches.drop(opened);
+			announcements.unsubscribe(opened.map((topic) => topicKeys(topic).channel));
+			for (const call of calls) call.reject(failureOf(error));
+		}
+	}
+
+	/** Where topics stand, each with whether the given message is still there. */
+	async #positions(asked: readonly (readonly [topic: string, seen: MessageId])[]): Promise<readonly (WatchedPosition | Error)[]> {
+		const positions: (WatchedPosition | Error)[] = [];
+		for (let at = 0; at < asked.length; at += TOPICS_PER_CALL_MAX) {
+			const calls = asked.slice(at, at + TOPICS_PER_CALL_MAX).map(([topic, seen]) => {
+				const { stream, meta } = topicKeys(topic);
+				return { script: SCRIPTS.position, keys: [stream, meta], args: [formatMessageId(seen)] };
+			});
+			for (const reply of await (this.#reads as Connection).evaluate(calls)) {
+				if (Array.isArray(reply)) positions.push({ ...positionOf(reply), intact: reply[3] === 1 });
+				else positions.push(failureOf(reply));
+			}
+		}
+		return positions;
+	}
+
+	/** Looks where watched topics stand, and tells {@link Watches}. Never rejects: the next look is due anyway. */
+	async #look(topics: readonly string[], tell: 'found' | 'foundAfterOutage'): Promise<boolean> {
+		const asked = topics.map((topic) => [topic, this.#watches.tipOf(topic)] as const);
+		try {
+			const positions = await this.#tracked(this.#positions(asked));
+			for (const [i, [topic, seen]] of asked.entries()) {
+				const position = positions[i];
+				if (position === undefined || position instanceof Error) continue;
+				if (tell === 'found') this.#watches.found(topic, seen, position);
+				else this.#watches.foundAfterOutage(topic, position);
+			}
+			return true;
+		} catch {
+			// The connection knows and says so in its state.
+			return false;
+		}
+	}
+
+	#lookLater(): void {
+		this.#cancelLook = this.#options.clock.after(LOOK_INTERVAL_MS, () => {
+			const { topics } = this.#watches;
+			if (this.#lookAfter >= topics.length) this.#lookAfter = 0;
+			const some = topics.slice(this.#lookAfter, this.#lookAfter + LOOK_TOPICS_MAX);
+			this.#lookAfter += some.length;
+			void this.#look(some, 'found').then(() => {
+				if (this.#closed === null) this.#lookLater();
+			});
+		});
+	}
+
+	#stateChanged(change: 'up' | 'down' | 'replaced'): void {
+		this.#caughtUp = false;
+		if (change === 'down') this.#turns.refuse(() => unavailable(this.#downReason()));
+		else this.#catchUp();
+	}
+
+	#downReason(): string {
+		const health = this.health();
+		return health.status === 'ok' ? 'the store cannot be reached' : health.reason;
+	}
+
+	/** Looks at the server and at every watched topic, until one whole look went through. */
+	#catchUp(): void {
+		this.#catchingUp ??= this.#catchUpNow().finally(() => {
+			this.#catchingUp = null;
+		});
+	}
+
+	async #catchUpNow(): Promise<void> {
+		while (this.#closed === null && !this.#caughtUp) {
+			this.#caughtUp = true;
+			await this.#check();
+			const done = await this.#look(this.#watches.topics, 'foundAfterOutage');
+			// Not done, because a connection is down: its coming back starts the next attempt.
+			if (!done) {
+				this.#caughtUp = false;
+				return;
+			}
+		}
+	}
+
+	#checkLater(): void {
+		this.#cancelCheck = this.#options.clock.after(CHECK_INTERVAL_MS, () => {
+			void this.#check().then(() => {
+				if (this.#closed === null) this.#checkLater();
+			});
+		});
+	}
+
+	/** Never rejects: a server that cannot be asked is down, and what it was found to be last stands. */
+	async #check(): Promise<void> {
+		const before = this.#finding;
+		try {
+			this.#finding = await this.#tracked(checkServer(this.#writes as Connection, this.#options.demands));
+			this.#tellFinding(before);
+		} catch (error) {
+			this.#options.onWarning('the server could not be asked for its settings', { why: reasonOf(error) });
+		}
+	}
+
+	#tellFinding(before: ServerFinding | null): void {
+		const { onWarning } = this.#options;
+		const finding = this.#finding;
+		const told = finding.status === 'unfit' ? [finding.reason] : finding.warnings;
+		const toldBefore = before === null ? [] : before.status === 'unfit' ? [before.reason] : before.warnings;
+		for (const text of told) if (!toldBefore.includes(text)) onWarning(text, {});
+	}
+
+	#tracked<Result>(call: Promise<Result>): Promise<Result> {
+		const tracked = call.finally(() => this.#underWay.delete(tracked));
+		this.#underWay.add(tracked);
+		return tracked;
+	}
+}
+
+function rethrow(error: unknown): never {
+	throw failureOf(error);
+}

@@ -1,0 +1,213 @@
+/**
+ * Going over all topics: trimming what retention does not cover, counting what is kept, forgetting what need not be remembered. A
+ * cycle visits every topic once, in steps of a few hundred. With many topics it rests between cycles, so that the server
+ * spends a fiftieth of its time on it at most, per node.
+ */
+
+import { DELETED_TOPIC_KEPT_MS, type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
+import type { Clock } from '../../ports/clock.ts';
+import type { TrimStep } from '../../ports/store.ts';
+import type { Connection, Reply, ScriptCall } from './connection.ts';
+import { failureOf } from './failure.ts';
+import { ENDINGS_KEY, recordKeys, TOPICS_KEY, topicKeys } from './keys.ts';
+import { SCRIPTS } from './scripts.ts';
+import type { Sizes } from './sizes.ts';
+
+export interface SweepOptions {
+	readonly connection: Connection;
+	readonly clock: Clock;
+	readonly cluster: boolean;
+	readonly topicsMax: number;
+	readonly sizes: Sizes;
+	readonly onTrimmed: (topic: string, floor: MessageId) => void;
+}
+
+const TOPICS_PER_STEP_MAX = 500;
+/** Messages that one call takes out of one topic: a millisecond or so of the server. */
+const TRIMMED_PER_CALL_MAX = 128;
+const ENDINGS_PER_STEP_MAX = 500;
+const RECORDS_PER_STEP_MAX = 10_000;
+/** A cycle rests this many times its own length before the next. */
+const REST_RATIO = 50;
+
+export class Sweep {
+	readonly #options: SweepOptions;
+	/** The topic after which the cycle goes on; null = a new one begins. */
+	#after: string | null = null;
+	#cycleStartedMs = 0;
+	#restUntilMs = 0;
+	/** Topics on the list that did not exist when they were last visited: their creation, or deletion, was cut short. */
+	#missing = new Set<string>();
+	/** Where forgetting of records goes on, on a Cluster. */
+	#recordsAfter: string | null = null;
+
+	constructor(options: SweepOptions) {
+		this.#options = options;
+	}
+
+	/** One step of trimming, as the port says. */
+	async trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }> {
+		const { clock } = this.#options;
+		if (this.#after === null) {
+			if (clock.monotonicMs() < this.#restUntilMs) return { removed: 0, more: false };
+			this.#cycleStartedMs = clock.monotonicMs();
+		}
+		const names = await this.#names(this.#after, TOPICS_PER_STEP_MAX);
+		let removed = 0;
+		let budget = step.blocksMax;
+		// In groups, so that what one group has removed counts before the next begins.
+		for (let at = 0; at < names.length; ) {
+			const group = names.slice(at, at + Math.max(1, Math.floor(budget / 4)));
+			const { trimmed, unfinished } = await this.#trimGroup(group, step, Math.min(budget, TRIMMED_PER_CALL_MAX));
+			removed += trimmed;
+			budget -= trimmed;
+			at += group.length;
+			if (unfinished !== null || budget <= 0) {
+				// The next step goes on with the topic that has more, or after the last one looked at.
+				this.#after = unfinished === null ? (group.at(-1) ?? null) : justBefore(unfinished);
+				return { removed, more: true };
+			}
+		}
+		if (names.length === TOPICS_PER_STEP_MAX) {
+			this.#after = names.at(-1) ?? null;
+			return { removed, more: true };
+		}
+		this.#after = null;
+		this.#restUntilMs = clock.monotonicMs() + REST_RATIO * (clock.monotonicMs() - this.#cycleStartedMs);
+		await this.#forgetEndings(step.nowMs);
+		return { removed, more: false };
+	}
+
+	/** Counts what every topic holds, for a store that was just opened. */
+	async count(): Promise<void> {
+		for (let after: string | null = null; ; ) {
+			const names: readonly string[] = await this.#names(after, TOPICS_PER_STEP_MAX);
+			const replies = await this.#options.connection.evaluate(names.map(getCall));
+			for (const [i, name] of names.entries()) {
+				const reply = replies[i];
+				if (reply instanceof Error) continue;
+				if (Array.isArray(reply)) this.#options.sizes.set(name, Number(reply[9]), Number(reply[10]));
+			}
+			if (names.length < TOPICS_PER_STEP_MAX) return;
+			after = names.at(-1) ?? null;
+		}
+	}
+
+	/** One step of forgetting idempotency records, as the port says. On a Cluster the bound on their number holds per topic. */
+	async forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }> {
+		const { cluster } = this.#options;
+		if (!cluster) return this.#forget([recordKeys(null)], beforeMs, keysMax);
+		const names = await this.#names(this.#recordsAfter, TOPICS_PER_STEP_MAX);
+		const ended = this.#recordsAfter === null ? await this.#endings() : [];
+		const done = await this.#forget([...names, ...ended].map(recordKeys), beforeMs, keysMax);
+		const goesOn = names.length === TOPICS_PER_STEP_MAX;
+		if (!done.more) this.#recordsAfter = goesOn ? (names.at(-1) ?? null) : null;
+		return { removed: done.removed, more: done.more || goesOn };
+	}
+
+	async #forget(scopes: readonly ReturnType<typeof recordKeys>[], beforeMs: number, keysMax: number) {
+		const args = [String(beforeMs), String(keysMax), String(RECORDS_PER_STEP_MAX)];
+		const calls = scopes.map(({ records, order }) => ({ script: SCRIPTS.forgetKeys, keys: [records, order], args }));
+		let removed = 0;
+		let more = false;
+		for (const reply of await this.#options.connection.evaluate(calls)) {
+			if (!Array.isArray(reply)) throw failureOf(reply);
+			removed += Number(reply[0]);
+			more ||= reply[1] === 1;
+		}
+		return { removed, more };
+	}
+
+	async #trimGroup(names: readonly string[], step: TrimStep, budget: number) {
+		const { connection, cluster, sizes, onTrimmed } = this.#options;
+		const replies = await connection.evaluate(
+			names.map((name): ScriptCall => {
+				const { stream, meta, channel } = topicKeys(name);
+				const limits = [step.nowMs, step.defaultMaxAgeS, step.defaultMaxMessages, budget].map(String);
+				return { script: SCRIPTS.trim, keys: [stream, meta], args: [...limits, cluster ? 'SPUBLISH' : 'PUBLISH', channel] };
+			}),
+		);
+		let trimmed = 0;
+		let unfinished: string | null = null;
+		for (const [i, name] of names.entries()) {
+			const reply = replies[i];
+			// A topic that cannot be read must not keep the others from being trimmed; its publishers and readers are told.
+			if (reply instanceof Error) continue;
+			if (!Array.isArray(reply)) {
+				await this.#noteMissing(name);
+				continue;
+			}
+			this.#missing.delete(name);
+			const [removed, floor, more, messages, bytes] = reply;
+			sizes.set(name, Number(messages), Number(bytes));
+			trimmed += Number(removed);
+			const id = parseMessageId(String(floor));
+			if (Number(removed) > 0 && id !== undefined) onTrimmed(name, id);
+			if (more === 1) unfinished ??= name;
+		}
+		return { trimmed, unfinished };
+	}
+
+	/** Twice in two cycles is no creation under way. */
+	async #noteMissing(name: string): Promise<void> {
+		this.#options.sizes.delete(name);
+		if (!this.#missing.delete(name)) {
+			this.#missing.add(name);
+			return;
+		}
+		await this.#options.connection.run([['ZREM', TOPICS_KEY, name]]);
+	}
+
+	/** As many endings are kept as topics may exist, so that creating and deleting in a loop stays bounded (I8). */
+	async #forgetEndings(nowMs: number): Promise<void> {
+		const { connection, cluster, topicsMax } = this.#options;
+		const limit = String(ENDINGS_PER_STEP_MAX);
+		const [old, count] = await connection.run([
+			['ZRANGE', ENDINGS_KEY, '-inf', `(${nowMs - DELETED_TOPIC_KEPT_MS}`, 'BYSCORE', 'LIMIT', '0', limit],
+			['ZCARD', ENDINGS_KEY],
+		]);
+		const excess = Math.min(ENDINGS_PER_STEP_MAX, Number(count) - topicsMax);
+		const [over] = excess > 0 ? await connection.run([['ZRANGE', ENDINGS_KEY, '0', String(excess - 1)]]) : [[]];
+		const names = [...new Set([...toNames(old), ...toNames(over)])];
+		if (names.length === 0) return;
+		await connection.evaluate(
+			names.map((name) => {
+				const { stream, meta } = topicKeys(name);
+				const { records, order } = recordKeys(name);
+				return { script: SCRIPTS.forgetEnd, keys: cluster ? [stream, meta, records, order] : [stream, meta], args: [] };
+			}),
+		);
+		await connection.run([['ZREM', ENDINGS_KEY, ...names]]);
+	}
+
+	async #endings(): Promise<readonly string[]> {
+		return toNames((await this.#options.connection.run([['ZRANGE', ENDINGS_KEY, '0', '-1']]))[0]);
+	}
+
+	#names(after: string | null, limit: number): Promise<readonly string[]> {
+		return topicNames(this.#options.connection, after, limit);
+	}
+}
+
+/** Names of topics in the order of their bytes, after the name `after`. */
+export async function topicNames(connection: Connection, after: string | null, limit: number): Promise<readonly string[]> {
+	const from = after === null ? '-' : `(${after}`;
+	const [reply] = await connection.run([['ZRANGE', TOPICS_KEY, from, '+', 'BYLEX', 'LIMIT', '0', String(limit)]]);
+	if (reply instanceof Error) throw failureOf(reply);
+	return toNames(reply);
+}
+
+/** The call that tells of a topic without changing it. */
+export function getCall(name: string): ScriptCall {
+	const { stream, meta } = topicKeys(name);
+	return { script: SCRIPTS.topic, keys: [stream, meta], args: ['get', '', ''] };
+}
+
+function toNames(reply: Reply | undefined): readonly string[] {
+	return Array.isArray(reply) ? reply.map(String) : [];
+}
+
+/** A text below the name and above every name before it, as names have no control characters. */
+function justBefore(name: string): string {
+	return `${name.slice(0, -1)}${String.fromCharCode(name.charCodeAt(name.length - 1) - 1)}\u007f`;
+}
