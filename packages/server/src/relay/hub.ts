@@ -25,6 +25,13 @@ export interface HubOptions {
 	readonly hotTier: HotTierLimits;
 }
 
+/** A page of the store. */
+export interface HotPage {
+	readonly blocks: readonly HotBlock[];
+	/** Where the log ended when it was read. Without blocks, nothing was left between the cursor and here. */
+	readonly tip: MessageId;
+}
+
 export class Hub implements LogListener {
 	readonly #store: Store;
 	readonly #clock: Clock;
@@ -36,7 +43,7 @@ export class Hub implements LogListener {
 	/** Sinks with something to flush at the end of the tick. */
 	#held: Sink[] = [];
 	/** Store reads under way, so that a crowd resuming from one place reads once. */
-	readonly #reads = new Map<string, Promise<readonly HotBlock[]>>();
+	readonly #reads = new Map<string, Promise<HotPage>>();
 	#tickDue = false;
 	/** Monotonic time before which another tick would only make a busy loop busier. */
 	#restUntilMs = 0;
@@ -100,23 +107,26 @@ export class Hub implements LogListener {
 	}
 
 	/** Reads the page after a cursor from the store; concurrent reads of one page are one read. */
-	readPage(topic: TopicLog, after: MessageId): Promise<readonly HotBlock[]> {
+	readPage(topic: TopicLog, after: MessageId): Promise<HotPage> {
 		const key = `${topic.name}:${after.ms}-${after.n}`;
 		let read = this.#reads.get(key);
 		if (read === undefined) {
-			read = this.#readPage(topic, after).finally(() => this.#reads.delete(key));
-			this.#reads.set(key, read);
+			const own = this.#readPage(topic, after).finally(() => {
+				if (this.#reads.get(key) === own) this.#reads.delete(key);
+			});
+			this.#reads.set(key, own);
+			read = own;
 		}
 		return read;
 	}
 
-	async #readPage(topic: TopicLog, after: MessageId): Promise<readonly HotBlock[]> {
+	async #readPage(topic: TopicLog, after: MessageId): Promise<HotPage> {
 		let succeeded = false;
 		try {
 			const page = await this.#store.read(topic.name, after, SLICE_LIMITS);
 			succeeded = true;
 			this.#raiseFloor(topic, page.floor);
-			return page.blocks.map((block) => new HotBlock(topic.name, block));
+			return { blocks: page.blocks.map((block) => new HotBlock(topic.name, block)), tip: page.tip };
 		} finally {
 			this.#observer.read(succeeded);
 		}
@@ -268,6 +278,8 @@ export class Hub implements LogListener {
 		const reached = topic.offered;
 		this.#hotTier.reset(topic.ring, tip);
 		topic.forgetSlices();
+		// Pages that are being read may be of the log as it was: whoever reads on must not share them.
+		for (const key of this.#reads.keys()) if (key.startsWith(`${topic.name}:`)) this.#reads.delete(key);
 		topic.tip = tip;
 		topic.offered = tip;
 		topic.floor = floor;

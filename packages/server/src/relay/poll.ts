@@ -191,8 +191,15 @@ class Waiting implements Waiter {
 		const { page, topic, cursor } = reader;
 		while (reader.pageAt < page.length && compareMessageIds((page[reader.pageAt] as HotBlock).last, cursor) <= 0) reader.pageAt++;
 		if (reader.pageAt < page.length) return;
-		reader.page = await this.#options.hub.readPage(topic, cursor);
+		const { blocks, tip } = await this.#options.hub.readPage(topic, cursor);
+		reader.page = blocks;
 		reader.pageAt = 0;
+		// Nothing up to where the log ended, though announced: somebody else removed it. Unless the reader was moved meanwhile.
+		const end = compareMessageIds(tip, topic.offered) < 0 ? tip : topic.offered;
+		if (blocks.length > 0 || reader.cursor !== cursor || compareMessageIds(end, cursor) <= 0) return;
+		if (compareMessageIds(cursor, topic.floor) < 0) return;
+		this.#addGap(topic, 'trimmed', cursor, end);
+		reader.cursor = end;
 	}
 
 	#addGap(topic: TopicLog, reason: GapReason, from: MessageId | null, to: MessageId): void {

@@ -9,8 +9,7 @@ import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/messag
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Sink } from '../ports/sink.ts';
-import type { HotBlock } from './hot-block.ts';
-import type { Hub } from './hub.ts';
+import type { HotPage, Hub } from './hub.ts';
 import { SLICE_LIMITS, type Slice } from './slice.ts';
 import { followAll, type ResolvedStart, type Start } from './start.ts';
 import { Subscription, type SubscriptionOwner } from './subscription.ts';
@@ -232,8 +231,8 @@ export class Session implements SubscriptionOwner {
 		this.#reading = true;
 		this.#requeue(subscription);
 		this.#options.hub.readPage(subscription.topic, subscription.cursor).then(
-			(blocks) => {
-				this.#takePage(subscription, blocks);
+			(page) => {
+				this.#takePage(subscription, page);
 				this.#readEnded();
 			},
 			() => {
@@ -257,21 +256,34 @@ export class Session implements SubscriptionOwner {
 		});
 	}
 
-	#takePage(subscription: Subscription, blocks: readonly HotBlock[]): void {
+	#takePage(subscription: Subscription, { blocks, tip }: HotPage): void {
 		// Unsubscribed, or subscribed anew, while the read was under way.
 		if (subscription.state !== 'reading') return;
 		subscription.state = 'behind';
 		const { topic, cursor } = subscription;
 		if (compareMessageIds(cursor, topic.floor) >= 0) {
 			if (blocks.length === 0) {
-				// The log was announced to have more, has not been trimmed by the relay, and has nothing: somebody else removed it.
-				this.#tellGap(topic, 'trimmed', cursor, topic.offered);
-				subscription.cursor = topic.offered;
+				this.#passHole(subscription, earlier(tip, topic.offered));
 			} else if (this.sink.writable) {
 				// What the store has beyond `offered` reaches everybody through the next tick; taking it here would deliver it twice.
 				const slice = topic.sliceOfPage(blocks, cursor, SLICE_LIMITS, this.#options.clock.nowMs());
 				if (slice !== null) this.#deliver(subscription, slice);
 			}
+		}
+	}
+
+	/**
+	 * The log was announced to have more after the cursor, has not been trimmed by the relay, and had nothing up to `end`: somebody else
+	 * removed it. If it ended before, the store has lost it, and will say so; until then there is nothing to send.
+	 */
+	#passHole(subscription: Subscription, end: MessageId): void {
+		const { topic, cursor } = subscription;
+		if (compareMessageIds(end, cursor) > 0) {
+			this.#tellGap(topic, 'trimmed', cursor, end);
+			subscription.cursor = end;
+		} else {
+			subscription.state = 'reading';
+			this.#readLater(subscription);
 		}
 	}
 

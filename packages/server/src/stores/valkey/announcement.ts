@@ -17,8 +17,11 @@ export type Announcement =
 			readonly previous: MessageId;
 			readonly floor: MessageId;
 			readonly last: MessageId;
-			/** Unpacks the messages, when somebody needs them: a node hears its own appends, too. Null when they have to be read. */
-			readonly block: (() => Block) | null;
+			/**
+			 * Unpacks the messages, when somebody needs them: a node hears its own appends, too. Gives null when they have to be read:
+			 * they are not in the announcement, or what is there is not what it says.
+			 */
+			readonly block: () => Block | null;
 	  }
 	| { readonly kind: 'trimmed'; readonly floor: MessageId }
 	| { readonly kind: 'deleted'; readonly tip: MessageId; readonly topicId: string };
@@ -37,13 +40,23 @@ export function parseAnnouncement(message: Uint8Array): Announcement | undefined
 	if (kind === 'd') return { kind: 'deleted', tip: one, topicId: words[1] ?? '' };
 	if (kind !== 'a' || floor === undefined || first === undefined || last === undefined) return undefined;
 	const packed = message.subarray(end + 1);
-	const block = packed.byteLength === 0 ? null : () => blockOf(packed, first, words[4] ?? '');
-	return { kind: 'appended', previous: one, floor, last, block };
+	return { kind: 'appended', previous: one, floor, last, block: () => blockOf(packed, first, last, words[4] ?? '') };
 }
 
-function blockOf(packed: Uint8Array, first: MessageId, flags: string): Block {
+function blockOf(packed: Uint8Array, first: MessageId, last: MessageId, flags: string): Block | null {
+	if (!isWhole(packed)) return null;
 	// A copy of its own memory: the hot tier keeps it, and must not keep what else the library read with it.
 	const run = { count: readBlock(packed).count, packed: new Uint8Array(packed) };
 	const picked = flags === '' ? run : pickFromRun(run, (i) => flags[i] === 'a');
-	return { ms: first.ms, n: first.n, ...(picked ?? run) };
+	if (picked === null || first.ms !== last.ms || last.n - first.n !== picked.count - 1) return null;
+	return { ms: first.ms, n: first.n, ...picked };
+}
+
+/** Whether it is a packed run (log/block.ts), as long as it says it is. */
+function isWhole(packed: Uint8Array): boolean {
+	if (packed.byteLength < 8) return false;
+	const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+	const count = view.getUint32(0, true);
+	const base = 8 + count * (view.getUint32(4, true) % 2 === 1 ? 16 : 8);
+	return count > 0 && base <= packed.byteLength && base + view.getUint32(4 + 8 * count, true) === packed.byteLength;
 }

@@ -8,8 +8,9 @@ import { type PackedRun, packRuns, pickFromRun } from '../../log/packing.ts';
 import type { AppendEntry, AppendOutcome } from '../../ports/store.ts';
 import type { Connection, Reply, ScriptCall } from './connection.ts';
 import { failureOf, unavailable } from './failure.ts';
-import { ENDINGS_KEY, recordKeys, TOPICS_KEY, topicKeys } from './keys.ts';
+import { REPLICATED_CHANNEL, recordKeys, topicKeys } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
+import { listCommands, registerCall } from './topic-list.ts';
 import type { AppendCall } from './turns.ts';
 
 export interface AppendsOptions {
@@ -33,16 +34,15 @@ interface Piece {
 	readonly runs: readonly PackedRun[];
 }
 
-/** How long replicas may take. Below the time that a call may take, so that the answer says which it was. */
-const REPLICAS_WAIT_MS = 1000;
+/** How long replicas may take: an append that waits behind another one is answered within 2 s, too (PROTOCOL.md, "Errors"). */
+const REPLICAS_WAIT_MS = 700;
 
 /** Does a turn. Never rejects: failures go to the calls. */
 export async function takeAppends(options: AppendsOptions, topics: ReadonlyMap<string, AppendCall[]>): Promise<void> {
 	const pieces = Array.from(topics, ([topic, calls]) => pieceOf(topic, calls));
 	try {
-		const replies = await options.connection.evaluate(pieces.map((piece) => callOf(options, piece, '')));
+		const replies = await evaluate(options, pieces, (piece) => callOf(options, piece, ''));
 		const created = await createMissing(options, pieces, replies);
-		if (options.replicas > 0) await waitForReplicas(options);
 		for (const [i, piece] of pieces.entries()) settle(options, piece, created.get(piece) ?? replies[i] ?? null);
 	} catch (error) {
 		for (const { calls } of pieces) for (const call of calls) call.reject(failureOf(error));
@@ -63,12 +63,7 @@ async function createMissing(options: AppendsOptions, pieces: readonly Piece[], 
 	const missing = pieces.filter((_, i) => isMissing(replies[i]));
 	if (missing.length === 0) return created;
 	const { connection, topicsMax } = options;
-	const register = ({ topic }: Piece): ScriptCall => ({
-		script: SCRIPTS.register,
-		keys: [TOPICS_KEY, ENDINGS_KEY],
-		args: [topic, String(topicsMax)],
-	});
-	const registered = await connection.evaluate(missing.map(register));
+	const registered = await connection.evaluate(missing.map(({ topic }) => registerCall(topic, topicsMax)));
 	const calls: { readonly piece: Piece; readonly whole: Piece; readonly topicId: string }[] = [];
 	for (const [i, piece] of missing.entries()) {
 		const room = registered[i];
@@ -76,7 +71,8 @@ async function createMissing(options: AppendsOptions, pieces: readonly Piece[], 
 		else if (String(room) === 'ok') calls.push({ piece, whole: piece, topicId: randomUUID() });
 		else for (const call of piece.calls) calls.push({ piece: pieceOf(piece.topic, [call]), whole: piece, topicId: '' });
 	}
-	const again = await connection.evaluate(calls.map(({ piece, topicId }) => callOf(options, piece, topicId)));
+	const again = await evaluate(options, calls, ({ piece, topicId }) => callOf(options, piece, topicId));
+	await connection.run(calls.filter(({ topicId }) => topicId !== '').flatMap(({ piece }) => listCommands(piece.topic)));
 	for (const [i, { piece, whole }] of calls.entries()) {
 		if (piece === whole) {
 			created.set(piece, again[i] ?? null);
@@ -119,9 +115,23 @@ function callOf({ cluster, nowMs }: AppendsOptions, { topic, entries, runs }: Pi
 	return { script: SCRIPTS.append, keys: [stream, meta, records, order], args };
 }
 
-async function waitForReplicas({ connection, replicas }: AppendsOptions): Promise<void> {
-	const [reached] = await connection.run([['WAIT', String(replicas), String(REPLICAS_WAIT_MS)]]);
-	if (typeof reached === 'number' && reached >= replicas) return;
+/**
+ * Calls a script per piece, and waits for the replicas in the same write: WAIT knows what its own connection has written, and one that
+ * the library makes anew in between has written nothing. For the same reason something is written besides, which replicas
+ * get after everything else: what all duplicates repeat may not have reached them yet, and was written by another connection.
+ */
+async function evaluate<Of>(
+	{ connection, replicas }: AppendsOptions,
+	pieces: readonly Of[],
+	call: (piece: Of) => ScriptCall,
+): Promise<readonly Reply[]> {
+	if (replicas === 0) return connection.evaluate(pieces.map(call));
+	const replies = await connection.evaluate(pieces.map(call), [
+		['PUBLISH', REPLICATED_CHANNEL, ''],
+		['WAIT', String(replicas), String(REPLICAS_WAIT_MS)],
+	]);
+	const reached = replies.at(-1);
+	if (typeof reached === 'number' && reached >= replicas) return replies;
 	throw unavailable(`fewer than ${replicas} replicas have confirmed the append`);
 }
 

@@ -133,13 +133,17 @@ export class Connection {
 		return everywhere(this.#usable(), command);
 	}
 
-	/** Runs scripts in order, in one write, and those that a server does not know once more with their source. */
-	async evaluate(calls: readonly ScriptCall[]): Promise<readonly Reply[]> {
-		const replies = await this.run(calls.map(toCommand));
+	/**
+	 * Runs scripts in order, in one write, and those that a server does not know once more with their source. `then` are commands that
+	 * follow the scripts in the same write, also in the second; their replies come after those of the scripts.
+	 */
+	async evaluate(calls: readonly ScriptCall[], then: readonly Command[] = []): Promise<readonly Reply[]> {
+		const replies = await this.run([...calls.map(toCommand), ...then]);
 		if (!replies.some(isUnknownScript)) return replies;
 		const unknown = calls.filter((_, i) => isUnknownScript(replies[i]));
-		const again = (await this.run(unknown.map(toSourceCommand))).values();
-		return replies.map((reply) => (isUnknownScript(reply) ? (again.next().value ?? null) : reply));
+		const again = (await this.run([...unknown.map(toSourceCommand), ...then])).values();
+		const scripts = replies.slice(0, calls.length);
+		return [...scripts.map((reply) => (isUnknownScript(reply) ? (again.next().value ?? null) : reply)), ...again];
 	}
 
 	/** Subscribes; resolves when the server has confirmed, so that nothing published from then on is missed. */

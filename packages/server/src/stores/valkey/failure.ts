@@ -2,7 +2,8 @@
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
 
-export const LACKS_PERMISSION = 'the user lacks a permission';
+const LACKS_PERMISSION = 'the user lacks a permission';
+const ANOTHER_TYPE = 'a key of the topic holds another type of value';
 
 /** What the server says → what the relay says. */
 const REASONS: readonly (readonly [RegExp, string])[] = [
@@ -13,8 +14,8 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
 	[/LOADING|BusyLoading/i, 'the store is loading its data'],
 	[/CLUSTERDOWN|ClusterDown|MasterDown|MASTERDOWN/i, 'the cluster is down'],
 	[/WRONGPASS|NOAUTH|AuthenticationFailed|invalid username-password|Authentication required/i, 'wrong user name or password'],
-	[/NOPERM|no permissions|NoPerm/i, LACKS_PERMISSION],
-	[/WRONGTYPE|wrong kind of value/i, 'a key of the topic holds another type of value'],
+	[/NOPERM|no permissions|PermissionDenied|user executing the script/i, LACKS_PERMISSION],
+	[/WRONGTYPE|wrong kind of value/i, ANOTHER_TYPE],
 	[/IDSPACE/, 'the topic has no message ids left'],
 	[/timed? ?out|TimeoutError/i, 'the store does not answer'],
 ];
@@ -23,7 +24,19 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
 export function reasonOf(error: unknown): string {
 	if (error instanceof RelayError) return error.message;
 	const text = error instanceof Error ? `${error.constructor.name} ${error.message}` : String(error);
-	return REASONS.find(([pattern]) => pattern.test(text))?.[1] ?? 'the store cannot be reached';
+	const reason = REASONS.find(([pattern]) => pattern.test(text))?.[1] ?? 'the store cannot be reached';
+	if (reason !== LACKS_PERMISSION) return reason;
+	const command = /run the '([\w|]+)' command/.exec(text)?.[1];
+	return command === undefined ? `${reason} on keys or channels` : `the user lacks the permission for ${command.toUpperCase()}`;
+}
+
+/** Whether the user of the server may not do what was asked. */
+export function isForbidden(error: unknown): boolean {
+	return error instanceof Error && /NOPERM|no permissions|PermissionDenied|user executing the script/i.test(error.message);
+}
+
+export function isOfAnotherType(error: Error): boolean {
+	return reasonOf(error) === ANOTHER_TYPE;
 }
 
 /** Whether the server does not know a script, so that nothing was run. */

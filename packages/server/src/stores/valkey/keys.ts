@@ -26,6 +26,9 @@ export const TOPICS_KEY = '{relay}:topics';
 /** Sorted set of deleted topics by the time of deletion. */
 export const ENDINGS_KEY = '{relay}:endings';
 
+/** Channel that nobody hears: what is published on it only goes to the replicas. */
+export const REPLICATED_CHANNEL = '{relay}:replicated';
+
 export function topicKeys(name: string): TopicKeys {
 	const stream = `topic:${name}:stream`;
 	return { stream, meta: `{${stream}}:meta`, channel: `{${stream}}:live` };

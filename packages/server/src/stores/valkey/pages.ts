@@ -12,8 +12,16 @@ import { SCRIPTS } from './scripts.ts';
 
 export interface PagesOptions {
 	readonly connection: Connection;
-	/** An entry that no relay wrote and that cannot be delivered was passed over. */
-	readonly onStrangeEntry: (topic: string, id: string, why: string) => void;
+	/** Entries that no relay wrote and that cannot be delivered were passed over. */
+	readonly onStrangeEntries: (topic: string, strange: StrangeEntries) => void;
+}
+
+/** Entries of one read that were passed over. */
+export interface StrangeEntries {
+	readonly count: number;
+	/** The newest of them, and what is wrong with it. */
+	readonly id: MessageId;
+	readonly why: string;
 }
 
 interface Entry extends NewMessage {
@@ -64,7 +72,7 @@ export async function readPage(
 }
 
 async function readOnce(
-	{ connection, onStrangeEntry }: PagesOptions,
+	{ connection, onStrangeEntries }: PagesOptions,
 	topic: string,
 	direction: 'after' | 'before',
 	at: string,
@@ -78,13 +86,20 @@ async function readOnce(
 	const { exists, tip, floor } = positionOf(reply);
 	const entries: Entry[] = [];
 	let reached: string | null = null;
+	const strange: { readonly id: MessageId; readonly why: string }[] = [];
 	for (const one of reply[3] as Reply[]) {
-		const [id, fields] = one as [Buffer, Buffer[]];
-		reached = String(id);
-		const entry = entryOf(reached, fields);
-		if (typeof entry === 'string') onStrangeEntry(topic, reached, entry);
-		else entries.push(entry);
+		const [idText, fields] = one as [Buffer, Buffer[]];
+		reached = String(idText);
+		const id = parseMessageId(reached);
+		// With such an id in it a topic has no tip that a relay knows; only while it is being added does a read get here.
+		if (id === undefined) continue;
+		const entry = entryOf(id, fields);
+		if (typeof entry !== 'string') entries.push(entry);
+		else strange.push({ id, why: entry });
 	}
+	if (direction === 'before') strange.reverse();
+	const newest = strange.at(-1);
+	if (newest !== undefined) onStrangeEntries(topic, { count: strange.length, ...newest });
 	if (direction === 'before') entries.reverse();
 	return { exists, tip, floor, entries, reached, more: reply[4] === 1 };
 }
@@ -97,9 +112,7 @@ export function positionOf(reply: readonly Reply[]): TopicPosition {
 }
 
 /** An entry, or why it cannot be delivered. What relays wrote passes; what was written by hand is checked like a publish. */
-function entryOf(idText: string, fields: readonly Buffer[]): Entry | string {
-	const id = parseMessageId(idText);
-	if (id === undefined) return 'its id is beyond those of a relay';
+function entryOf(id: MessageId, fields: readonly Buffer[]): Entry | string {
 	let payload: Buffer | null = null;
 	let metadata: Buffer | null = null;
 	let expiresAtMs = 0;

@@ -1,7 +1,7 @@
 /** Whether the user of the server may do what the relay does: found out at the start, not by the first publish. */
 
 import type { Connection } from './connection.ts';
-import { LACKS_PERMISSION, reasonOf, unavailable } from './failure.ts';
+import { isForbidden, unavailable } from './failure.ts';
 
 const PROBE = '{relay}:probe';
 
@@ -11,6 +11,7 @@ const COMMANDS: readonly (readonly string[])[] = [
 	['XLEN', PROBE],
 	['XRANGE', PROBE, '-', '+'],
 	['XREVRANGE', PROBE, '+', '-'],
+	['XREAD', 'COUNT', '1', 'STREAMS', PROBE, '0-0'],
 	['XTRIM', PROBE, 'MAXLEN', '0'],
 	['XINFO', 'STREAM', PROBE],
 	['EXISTS', PROBE],
@@ -31,15 +32,22 @@ const COMMANDS: readonly (readonly string[])[] = [
 	['LPOP', PROBE],
 	['PUBLISH', PROBE, ''],
 	['EVAL', 'return 1', '1', PROBE],
+	['EVALSHA', '0'.repeat(40), '1', PROBE],
 ];
 
 /** Rejects with what is missing. Other failures of the probe show where they matter. */
-export async function checkPermissions(connection: Connection): Promise<void> {
+export async function checkPermissions(connection: Connection, announcements: Connection): Promise<void> {
 	const replies = await connection.run(COMMANDS);
-	const forbidden = COMMANDS.filter((_, i) => replies[i] instanceof Error && isForbidden(replies[i])).map(([name]) => name);
+	const forbidden = COMMANDS.filter((_, i) => isForbidden(replies[i])).map(([name]) => name);
 	if (forbidden.length > 0) throw unavailable(`the user lacks the permission for ${forbidden.join(', ')}`);
-}
-
-function isForbidden(error: unknown): boolean {
-	return reasonOf(error) === LACKS_PERMISSION;
+	try {
+		await announcements.subscribe([PROBE]);
+	} catch (error) {
+		// The library hears the refusal, keeps it to itself and tries again until the time is up.
+		throw unavailable(
+			'the server confirms no subscription; the user may lack the permission for SUBSCRIBE, or for channels',
+			error,
+		);
+	}
+	announcements.unsubscribe([PROBE]);
 }

@@ -7,7 +7,7 @@
 
 import type { Durability } from '../../ports/store.ts';
 import type { Connection, Reply } from './connection.ts';
-import { LACKS_PERMISSION, reasonOf } from './failure.ts';
+import { isForbidden } from './failure.ts';
 
 /** What the relay was told to expect. */
 export interface ServerDemands {
@@ -30,14 +30,14 @@ const VERSION_MAJOR_MIN = 7;
 
 /** Looks at every primary; the worst counts. Rejects when the server cannot be asked. */
 export async function checkServer(connection: Connection, demands: ServerDemands): Promise<ServerFinding> {
-	const version = await checkVersion(connection);
-	if (version !== null) return version;
+	const problem = (await checkVersion(connection)) ?? (await checkDisk(connection));
+	if (problem !== null) return problem;
 	let settings: readonly ReadonlyMap<string, string>[] | null = null;
 	try {
 		settings = (await connection.runEverywhere(['CONFIG', 'GET', 'append*', 'maxmemory*'])).map(toSettings);
 	} catch (error) {
 		const { assumeDurability } = demands;
-		if (!isForbidden(error)) throw error;
+		if (!isForbidden(error) && !isRenamed(error)) throw error;
 		if (assumeDurability === null) {
 			return unfit(
 				'CONFIG GET is forbidden, so what an acknowledgement survives is unknown; set PULSAR_VALKEY_ASSUME_DURABILITY',
@@ -58,6 +58,14 @@ async function checkVersion(connection: Connection): Promise<ServerFinding | nul
 		}
 	}
 	return null;
+}
+
+/** Since the last write failed the server refuses every other one; so would the relay. */
+async function checkDisk(connection: Connection): Promise<ServerFinding | null> {
+	const failing = (await connection.runEverywhere(['INFO', 'persistence'])).some((text) =>
+		/^aof_last_write_status:err/m.test(String(text)),
+	);
+	return failing ? unfit('the store cannot write to its disk (aof_last_write_status)', false) : null;
 }
 
 function judgeSettings(settings: readonly ReadonlyMap<string, string>[], demands: ServerDemands): ServerFinding {
@@ -91,8 +99,9 @@ function unfit(reason: string, fatal: boolean): ServerFinding {
 	return { status: 'unfit', reason, fatal };
 }
 
-function isForbidden(error: unknown): boolean {
-	return reasonOf(error) === LACKS_PERMISSION || (error instanceof Error && /unknown command/i.test(error.message));
+/** Managed services, and operators who want to be sure, take the command away. */
+function isRenamed(error: unknown): boolean {
+	return error instanceof Error && /unknown command/i.test(error.message);
 }
 
 function toSettings(reply: Reply): ReadonlyMap<string, string> {

@@ -7,7 +7,7 @@
  * written, which a few pages would be, and GLIDE 2.5.2 was seen to take the confirmation of an unsubscribe for the reply of a batch.
  */
 
-import { formatMessageId, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
+import { compareMessageIds, formatMessageId, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import type { ReadLimits } from '../../log/page.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type {
@@ -23,10 +23,10 @@ import type {
 	WatchedPosition,
 } from '../../ports/store.ts';
 import { type AppendsOptions, takeAppends } from './appends.ts';
-import { Connection, type ServerOptions } from './connection.ts';
+import { Connection, type Reply, type ServerOptions } from './connection.ts';
 import { failureOf, reasonOf, unavailable } from './failure.ts';
 import { topicKeys, topicOfChannel } from './keys.ts';
-import { positionOf, readPage } from './pages.ts';
+import { positionOf, readPage, type StrangeEntries } from './pages.ts';
 import { checkPermissions } from './permissions.ts';
 import { SCRIPTS } from './scripts.ts';
 import { checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
@@ -55,6 +55,8 @@ const LOOK_INTERVAL_MS = 1000;
 /** Topics in one such look; the others have their turn in the next. One costs the server some 5 us. */
 const LOOK_TOPICS_MAX = 2000;
 const TOPICS_PER_CALL_MAX = 500;
+/** Topics of which is remembered what was told of their entries; with more, it is told anew. */
+const STRANGE_TOPICS_MAX = 1000;
 
 /**
  * Connects to the server and finds out what it is.
@@ -86,7 +88,13 @@ class ValkeyStore implements Store {
 	#finding: ServerFinding = { status: 'unfit', reason: 'the store has not been looked at yet', fatal: false };
 	/** Whether every watched topic has been looked at since the connections are what they are (I10). */
 	#caughtUp = true;
-	#catchingUp: Promise<void> | null = null;
+	#catchingUp = false;
+	/** Watched topics that could not be looked at, and were told of. */
+	readonly #unreadable = new Set<string>();
+	/** The newest entry by topic that no relay wrote and that was told of. */
+	readonly #strangeTold = new Map<string, MessageId>();
+	/** Times that the state of a connection has changed. */
+	#changes = 0;
 	#lookAfter = 0;
 	#cancelCheck = () => {};
 	#cancelLook = () => {};
@@ -112,7 +120,7 @@ class ValkeyStore implements Store {
 			onState,
 			onMessage: (channel, message) => this.#watches.heard(topicOfChannel(channel), message),
 		});
-		await checkPermissions(this.#writes);
+		await checkPermissions(this.#writes, this.#announcements);
 		this.#finding = await checkServer(this.#writes, this.#options.demands);
 		if (this.#finding.status === 'unfit' && this.#finding.fatal) throw unavailable(this.#finding.reason);
 		this.#tellFinding(null);
@@ -152,6 +160,7 @@ class ValkeyStore implements Store {
 	}
 
 	unwatch(topic: string): void {
+		this.#unreadable.delete(topic);
 		this.#watches.drop([topic]);
 		this.#announcements?.unsubscribe([topicKeys(topic).channel]);
 	}
@@ -240,10 +249,18 @@ class ValkeyStore implements Store {
 		if (refusal !== null) return refusal;
 		const options = {
 			connection: this.#reads as Connection,
-			onStrangeEntry: (name: string, id: string, why: string) =>
-				this.#options.onWarning('an entry that no relay wrote is passed over', { topic: name, id, why }),
+			onStrangeEntries: (name: string, strange: StrangeEntries) => this.#noteStrange(name, strange),
 		};
 		return this.#tracked(readPage(options, topic, direction, cursor, limits).catch(rethrow));
+	}
+
+	/** Every reader passes over the same entries again; they are told of once. */
+	#noteStrange(topic: string, { count, id, why }: StrangeEntries): void {
+		const told = this.#strangeTold.get(topic);
+		if (told !== undefined && compareMessageIds(id, told) <= 0) return;
+		if (this.#strangeTold.size >= STRANGE_TOPICS_MAX) this.#strangeTold.clear();
+		this.#strangeTold.set(topic, id);
+		this.#options.onWarning('entries that no relay wrote are passed over', { topic, count, newest: formatMessageId(id), why });
 	}
 
 	/** Does a turn. Never rejects. */
@@ -295,10 +312,7 @@ class ValkeyStore implements Store {
 				const { stream, meta } = topicKeys(topic);
 				return { script: SCRIPTS.position, keys: [stream, meta], args: [formatMessageId(seen)] };
 			});
-			for (const reply of await (this.#reads as Connection).evaluate(calls)) {
-				if (Array.isArray(reply)) positions.push({ ...positionOf(reply), intact: reply[3] === 1 });
-				else positions.push(failureOf(reply));
-			}
+			for (const reply of await (this.#reads as Connection).evaluate(calls)) positions.push(watchedPositionOf(reply));
 		}
 		return positions;
 	}
@@ -310,15 +324,24 @@ class ValkeyStore implements Store {
 			const positions = await this.#tracked(this.#positions(asked));
 			for (const [i, [topic, seen]] of asked.entries()) {
 				const position = positions[i];
-				if (position === undefined || position instanceof Error) continue;
-				if (tell === 'found') this.#watches.found(topic, seen, position);
-				else this.#watches.foundAfterOutage(topic, position);
+				if (position === undefined || position instanceof Error) this.#noteUnreadable(topic, position);
+				else {
+					this.#unreadable.delete(topic);
+					this.#watches[tell](topic, seen, position);
+				}
 			}
 			return true;
 		} catch {
 			// The connection knows and says so in its state.
 			return false;
 		}
+	}
+
+	/** One topic that cannot be looked at, of a wrong type for example, keeps nobody from the others. Told once. */
+	#noteUnreadable(topic: string, error: unknown): void {
+		if (this.#unreadable.has(topic)) return;
+		this.#unreadable.add(topic);
+		this.#options.onWarning('a topic cannot be read', { topic, why: reasonOf(error) });
 	}
 
 	#lookLater(): void {
@@ -335,8 +358,9 @@ class ValkeyStore implements Store {
 
 	#stateChanged(change: 'up' | 'down' | 'replaced'): void {
 		this.#caughtUp = false;
+		this.#changes++;
 		if (change === 'down') this.#turns.refuse(() => unavailable(this.#downReason()));
-		else this.#catchUp();
+		else void this.#catchUp();
 	}
 
 	#downReason(): string {
@@ -344,24 +368,18 @@ class ValkeyStore implements Store {
 		return health.status === 'ok' ? 'the store cannot be reached' : health.reason;
 	}
 
-	/** Looks at the server and at every watched topic, until one whole look went through. */
-	#catchUp(): void {
-		this.#catchingUp ??= this.#catchUpNow().finally(() => {
-			this.#catchingUp = null;
-		});
-	}
-
-	async #catchUpNow(): Promise<void> {
-		while (this.#closed === null && !this.#caughtUp) {
-			this.#caughtUp = true;
+	/** Looks at the server and at every watched topic, until one whole look went through during which no connection changed. */
+	async #catchUp(): Promise<void> {
+		if (this.#catchingUp) return;
+		this.#catchingUp = true;
+		for (let changes = -1; changes !== this.#changes && this.#closed === null; ) {
+			changes = this.#changes;
 			await this.#check();
+			// Not done, because a connection is down: its coming back is a change.
 			const done = await this.#look(this.#watches.topics, 'foundAfterOutage');
-			// Not done, because a connection is down: its coming back starts the next attempt.
-			if (!done) {
-				this.#caughtUp = false;
-				return;
-			}
+			this.#caughtUp = done && changes === this.#changes;
 		}
+		this.#catchingUp = false;
 	}
 
 	#checkLater(): void {
@@ -395,6 +413,15 @@ class ValkeyStore implements Store {
 		const tracked = call.finally(() => this.#underWay.delete(tracked));
 		this.#underWay.add(tracked);
 		return tracked;
+	}
+}
+
+function watchedPositionOf(reply: Reply): WatchedPosition | Error {
+	if (!Array.isArray(reply)) return failureOf(reply);
+	try {
+		return { ...positionOf(reply), intact: reply[3] === 1 };
+	} catch (error) {
+		return failureOf(error);
 	}
 }
 

@@ -7,11 +7,12 @@
 import { DELETED_TOPIC_KEPT_MS, type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
 import type { Clock } from '../../ports/clock.ts';
 import type { TrimStep } from '../../ports/store.ts';
-import type { Connection, Reply, ScriptCall } from './connection.ts';
+import type { Connection, ScriptCall } from './connection.ts';
 import { failureOf } from './failure.ts';
-import { ENDINGS_KEY, recordKeys, TOPICS_KEY, topicKeys } from './keys.ts';
+import { ENDINGS_KEY, recordKeys, topicKeys } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 import type { Sizes } from './sizes.ts';
+import { toNames, topicNames, unlist } from './topic-list.ts';
 
 export interface SweepOptions {
 	readonly connection: Connection;
@@ -23,21 +24,32 @@ export interface SweepOptions {
 }
 
 const TOPICS_PER_STEP_MAX = 500;
-/** Messages that one call takes out of one topic: a millisecond or so of the server. */
-const TRIMMED_PER_CALL_MAX = 128;
+/** Messages that one call takes out of one topic: two milliseconds or so of the server. */
+const TRIMMED_PER_CALL_MAX = 1024;
+/** After so long, or so many messages, a step ends, as appends wait behind it. It keeps up with what a turn of appends may bring. */
+const STEP_MS_MAX = 8;
+const TRIMMED_PER_STEP_MAX = 16_384;
+/** Messages that a cycle takes out of one topic before the others have their turn; then the next cycle begins without a rest. */
+const TRIMMED_PER_VISIT_MAX = 65_536;
 const ENDINGS_PER_STEP_MAX = 500;
 const RECORDS_PER_STEP_MAX = 10_000;
-/** A cycle rests this many times its own length before the next. */
+/** A cycle in which all was trimmed that had to be rests this many times the time its calls took before the next. */
 const REST_RATIO = 50;
 
 export class Sweep {
 	readonly #options: SweepOptions;
 	/** The topic after which the cycle goes on; null = a new one begins. */
 	#after: string | null = null;
-	#cycleStartedMs = 0;
+	/** What the steps of the cycle took. */
+	#cycleMs = 0;
 	#restUntilMs = 0;
-	/** Topics on the list that did not exist when they were last visited: their creation, or deletion, was cut short. */
+	/** Whether the cycle has left something to trim. */
+	#leftSome = false;
+	/** The topic that has more to trim, and what was taken out of it since the cycle came to it. */
+	#visit = { topic: '', trimmed: 0 };
+	/** Topics on the list that do not exist, in this cycle and in the one before: their creation, or deletion, was cut short. */
 	#missing = new Set<string>();
+	#missingBefore = new Set<string>();
 	/** Where forgetting of records goes on, on a Cluster. */
 	#recordsAfter: string | null = null;
 
@@ -47,35 +59,57 @@ export class Sweep {
 
 	/** One step of trimming, as the port says. */
 	async trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }> {
-		const { clock } = this.#options;
+		const { clock, sizes } = this.#options;
+		const startedMs = clock.monotonicMs();
 		if (this.#after === null) {
-			if (clock.monotonicMs() < this.#restUntilMs) return { removed: 0, more: false };
-			this.#cycleStartedMs = clock.monotonicMs();
+			if (startedMs < this.#restUntilMs) return { removed: 0, more: false };
+			this.#cycleMs = 0;
+			this.#leftSome = false;
+			sizes.beginCount();
 		}
 		const names = await this.#names(this.#after, TOPICS_PER_STEP_MAX);
-		let removed = 0;
-		let budget = step.blocksMax;
-		// In groups, so that what one group has removed counts before the next begins.
-		for (let at = 0; at < names.length; ) {
-			const group = names.slice(at, at + Math.max(1, Math.floor(budget / 4)));
-			const { trimmed, unfinished } = await this.#trimGroup(group, step, Math.min(budget, TRIMMED_PER_CALL_MAX));
-			removed += trimmed;
-			budget -= trimmed;
-			at += group.length;
-			if (unfinished !== null || budget <= 0) {
-				// The next step goes on with the topic that has more, or after the last one looked at.
-				this.#after = unfinished === null ? (group.at(-1) ?? null) : justBefore(unfinished);
-				return { removed, more: true };
-			}
-		}
-		if (names.length === TOPICS_PER_STEP_MAX) {
-			this.#after = names.at(-1) ?? null;
+		const { removed, reached } = await this.#trimSome(names, step, startedMs);
+		this.#cycleMs += clock.monotonicMs() - startedMs;
+		if (reached !== null || names.length === TOPICS_PER_STEP_MAX) {
+			this.#after = reached ?? names.at(-1) ?? null;
 			return { removed, more: true };
 		}
 		this.#after = null;
-		this.#restUntilMs = clock.monotonicMs() + REST_RATIO * (clock.monotonicMs() - this.#cycleStartedMs);
+		this.#restUntilMs = this.#leftSome ? 0 : clock.monotonicMs() + REST_RATIO * this.#cycleMs;
+		this.#missingBefore = this.#missing;
+		this.#missing = new Set();
+		sizes.endCount();
 		await this.#forgetEndings(step.nowMs);
-		return { removed, more: false };
+		return { removed, more: this.#leftSome };
+	}
+
+	/** Trims topics until the step's bounds are reached; `reached` is then where the next step goes on. */
+	async #trimSome(names: readonly string[], step: TrimStep, startedMs: number) {
+		let removed = 0;
+		let blocksLeft = step.blocksMax;
+		// In groups, so that what one group has removed counts before the next begins.
+		for (let at = 0; at < names.length; ) {
+			const group = names.slice(at, at + Math.max(1, Math.floor(blocksLeft / 4)));
+			const { trimmed, blocks, unfinished } = await this.#trimGroup(group, step, blocksLeft);
+			removed += trimmed;
+			blocksLeft -= blocks;
+			const again = unfinished !== null && this.#goesOn(unfinished.topic, unfinished.trimmed) ? unfinished.topic : null;
+			at += again === null ? group.length : group.indexOf(again);
+			const tookMs = this.#options.clock.monotonicMs() - startedMs;
+			if (blocksLeft > 0 && removed < TRIMMED_PER_STEP_MAX && tookMs < STEP_MS_MAX) continue;
+			return { removed, reached: again === null ? (group.at(-1) ?? null) : justBefore(again) };
+		}
+		return { removed, reached: null };
+	}
+
+	/** Whether the cycle stays with a topic of which there is more to trim, rather than to come back in the next. */
+	#goesOn(topic: string, trimmed: number): boolean {
+		if (this.#visit.topic !== topic) this.#visit = { topic, trimmed: 0 };
+		this.#visit.trimmed += trimmed;
+		if (this.#visit.trimmed < TRIMMED_PER_VISIT_MAX) return true;
+		this.#visit = { topic: '', trimmed: 0 };
+		this.#leftSome = true;
+		return false;
 	}
 
 	/** Counts what every topic holds, for a store that was just opened. */
@@ -118,44 +152,50 @@ export class Sweep {
 		return { removed, more };
 	}
 
-	async #trimGroup(names: readonly string[], step: TrimStep, budget: number) {
+	async #trimGroup(names: readonly string[], step: TrimStep, blocksMax: number) {
 		const { connection, cluster, sizes, onTrimmed } = this.#options;
 		const replies = await connection.evaluate(
 			names.map((name): ScriptCall => {
 				const { stream, meta, channel } = topicKeys(name);
-				const limits = [step.nowMs, step.defaultMaxAgeS, step.defaultMaxMessages, budget].map(String);
+				const limits = [step.nowMs, step.defaultMaxAgeS, step.defaultMaxMessages, blocksMax, TRIMMED_PER_CALL_MAX].map(String);
 				return { script: SCRIPTS.trim, keys: [stream, meta], args: [...limits, cluster ? 'SPUBLISH' : 'PUBLISH', channel] };
 			}),
 		);
 		let trimmed = 0;
-		let unfinished: string | null = null;
+		let blocks = 0;
+		let unfinished: { readonly topic: string; readonly trimmed: number } | null = null;
+		const missing: string[] = [];
 		for (const [i, name] of names.entries()) {
 			const reply = replies[i];
 			// A topic that cannot be read must not keep the others from being trimmed; its publishers and readers are told.
 			if (reply instanceof Error) continue;
 			if (!Array.isArray(reply)) {
-				await this.#noteMissing(name);
+				missing.push(name);
 				continue;
 			}
-			this.#missing.delete(name);
 			const [removed, floor, more, messages, bytes] = reply;
 			sizes.set(name, Number(messages), Number(bytes));
 			trimmed += Number(removed);
+			blocks += Number(reply[5]);
 			const id = parseMessageId(String(floor));
 			if (Number(removed) > 0 && id !== undefined) onTrimmed(name, id);
-			if (more === 1) unfinished ??= name;
+			if (more === 1) unfinished ??= { topic: name, trimmed: Number(removed) };
 		}
-		return { trimmed, unfinished };
+		if (missing.length > 0) await this.#noteMissing(missing, step.nowMs);
+		return { trimmed, blocks, unfinished };
 	}
 
-	/** Twice in two cycles is no creation under way. */
-	async #noteMissing(name: string): Promise<void> {
-		this.#options.sizes.delete(name);
-		if (!this.#missing.delete(name)) {
+	/** In two cycles is no creation under way. */
+	async #noteMissing(names: readonly string[], nowMs: number): Promise<void> {
+		for (const name of names) {
+			this.#options.sizes.delete(name);
 			this.#missing.add(name);
-			return;
 		}
-		await this.#options.connection.run([['ZREM', TOPICS_KEY, name]]);
+		await unlist(
+			this.#options.connection,
+			names.filter((name) => this.#missingBefore.has(name)),
+			nowMs,
+		);
 	}
 
 	/** As many endings are kept as topics may exist, so that creating and deleting in a loop stays bounded (I8). */
@@ -189,22 +229,10 @@ export class Sweep {
 	}
 }
 
-/** Names of topics in the order of their bytes, after the name `after`. */
-export async function topicNames(connection: Connection, after: string | null, limit: number): Promise<readonly string[]> {
-	const from = after === null ? '-' : `(${after}`;
-	const [reply] = await connection.run([['ZRANGE', TOPICS_KEY, from, '+', 'BYLEX', 'LIMIT', '0', String(limit)]]);
-	if (reply instanceof Error) throw failureOf(reply);
-	return toNames(reply);
-}
-
 /** The call that tells of a topic without changing it. */
 export function getCall(name: string): ScriptCall {
 	const { stream, meta } = topicKeys(name);
 	return { script: SCRIPTS.topic, keys: [stream, meta], args: ['get', '', ''] };
-}
-
-function toNames(reply: Reply | undefined): readonly string[] {
-	return Array.isArray(reply) ? reply.map(String) : [];
 }
 
 /** A text below the name and above every name before it, as names have no control characters. */

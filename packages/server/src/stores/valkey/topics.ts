@@ -5,10 +5,11 @@ import { type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-i
 import type { Topic, TopicChange } from '../../ports/store.ts';
 import { topicLimit } from './appends.ts';
 import type { Connection, Reply } from './connection.ts';
-import { failureOf, unavailable } from './failure.ts';
-import { ENDINGS_KEY, TOPICS_KEY, topicKeys } from './keys.ts';
+import { failureOf, isOfAnotherType, unavailable } from './failure.ts';
+import { topicKeys } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
-import { getCall, topicNames } from './sweep.ts';
+import { getCall } from './sweep.ts';
+import { listCommands, registerCall, topicNames, unlist } from './topic-list.ts';
 
 /** A topic, and whether the call made it. */
 interface TopicAnswer {
@@ -22,13 +23,12 @@ export async function createTopic(
 	change: TopicChange,
 	{ nowMs, topicsMax }: { readonly nowMs: number; readonly topicsMax: number },
 ): Promise<TopicAnswer> {
-	const [room] = await connection.evaluate([
-		{ script: SCRIPTS.register, keys: [TOPICS_KEY, ENDINGS_KEY], args: [name, String(topicsMax)] },
-	]);
+	const [room] = await connection.evaluate([registerCall(name, topicsMax)]);
 	if (room instanceof Error) throw failureOf(room);
 	if (String(room) === 'full') throw topicLimit(topicsMax);
 	const answer = await ask(connection, name, ['create', randomUUID(), String(nowMs), ...fieldsOf(change)]);
 	if (answer === undefined) throw unavailable('the store gave an answer that makes no sense');
+	await connection.run(listCommands(name));
 	return answer;
 }
 
@@ -40,7 +40,10 @@ export async function updateTopic(connection: Connection, name: string, change: 
 	return (await ask(connection, name, ['update', '', '', ...fieldsOf(change)]))?.topic;
 }
 
-/** In the order of names; a topic that is deleted meanwhile is left out and the next one taken instead. */
+/**
+ * In the order of names. A topic that is deleted meanwhile, or that cannot be read (its stream is of another type), is left out and the
+ * next one taken instead.
+ */
 export async function listTopics(connection: Connection, after: string | null, limit: number): Promise<readonly Topic[]> {
 	const topics: Topic[] = [];
 	for (let from = after; topics.length < limit; ) {
@@ -48,7 +51,8 @@ export async function listTopics(connection: Connection, after: string | null, l
 		const names = await topicNames(connection, from, wanted);
 		const replies = await connection.evaluate(names.map(getCall));
 		for (const [i, name] of names.entries()) {
-			const answer = toAnswer(name, replies[i] ?? null);
+			const reply = replies[i] ?? null;
+			const answer = reply instanceof Error && isOfAnotherType(reply) ? undefined : toAnswer(name, reply);
 			if (answer !== undefined) topics.push(answer.topic);
 		}
 		if (names.length < wanted) break;
@@ -68,10 +72,7 @@ export async function deleteTopic(
 	const [reply] = await connection.evaluate([{ script: SCRIPTS.delete, keys: [stream, meta], args }]);
 	if (reply instanceof Error) throw failureOf(reply);
 	if (!Array.isArray(reply)) return undefined;
-	const [left] = await connection.evaluate([
-		{ script: SCRIPTS.unregister, keys: [TOPICS_KEY, ENDINGS_KEY], args: [name, String(nowMs)] },
-	]);
-	if (left instanceof Error) throw failureOf(left);
+	await unlist(connection, [name], nowMs);
 	return { tip: toId(reply[0] ?? null), topicId: String(reply[1]) };
 }
 

@@ -16,12 +16,16 @@ const HOLE_WAIT_MS = 100;
 /** Pieces that wait for one before them; with more, the node reads instead. */
 const HELD_PIECES_MAX = 256;
 
+/** In place of the id of a topic that was deleted, when none was, and when it was found deleted. */
+const NONE = '-';
+const UNKNOWN_ID = '?';
+
 interface Piece {
 	readonly previous: MessageId;
 	readonly last: MessageId;
 	readonly floor: MessageId;
-	/** Null when the messages have to be read. */
-	readonly block: (() => Block) | null;
+	/** Gives null when the messages have to be read. */
+	readonly block: () => Block | null;
 }
 
 /**
@@ -32,6 +36,8 @@ interface Watch {
 	state: 'opening' | 'following';
 	tip: MessageId;
 	floor: MessageId;
+	/** Whether the topic is known to exist. */
+	exists: boolean;
 	/** The last deletion that was told, by the id of the topic: it is heard twice, too. */
 	deletedId: string;
 	held: Piece[];
@@ -70,7 +76,15 @@ export class Watches {
 	/** Begins to hold what is announced of a topic. False when it is watched already. */
 	open(topic: string): boolean {
 		if (this.#watches.has(topic)) return false;
-		this.#watches.set(topic, { state: 'opening', tip: ZERO_ID, floor: ZERO_ID, deletedId: '', held: [], cancelLook: null });
+		this.#watches.set(topic, {
+			state: 'opening',
+			tip: ZERO_ID,
+			floor: ZERO_ID,
+			exists: false,
+			deletedId: NONE,
+			held: [],
+			cancelLook: null,
+		});
 		return true;
 	}
 
@@ -82,6 +96,7 @@ export class Watches {
 			watch.state = 'following';
 			watch.tip = position.tip;
 			watch.floor = position.floor;
+			watch.exists = position.exists;
 		}
 		this.#advance(topic, watch);
 	}
@@ -127,19 +142,32 @@ export class Watches {
 	 * be announcements that are still on their way, so it becomes a fact only when a second look finds the node no further.
 	 */
 	found(topic: string, seen: MessageId, position: WatchedPosition): void {
-		const watch = this.#watches.get(topic);
-		if (watch === undefined || watch.state === 'opening') return;
+		const watch = this.#current(topic, seen, position);
+		if (watch === undefined) return;
 		if (!position.intact) this.#reposition(topic, watch, position);
 		else if (compareMessageIds(position.tip, watch.tip) <= 0) this.#trim(topic, watch, position.floor);
-		else if (watch.cancelLook === null && compareMessageIds(seen, watch.tip) === 0) this.#lookLater(topic, watch, position);
+		else if (watch.cancelLook === null) this.#lookLater(topic, watch, position);
 	}
 
 	/** As {@link found}, of a look during which nothing is on its way: announcements may have been missed for good. */
-	foundAfterOutage(topic: string, position: WatchedPosition): void {
-		const watch = this.#watches.get(topic);
-		if (watch === undefined || watch.state === 'opening') return;
+	foundAfterOutage(topic: string, seen: MessageId, position: WatchedPosition): void {
+		const watch = this.#current(topic, seen, position);
+		if (watch === undefined) return;
 		if (!position.intact || compareMessageIds(position.tip, watch.tip) > 0) this.#reposition(topic, watch, position);
 		else this.#trim(topic, watch, position.floor);
+	}
+
+	/**
+	 * The watch that an answer is about; undefined when the topic has moved on since the question. Several looks may be on their way, and
+	 * what was lost is told once (I4): the first answer moves the tip, and the others are about one that is no more.
+	 */
+	#current(topic: string, seen: MessageId, { exists, intact, tip }: WatchedPosition): Watch | undefined {
+		const watch = this.#watches.get(topic);
+		if (watch === undefined || watch.state === 'opening' || compareMessageIds(seen, watch.tip) !== 0) return undefined;
+		if (exists || !watch.exists || !intact) return watch;
+		// Its deletion was missed, or is still on its way.
+		this.#delete(topic, watch, tip, UNKNOWN_ID);
+		return undefined;
 	}
 
 	/** Stops the timers. */
@@ -179,6 +207,7 @@ export class Watches {
 				watch.held.splice(i--, 1);
 				if (!isNext) continue;
 				watch.tip = piece.last;
+				watch.exists = true;
 				if (compareMessageIds(piece.floor, watch.floor) > 0) watch.floor = piece.floor;
 				this.#tell(topic, watch, piece);
 				fits = true;
@@ -194,8 +223,9 @@ export class Watches {
 	}
 
 	#tell(topic: string, { tip, floor }: Watch, { previous, block }: Piece): void {
-		if (block === null) this.#listener?.repositioned(topic, { exists: true, tip, floor, intact: true });
-		else this.#listener?.appended(topic, previous, floor, block());
+		const messages = block();
+		if (messages === null) this.#listener?.repositioned(topic, { exists: true, tip, floor, intact: true });
+		else this.#listener?.appended(topic, previous, floor, messages);
 	}
 
 	/** Looks again in a moment; with a position, takes it for a fact if the node is no further by then. */
@@ -213,6 +243,7 @@ export class Watches {
 	#reposition(topic: string, watch: Watch, position: WatchedPosition): void {
 		watch.tip = position.tip;
 		watch.floor = position.floor;
+		watch.exists = position.exists;
 		this.#listener?.repositioned(topic, position);
 		this.#advance(topic, watch);
 	}
@@ -224,8 +255,12 @@ export class Watches {
 	}
 
 	#delete(topic: string, watch: Watch, tip: MessageId, topicId: string): void {
-		if (watch.deletedId === topicId || compareMessageIds(tip, watch.tip) < 0) return;
+		const moved = compareMessageIds(tip, watch.tip);
+		if ((watch.deletedId === topicId && topicId !== UNKNOWN_ID) || moved < 0) return;
+		const toldAlready = watch.deletedId === UNKNOWN_ID && moved === 0 && !watch.exists;
 		watch.deletedId = topicId;
+		if (toldAlready) return;
+		watch.exists = false;
 		watch.tip = tip;
 		watch.floor = tip;
 		this.#listener?.deleted(topic, tip);
