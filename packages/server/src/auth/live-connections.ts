@@ -126,6 +126,11 @@ export class LiveConnections {
 		});
 	}
 
+	/** Checks a connection again: it follows more than it did when something may have changed. */
+	recheck(connection: LiveConnection): void {
+		if (this.#connections.has(connection)) this.#recheck(connection);
+	}
+
 	#recheck(connection: LiveConnection): void {
 		this.#check(connection).catch(() => {
 			// The records cannot be read. Who is connected stays so until they can be.

@@ -4,6 +4,7 @@
  */
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
+import { topicNameProblem, topicReferenceProblem } from '@pulsar-relay/protocol/topic-name';
 import type { Clock } from '../ports/clock.ts';
 import type { Records, StoredRecord } from '../ports/records.ts';
 import type { Accounts } from './accounts.ts';
@@ -91,13 +92,40 @@ function isOwn({ accountId }: KnownPrincipal, topic: string): boolean {
 	return topic.startsWith(accountId) && topic[accountId.length] === '/';
 }
 
+/** Whose topics are whose, as the transports ask it. */
+export interface TopicRights {
+	/** Whether topics may be named with their owner. */
+	readonly owners: boolean;
+	/** Why a text names no topic, as one clause, or undefined. */
+	problemOf(shown: string): string | undefined;
+	/**
+	 * The topic that a name means, if the principal may do that with it; at once for its own, which is nearly always. Throws or
+	 * rejects with `forbidden`, or with `not_found` for what is looked at without a right to know of it.
+	 *
+	 * @param shown a topic name, or `owner/name`
+	 */
+	allow(principal: Principal, action: TopicAction, shown: string): TopicReference | Promise<TopicReference>;
+	/** As {@link allow}, for each of several names. */
+	allowAll(principal: Principal, action: TopicAction, names: Iterable<string>): Promise<readonly TopicReference[]>;
+}
+
+/** The rights where nobody is asked for credentials: every topic is everybody's. */
+export const OPEN_RIGHTS: TopicRights = {
+	owners: false,
+	problemOf: topicNameProblem,
+	allow: (_principal, _action, shown) => ({ topic: shown, shown }),
+	allowAll: async (_principal, _action, names) => Array.from(names, (shown) => ({ topic: shown, shown })),
+};
+
 export interface TopicAccessOptions {
 	readonly records: Records;
 	readonly clock: Clock;
 	readonly accounts: Accounts;
 }
 
-export class TopicAccess {
+export class TopicAccess implements TopicRights {
+	readonly owners = true;
+	readonly problemOf = topicReferenceProblem;
 	readonly #options: TopicAccessOptions;
 	readonly #grants: RecordCache<TopicGrants>;
 
@@ -106,12 +134,6 @@ export class TopicAccess {
 		this.#grants = new RecordCache({ ...options, kind: TOPIC_ACCESS, decode: grantsOf });
 	}
 
-	/**
-	 * The topic that a name means, if the principal may do that with it; at once for its own, which is nearly always. Throws or
-	 * rejects with `forbidden`, or with `not_found` for what is looked at without a right to know of it.
-	 *
-	 * @param shown a topic name, or `owner/name`
-	 */
 	allow(principal: Principal, action: TopicAction, shown: string): TopicReference | Promise<TopicReference> {
 		if (principal.kind === 'open') return { topic: shown, shown };
 		if (shown.includes('/')) return this.#allowOf(principal, action, shown);
@@ -119,7 +141,6 @@ export class TopicAccess {
 		return refuse(authorize(principal, action, topic, null), action, shown) ?? { topic, shown };
 	}
 
-	/** As {@link allow}, for each of several names. */
 	allowAll(principal: Principal, action: TopicAction, names: Iterable<string>): Promise<readonly TopicReference[]> {
 		return Promise.all(Array.from(names, async (name) => this.allow(principal, action, name)));
 	}
