@@ -60,7 +60,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	// What is left of the request's body is dropped first: nobody will read it now.
 	const answerFailure = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
 		bodies.discard(request.raw);
-		return answerError(request, reply, error);
+		return answerError(request, reply, refusedFor(error, request));
 	};
 	const server = createServer(deps, answerFailure);
 	server.setErrorHandler(answerFailure);
@@ -87,6 +87,12 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	registerOperations(server, deps, answerError);
 	if (deps.auth !== null) await registerAuth(server, deps, deps.auth, bodies);
 	return server;
+}
+
+/** Of a request that is refused for who makes it, only that its body is no JSON is told instead. */
+function refusedFor(error: unknown, { refusal }: FastifyRequest): unknown {
+	const isBody = error instanceof RelayError && (error.code === 'invalid_json' || error.code === 'payload_too_deep');
+	return isBody ? error : (refusal ?? error);
 }
 
 function createServer(

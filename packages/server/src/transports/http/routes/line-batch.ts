@@ -42,8 +42,8 @@ export class LineBatch {
 	/** Of each publication, the number of its line, and its topic as the line names it. */
 	readonly #numbers: number[] = [];
 	readonly #shown: string[] = [];
-	/** Lines whose right to publish is being looked up, by their place among the publications. */
-	readonly #undecided = new Map<number, Promise<TopicReference>>();
+	/** Looking up the right to publish of lines that name the topics of others. */
+	#undecided: Promise<void>[] = [];
 	/** Lines that turned out not to be allowed, by their place among the publications. */
 	readonly #denied = new Map<number, RelayError>();
 	readonly #refusals: Refusal[] = [];
@@ -105,7 +105,7 @@ export class LineBatch {
 			this.reject(number, RelayError.from(thrown));
 			return;
 		}
-		if (reference instanceof Promise) this.#undecided.set(this.#publications.length, reference);
+		if (reference instanceof Promise) this.#decideLater(this.#publications.length, reference);
 		const topic = reference instanceof Promise ? '' : reference.topic;
 		const dedupe = key === null ? null : { key: `${key}#${number}`, item: 0, fingerprint: fingerprintOf(route, line) };
 		this.#publications.push(publicationOf(parsed, topic, clock.nowMs(), dedupe));
@@ -120,17 +120,10 @@ export class LineBatch {
 
 	/** What must be waited for before it can be published: rights to the topics of others. Null when there is nothing. */
 	decide(): Promise<void> | null {
-		if (this.#undecided.size === 0) return null;
-		const decisions = [...this.#undecided].map(async ([place, decision]) => {
-			try {
-				const { topic } = await decision;
-				this.#publications[place] = { ...(this.#publications[place] as Publication), topic };
-			} catch (thrown) {
-				this.#denied.set(place, RelayError.from(thrown));
-			}
-		});
-		this.#undecided.clear();
-		return Promise.all(decisions).then(() => {});
+		if (this.#undecided.length === 0) return null;
+		const undecided = this.#undecided;
+		this.#undecided = [];
+		return Promise.all(undecided).then(() => {});
 	}
 
 	/** Publishes the batch, which is decided. It is settled after that, unless the relay had no room for it: then it can be offered again. */
@@ -148,6 +141,17 @@ export class LineBatch {
 		}
 		this.#settle(this.#denied.size === 0 ? outcomes : this.#withDenied(outcomes));
 		return 'settled';
+	}
+
+	/** Its outcome is taken as soon as it is there: a refusal that nobody waits for yet would count as a defect. */
+	#decideLater(place: number, decision: Promise<TopicReference>): void {
+		const taken = decision.then(
+			({ topic }) => {
+				this.#publications[place] = { ...(this.#publications[place] as Publication), topic };
+			},
+			(thrown: unknown) => void this.#denied.set(place, RelayError.from(thrown)),
+		);
+		this.#undecided.push(taken);
 	}
 
 	#withDenied(outcomes: readonly PublishOutcome[]): PublishOutcome[] {

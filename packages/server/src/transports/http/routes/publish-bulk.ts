@@ -38,9 +38,8 @@ export function registerPublishBulk(scope: FastifyInstance, deps: HttpDeps, answ
 				else reply.code(207).header('content-type', JSON_TYPE).send(bulkAnswer(messages, outcomes));
 			}, fail);
 		};
-		const references = messages.map(({ topic }) => deps.rights.allow(principal, 'publish', topic));
-		if (references.some((reference) => reference instanceof Promise)) Promise.all(references).then(store, fail);
-		else store(references as TopicReference[]);
+		const topics = messages.map(({ topic }) => topic);
+		deps.rights.allowAll(principal, 'publish', topics).then(store).catch(fail);
 	};
 	scope.post(
 		PATH,
