@@ -66,7 +66,7 @@ export type Command = readonly GlideString[];
 export type Reply = GlideReturnType;
 
 const BEAT_INTERVAL_MS = 500;
-const BEAT_TIMEOUT_MS = 1000;
+const BEAT_TIMEOUT_MS = 1500;
 /** After a beat that was missed. */
 const RETRY_INTERVAL_MS = 250;
 /** Beats missed in a row before the connection is given up. */
