@@ -12,6 +12,9 @@ import type { TopicLog } from './topic-log.ts';
 /** Where a subscriber asked to start; `unknown` is a cursor that could not be understood, answered with a gap. */
 export type Start = StartPosition | 'unknown';
 
+/** By what names a reader knows topics, by their names in the store; those that are not in it by their owners' names. */
+export type ShownNames = ReadonlyMap<string, string>;
+
 /** A start position resolved against the log: the cursor, and the hole before it, if any. */
 export interface ResolvedStart {
 	readonly cursor: MessageId;
