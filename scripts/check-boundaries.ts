@@ -46,7 +46,9 @@ const ROOMS: readonly Room[] = [
 		npm: [],
 		node: true,
 	},
-	{ at: `${SERVER}main.ts`, rooms: ['app.ts', 'config', 'ops'], npm: [], node: true },
+	{ at: `${SERVER}workers`, rooms: ['ops'], npm: [], node: true },
+	{ at: `${SERVER}process`, rooms: ['app.ts', 'ops', 'workers'], types: ['config'], npm: [], node: true },
+	{ at: `${SERVER}main.ts`, rooms: ['process', 'config'], npm: [], node: true },
 ];
 
 /** Where a package's name leads. */

@@ -14,6 +14,7 @@ import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
 import { createMetrics } from './ops/metrics.ts';
+import type { Report } from './ops/report.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Records } from './ports/records.ts';
 import type { Store } from './ports/store.ts';
@@ -39,12 +40,16 @@ const OTHER_CONNECTIONS_MAX = 10_000;
 export interface AppOptions {
 	readonly config: Config;
 	readonly logger: Logger;
+	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
+	readonly metricsOfAll?: () => Promise<string>;
 }
 
 /** A relay, ready to listen. */
 export interface App {
 	/** What an acknowledgement survives, as the store really gives it. */
 	readonly durability: string;
+	/** The metrics of this process. */
+	report(): Promise<Report>;
 	/** Starts serving; resolves with the URL. Rejects when the address cannot be had. */
 	listen(): Promise<{ readonly url: string }>;
 	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
@@ -54,13 +59,13 @@ export interface App {
 }
 
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger }: AppOptions): Promise<App> {
+export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
 	const store = await openStore(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, store);
 	const auth = identity?.auth ?? null;
 	const access = { auth, rights: auth?.topics ?? OPEN_RIGHTS };
-	const metrics = createMetrics({ store, logger });
+	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
 	const server = await createHttpServer({
@@ -120,6 +125,7 @@ export async function createApp({ config, logger }: AppOptions): Promise<App> {
 	};
 	return {
 		durability: health.status === 'ok' ? health.durability : health.reason,
+		report: () => metrics.report(),
 		async listen() {
 			await server.listen({ host: config.host, port: config.port });
 			const { port } = server.server.address() as AddressInfo;

@@ -80,7 +80,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 	} else if (!onLoopback && !given.has('auth')) {
 		problems.push(
 			`PULSAR_HOST: ${config.host} is not a loopback address, and whoever reaches it could publish and read; ` +
-				'set PULSAR_AUTH=required, or PULSAR_AUTH=open if that is meant',
+				'set PULSAR_AUTH=required, or set PULSAR_AUTH=open if that is meant',
 		);
 	}
 	return problems.length > 0 ? { status: 'invalid', problems } : { status: 'ok', config, warnings };
@@ -104,8 +104,14 @@ function readPasswordFile(values: Record<string, SettingValue>, readFile: ReadFi
 }
 
 /** Settings that are good each alone, but not together. */
-function contradictions({ storageBackend, durability, valkeyCluster, valkeyAddresses }: Record<string, SettingValue>): string[] {
+function contradictions(values: Record<string, SettingValue>): string[] {
+	const { storageBackend, durability, valkeyCluster, valkeyAddresses, workers } = values;
 	const problems: string[] = [];
+	if (workers !== 1 && storageBackend !== 'valkey') {
+		problems.push(
+			`PULSAR_WORKERS: ${workers} processes cannot share the ${storageBackend} store; use the valkey store, or one worker`,
+		);
+	}
 	const replicated = String(durability).startsWith('replicated:');
 	if (storageBackend === 'memory' && durability !== 'any') {
 		problems.push(`PULSAR_DURABILITY: the memory store cannot give ${durability}`);

@@ -86,6 +86,15 @@ export const SETTING_GROUPS = [
 				doc: 'Port to listen on; 0 takes a free one.',
 			},
 			{
+				key: 'workers',
+				env: 'PULSAR_WORKERS',
+				type: 'int',
+				min: 1,
+				max: 64,
+				default: 1,
+				doc: 'How many processes serve the port, each on a core of its own; more than one needs the `valkey` store. Limits on connections, polls, queues and memory hold for each of them.',
+			},
+			{
 				key: 'auth',
 				env: 'PULSAR_AUTH',
 				type: 'enum',

@@ -11,6 +11,7 @@ import type { TransportName } from '../ports/sink.ts';
 import type { Durability, Store } from '../ports/store.ts';
 import { Distribution } from './distribution.ts';
 import type { Logger } from './logger.ts';
+import type { MetricType, Report, Sample } from './report.ts';
 
 /** What the gauges show of the relay; see `Relay.load`. */
 export interface RelayLoad {
@@ -33,8 +34,10 @@ export interface Metrics extends Observer, ConnectionMetrics {
 	totals(): ReturnType<Store['stats']>;
 	/** The `Content-Type` of {@link text}. */
 	readonly contentType: string;
-	/** All metrics in the text format. */
+	/** All metrics in the text format; of all processes, when the relay has several. */
 	text(): Promise<string>;
+	/** The metrics of this process. */
+	report(): Promise<Report>;
 }
 
 export interface MetricsOptions {
@@ -43,14 +46,8 @@ export interface MetricsOptions {
 	readonly logger?: Pick<Logger, 'info' | 'warn' | 'error'>;
 	/** Whether the numbers of the process are among the metrics; default yes. */
 	readonly process?: boolean;
-}
-
-/** One line of a metric. */
-interface Sample {
-	/** When it is not the metric's own. */
-	readonly metricName?: string;
-	readonly labels: Readonly<Record<string, string>>;
-	readonly value: number;
+	/** Gives the text for all processes of the relay; default this is the only one. */
+	readonly textOfAll?: () => Promise<string>;
 }
 
 interface CountedError {
@@ -58,8 +55,6 @@ interface CountedError {
 	readonly code: ErrorCode;
 	count: number;
 }
-
-type MetricType = 'counter' | 'gauge' | 'histogram';
 
 const TRANSPORTS: readonly TransportName[] = ['websocket', 'sse', 'longpoll'];
 const DURABILITIES: readonly Durability[] = ['memory', 'process', 'disk'];
@@ -109,7 +104,11 @@ class RelayMetrics implements Metrics {
 	}
 
 	text(): Promise<string> {
-		return this.#registry.metrics();
+		return this.#options.textOfAll?.() ?? this.#registry.metrics();
+	}
+
+	async report(): Promise<Report> {
+		return (await this.#registry.getMetricsAsJSON()) as unknown as Report;
 	}
 
 	observeLoad(load: () => RelayLoad): void {

@@ -106,6 +106,11 @@ export class Hub implements LogListener {
 		this.#offerNow(topic);
 	}
 
+	/** Whether a message is, or was before it was trimmed, part of the log. Rejects when the store cannot tell. */
+	async hasSeen(topic: TopicLog, id: MessageId): Promise<boolean> {
+		return this.#store.remembersAll || (await this.#store.watch(topic.name, id)).intact;
+	}
+
 	/** Reads the page after a cursor from the store; concurrent reads of one page are one read. */
 	readPage(topic: TopicLog, after: MessageId): Promise<HotPage> {
 		const key = `${topic.name}:${after.ms}-${after.n}`;

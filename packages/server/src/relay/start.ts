@@ -58,8 +58,11 @@ async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Promise<Re
 	if (start === 'last') return { cursor: topic.offered, gap: null };
 	if (start === 'earliest') return { cursor: topic.floor, gap: null };
 	if (start === 'unknown') return { cursor: topic.offered, gap: { reason: 'unknown', from: null } };
-	if (compareMessageIds(start, topic.offered) <= 0) return { cursor: start, gap: null };
-	await hub.verify(topic);
-	if (compareMessageIds(start, topic.offered) <= 0) return { cursor: start, gap: null };
+	if (compareMessageIds(start, topic.offered) > 0) await hub.verify(topic);
+	if (compareMessageIds(start, topic.offered) <= 0) {
+		// Of the log as it was before the store lost a part of it, which the end of the log does not show once it has grown again.
+		const lost = !topic.covers(start) && !(await hub.hasSeen(topic, start));
+		return { cursor: start, gap: lost ? { reason: 'ahead', from: start } : null };
+	}
 	return { cursor: topic.offered, gap: { reason: 'ahead', from: start } };
 }

@@ -184,7 +184,7 @@ describe('start-valkey.sh starts nothing', () => {
 /** Grafana is in no package of Debian: the check is run against something that answers as it would. */
 test('the health checks over HTTP pass when the service answers 200, and fail otherwise', {
 	skip: missing(['wget'], 'wget'),
-}, async () => {
+}, async (t) => {
 	for (const name of ['prometheus', 'grafana'] as const) {
 		let status = 200;
 		const asked: (string | undefined)[] = [];
@@ -194,14 +194,13 @@ test('the health checks over HTTP pass when the service answers 200, and fail ot
 		});
 		server.listen(0, '127.0.0.1');
 		await once(server, 'listening');
+		t.after(() => server.close());
 		const { healthcheck, ports = [] } = compose.services[name];
 		const on = [Number(ports[0]?.split(':')[2]), (server.address() as AddressInfo).port] as const;
 		assert.equal((await check(healthcheck, process.env, on)).code, 0);
 		assert.deepEqual(asked, [name === 'grafana' ? '/api/health' : '/-/ready']);
 		status = 503;
 		assert.notEqual((await check(healthcheck, process.env, on)).code, 0);
-		server.close();
-		await once(server, 'close');
 	}
 });
 

@@ -10,6 +10,7 @@
  * default), and so does this file.
  */
 
+import { RelayError } from '@pulsar-relay/protocol/errors';
 import {
 	Batch,
 	ClusterBatch,
@@ -65,6 +66,7 @@ export type Command = readonly GlideString[];
 export type Reply = GlideReturnType;
 
 const BEAT_INTERVAL_MS = 500;
+const BEAT_TIMEOUT_MS = 1000;
 /** After a beat that was missed. */
 const RETRY_INTERVAL_MS = 250;
 /** Beats missed in a row before the connection is given up. */
@@ -72,6 +74,8 @@ const MISSED_BEATS_MAX = 2;
 const CONNECT_TIMEOUT_MS = 1000;
 /** Channels in one subscribe call. */
 const CHANNELS_PER_CALL = 500;
+/** Channels that are remembered as unsubscribed; by the time there are more, the first are long done with. */
+const LEFT_CHANNELS_MAX = 10_000;
 /** Calls that may be under way; the relay's own bounds are far below. */
 const IN_FLIGHT_MAX = 10_000;
 
@@ -88,6 +92,8 @@ export class Connection {
 	#cancelTimer = () => {};
 	/** Channels that ought to be subscribed, whatever connection there is. */
 	readonly #channels = new Set<string>();
+	/** Channels that were unsubscribed, and may not yet be so at the server. */
+	readonly #left = new Set<string>();
 
 	private constructor(options: ConnectionOptions, client: Client, identity: string) {
 		this.#options = options;
@@ -149,12 +155,22 @@ export class Connection {
 	/** Subscribes; resolves when the server has confirmed, so that nothing published from then on is missed. */
 	async subscribe(channels: readonly string[]): Promise<void> {
 		for (const channel of channels) this.#channels.add(channel);
-		await subscribeOn(this.#usable(), channels, this.#options.requestTimeoutMs);
+		const client = this.#usable();
+		const { requestTimeoutMs } = this.#options;
+		// The library would take a subscription that it is still about to end for the one that is asked for.
+		const left = channels.filter((channel) => this.#left.delete(channel));
+		if (left.length > 0)
+			await (isCluster(client) ? client.sunsubscribe(left, requestTimeoutMs) : client.unsubscribe(left, requestTimeoutMs));
+		await subscribeOn(client, channels, requestTimeoutMs);
 	}
 
 	/** Unsubscribes, in its own time. */
 	unsubscribe(channels: readonly string[]): void {
-		for (const channel of channels) this.#channels.delete(channel);
+		if (this.#left.size > LEFT_CHANNELS_MAX) this.#left.clear();
+		for (const channel of channels) {
+			this.#channels.delete(channel);
+			this.#left.add(channel);
+		}
 		const client = this.#client;
 		if (client === null || channels.length === 0) return;
 		const done = isCluster(client) ? client.sunsubscribeLazy(channels) : client.unsubscribeLazy(channels);
@@ -193,7 +209,7 @@ export class Connection {
 		const beat = ++this.#beats;
 		try {
 			const client = this.#client ?? (await this.#reconnect());
-			const identity = await identify(client);
+			const identity = await this.#inTime(identify(client));
 			if (beat !== this.#beats || this.#client !== client) return;
 			this.#missedBeats = 0;
 			this.#came(identity);
@@ -208,6 +224,17 @@ export class Connection {
 			this.#went(reasonOf(error));
 			this.#beatLater(RETRY_INTERVAL_MS);
 		}
+	}
+
+	/** A beat has a limit of its own: calls may be allowed to take longer. */
+	async #inTime<Result>(answer: Promise<Result>): Promise<Result> {
+		let cancel = () => {};
+		const late = new Promise<never>((_, reject) => {
+			cancel = this.#options.clock.after(BEAT_TIMEOUT_MS, () => reject(unavailable('the store does not answer')));
+		});
+		// Whichever comes second has nobody waiting for it.
+		answer.catch(ignoreFailure);
+		return await Promise.race([answer, late]).finally(cancel);
 	}
 
 	async #reconnect(): Promise<Client> {
@@ -261,10 +288,36 @@ function isCluster(client: Client): client is GlideClusterClient {
 	return client instanceof GlideClusterClient;
 }
 
+/**
+ * Connects to the Cluster, to the server, or to that one of several which is the primary. Each is tried by itself: the library, given
+ * all of them, sends some commands to each, and with a dead one among them recovery from a failover took it up to 12 s.
+ */
 async function connect(options: ConnectionOptions): Promise<Client> {
+	const { addresses, cluster } = options;
+	if (cluster || addresses.length === 1) return createClient(options, addresses);
+	const tries = addresses.map(async (address) => {
+		const client = await createClient(options, [address]);
+		try {
+			await identify(client);
+			return client;
+		} catch (error) {
+			client.close();
+			throw error;
+		}
+	});
+	const chosen = Promise.any(tries).catch((error: unknown) => {
+		// The reasons of servers that answered say more than that another one did not.
+		const reasons = error instanceof AggregateError ? error.errors : [error];
+		throw reasons.find((reason) => reason instanceof RelayError) ?? reasons[0];
+	});
+	for (const one of tries) one.then(async (client) => client !== (await chosen) && client.close()).catch(ignoreFailure);
+	return chosen;
+}
+
+async function createClient(options: ConnectionOptions, addresses: readonly ServerAddress[]): Promise<Client> {
 	const { onMessage, tls, username, password } = options;
 	const configuration = {
-		addresses: options.addresses.map(({ host, port }) => ({ host, port })),
+		addresses: addresses.map(({ host, port }) => ({ host, port })),
 		requestTimeout: options.requestTimeoutMs,
 		inflightRequestsLimit: IN_FLIGHT_MAX,
 		defaultDecoder: Decoder.Bytes,
