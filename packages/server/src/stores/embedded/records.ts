@@ -1,6 +1,6 @@
 /**
  * Records on disk: a small SQLite database beside the log's, in a worker thread of its own, so that signing in neither waits for
- * a batch of messages nor holds one up (ADR 0004). This side collects calls while a batch is under way and settles them.
+ * a batch of messages nor holds one up (ADR 0005). This side collects calls while a batch is under way and settles them.
  */
 
 import { closeSync, openSync } from 'node:fs';

@@ -66,7 +66,7 @@ export type Command = readonly GlideString[];
 export type Reply = GlideReturnType;
 
 const BEAT_INTERVAL_MS = 500;
-const BEAT_TIMEOUT_MS = 1000;
+const BEAT_TIMEOUT_MS = 1500;
 /** After a beat that was missed. */
 const RETRY_INTERVAL_MS = 250;
 /** Beats missed in a row before the connection is given up. */
@@ -226,15 +226,15 @@ export class Connection {
 		}
 	}
 
-	/** A beat has a limit of its own: calls may be allowed to take longer. */
+	/** A beat has a limit of its own: calls may be allowed to take longer. By real time, which the server's is, too. */
 	async #inTime<Result>(answer: Promise<Result>): Promise<Result> {
-		let cancel = () => {};
+		let timer: NodeJS.Timeout | undefined;
 		const late = new Promise<never>((_, reject) => {
-			cancel = this.#options.clock.after(BEAT_TIMEOUT_MS, () => reject(unavailable('the store does not answer')));
+			timer = setTimeout(() => reject(unavailable('the store does not answer')), BEAT_TIMEOUT_MS).unref();
 		});
 		// Whichever comes second has nobody waiting for it.
 		answer.catch(ignoreFailure);
-		return await Promise.race([answer, late]).finally(cancel);
+		return await Promise.race([answer, late]).finally(() => clearTimeout(timer));
 	}
 
 	async #reconnect(): Promise<Client> {

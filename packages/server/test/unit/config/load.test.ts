@@ -54,6 +54,9 @@ test('without anything said, every setting has its default', () => {
 			storageBackend: 'embedded',
 			dataDir: './data',
 			durability: 'any',
+			persistentTierRetentionS: 86_400,
+			maxMessagesPerTopic: 1_000_000,
+			maxTopics: 100_000,
 			valkeyHost: '127.0.0.1',
 			valkeyPort: 6379,
 			valkeyAddresses: [],
@@ -65,9 +68,6 @@ test('without anything said, every setting has its default', () => {
 			valkeyPasswordFile: null,
 			valkeyAllowEviction: false,
 			valkeyAssumeDurability: 'unknown',
-			persistentTierRetentionS: 86_400,
-			maxMessagesPerTopic: 1_000_000,
-			maxTopics: 100_000,
 			hotTierRetentionS: 600,
 			hotTierMaxBytes: 268_435_456,
 			hotTierMaxMessagesPerTopic: 100_000,
@@ -140,7 +140,7 @@ test('every wrong setting is listed at once, each under the name it was given by
 	const argv = ['--prot', '8', 'serve', '--port=-1', '--ws-ping-interval', '--log-level=loud', '--host='];
 	const env = {
 		PULSAR_AUTH: 'closed',
-		pulsar_storage_backend: 'redis',
+		pulsar_storage_backend: 'disk',
 		PULSAR_MAX_BODY_BYTES: '1023',
 		PULSAR_KEEP_ALIVE_TIMEOUT: '65',
 		PULSAR_BODY_TIMEOUT: '1e3',
@@ -159,7 +159,7 @@ test('every wrong setting is listed at once, each under the name it was given by
 		'PULSAR_HOT_TIER_RETENTION: "99999999999999999999" is not a whole number from 1 to 2592000',
 		'PULSAR_KEEP_ALIVE_TIMEOUT: "65" is not a whole number from 66 to 3600',
 		'PULSAR_MAX_BODY_BYTES: "1023" is not a whole number from 1024 to 268435456',
-		'PULSAR_STORAGE_BACKEND: "redis" is not one of embedded, valkey, memory',
+		'PULSAR_STORAGE_BACKEND: "disk" is not one of embedded, valkey, memory',
 		'app_name in config.yaml: 1.1 is not text; put it in quotes',
 		'data_dir in config.yaml: is empty',
 		'drain_timeout in config.yaml: a table is not a whole number from 0 to 3600',
@@ -174,11 +174,11 @@ test('a flag whose value was forgotten does not swallow the next flag', () => {
 });
 
 test('variables and keys that this version does not know are warnings', () => {
-	const env = { PULSAR_WS_IDLE_SECONDS: '60', PULSAR_OIDC__ENABLED: '1', OTHER: '1' };
+	const env = { PULSAR_RATE_LIMIT_STORAGE_URI: 'redis://:hunter2@x', PULSAR_OIDC__ENABLED: '1', OTHER: '1' };
 	const files = { 'config.yaml': 'PORT: 1\noidc:\n  enabled: true\n__proto__: {port: 2}\nport: 3\n' };
 	const { config, warnings } = loaded({ env, files });
 	assert.deepEqual(warnings, [
-		'PULSAR_WS_IDLE_SECONDS is set, but this version has no such setting; it is ignored',
+		'PULSAR_RATE_LIMIT_STORAGE_URI is set, but this version has no such setting; it is ignored',
 		'PULSAR_OIDC__ENABLED is set, but this version has no such setting; it is ignored',
 		'PORT in config.yaml: this version has no such setting; it is ignored',
 		'oidc in config.yaml: this version has no such setting; it is ignored',
