@@ -80,7 +80,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 	} else if (!onLoopback && !given.has('auth')) {
 		problems.push(
 			`PULSAR_HOST: ${config.host} is not a loopback address, and whoever reaches it could publish and read; ` +
-				'set PULSAR_AUTH=required, or set PULSAR_AUTH=open if that is meant',
+				'set PULSAR_AUTH=required, or PULSAR_AUTH=open if that is meant',
 		);
 	}
 	return problems.length > 0 ? { status: 'invalid', problems } : { status: 'ok', config, warnings };
