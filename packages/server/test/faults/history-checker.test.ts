@@ -100,13 +100,6 @@ test('a history in which the store lost messages and everybody was told has no f
 	assert.deepEqual(checkHistory(honestHistory(), { removed: true }), []);
 });
 
-test('who was told that the log is shorter may be given what is gone again, by a relay that does not know yet, until that tells it, too', () => {
-	const draft = honestHistory();
-	const again = [...messages(11, 13), gap('ahead', id(13), id(10))];
-	setItems(draft, 0, (items) => [...items.slice(0, 14), ...again, ...items.slice(14)]);
-	assert.deepEqual(checkHistory(draft, { removed: true }), []);
-});
-
 test('a publish of unknown outcome may be stored, or not', () => {
 	const draft = goodHistory();
 	setOutcome(draft, 5, { status: 'unknown' });
@@ -260,23 +253,6 @@ const PLANTED_IN_LOSS: readonly {
 		fault: 'nobody told a subscriber that had not seen it yet',
 		plant: (draft) => setItems(draft, 1, (items) => items.slice(1)),
 		finds: ['silent-loss'],
-	},
-	{
-		fault: 'a gap that goes back further than the log, and then everything again',
-		plant: (draft) =>
-			setItems(draft, 0, (items) => [
-				...items.slice(0, 13),
-				gap('ahead', id(13), id(8)),
-				message(9),
-				message(10),
-				...items.slice(14),
-			]),
-		finds: ['order'],
-	},
-	{
-		fault: 'what is gone, given again without having told anything',
-		plant: (draft) => setItems(draft, 0, (items) => [...items.slice(0, 13), message(12), message(13), ...items.slice(13)]),
-		finds: ['order'],
 	},
 	{
 		fault: 'a gap that goes past messages which are there',

@@ -141,9 +141,6 @@ class TopicCheck {
 		const seen = new Map<string, string>();
 		const missed = (after: MessageId, to: MessageId | null) => this.#between(after, to).filter(({ id }) => !seen.has(id));
 		let position = parse(trace.start);
-		// Whoever was told by one relay that the log is shorter, and resumes there at another that has not found out yet, is given from its
-		// memory what is gone.
-		const mayComeAgain = (id: string) => toldBeyond !== null && this.#known.get(id)?.kept === false;
 		// A gap that goes back says that the log is shorter than it was: of all that was beyond its end then, not just of what it names.
 		// It holds until the log is longer again than the subscriber knew it.
 		let toldBeyond: MessageId | null = null;
@@ -152,7 +149,7 @@ class TopicCheck {
 			if (item.kind === 'gap') {
 				this.#checkGap(who, position, item, missed(position, at));
 				if (compareMessageIds(at, position) <= 0) toldBeyond ??= position;
-			} else if (compareMessageIds(at, position) <= 0 || (seen.get(item.id) === item.payload && !mayComeAgain(item.id))) {
+			} else if (compareMessageIds(at, position) <= 0 || seen.get(item.id) === item.payload) {
 				this.#find('order', `${who} was given ${item.id} again or late, at ${position.ms}-${position.n}`);
 				continue;
 			} else {
