@@ -45,8 +45,11 @@ export interface ValkeyStoreOptions {
 	readonly onWarning: (text: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** A publish that meets a dead server is answered within 2 s (PROTOCOL.md, "Errors"). */
-const WRITE_TIMEOUT_MS = 1500;
+/**
+ * A publish that meets a dead server is answered within 2 s (PROTOCOL.md, "Errors"), also when the turn before its own has waited in vain for
+ * replicas (REPLICAS_WAIT_MS): both together stay below that.
+ */
+const WRITE_TIMEOUT_MS = 1200;
 /** A page of eight megabytes over a slow network. */
 const READ_TIMEOUT_MS = 5000;
 const CHECK_INTERVAL_MS = 10_000;
