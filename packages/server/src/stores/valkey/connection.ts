@@ -72,6 +72,8 @@ const MISSED_BEATS_MAX = 2;
 const CONNECT_TIMEOUT_MS = 1000;
 /** Channels in one subscribe call. */
 const CHANNELS_PER_CALL = 500;
+/** Channels that are remembered as unsubscribed; by the time there are more, the first are long done with. */
+const LEFT_CHANNELS_MAX = 10_000;
 /** Calls that may be under way; the relay's own bounds are far below. */
 const IN_FLIGHT_MAX = 10_000;
 
@@ -88,6 +90,8 @@ export class Connection {
 	#cancelTimer = () => {};
 	/** Channels that ought to be subscribed, whatever connection there is. */
 	readonly #channels = new Set<string>();
+	/** Channels that were unsubscribed, and may not yet be so at the server. */
+	readonly #left = new Set<string>();
 
 	private constructor(options: ConnectionOptions, client: Client, identity: string) {
 		this.#options = options;
@@ -149,12 +153,22 @@ export class Connection {
 	/** Subscribes; resolves when the server has confirmed, so that nothing published from then on is missed. */
 	async subscribe(channels: readonly string[]): Promise<void> {
 		for (const channel of channels) this.#channels.add(channel);
-		await subscribeOn(this.#usable(), channels, this.#options.requestTimeoutMs);
+		const client = this.#usable();
+		const { requestTimeoutMs } = this.#options;
+		// The library would take a subscription that it is still about to end for the one that is asked for.
+		const left = channels.filter((channel) => this.#left.delete(channel));
+		if (left.length > 0)
+			await (isCluster(client) ? client.sunsubscribe(left, requestTimeoutMs) : client.unsubscribe(left, requestTimeoutMs));
+		await subscribeOn(client, channels, requestTimeoutMs);
 	}
 
 	/** Unsubscribes, in its own time. */
 	unsubscribe(channels: readonly string[]): void {
-		for (const channel of channels) this.#channels.delete(channel);
+		if (this.#left.size > LEFT_CHANNELS_MAX) this.#left.clear();
+		for (const channel of channels) {
+			this.#channels.delete(channel);
+			this.#left.add(channel);
+		}
 		const client = this.#client;
 		if (client === null || channels.length === 0) return;
 		const done = isCluster(client) ? client.sunsubscribeLazy(channels) : client.unsubscribeLazy(channels);
