@@ -12,8 +12,11 @@ import { catchUp } from './cases/catch-up.ts';
 import { fanOutPaced } from './cases/fan-out-paced.ts';
 import { fanOutSaturated } from './cases/fan-out-saturated.ts';
 import { idleSockets } from './cases/idle-sockets.ts';
+import { singleCommands } from './cases/single-commands.ts';
 import { singlePublishes } from './cases/single-publishes.ts';
+import { twoNodes } from './cases/two-nodes.ts';
 import type { BenchOptions } from './measure.ts';
+import { ValkeyServer } from './servers/valkey.ts';
 import { renderSection, type Section } from './table.ts';
 
 const BENCHMARKS: ReadonlyMap<string, (options: BenchOptions) => Promise<Section>> = new Map([
@@ -23,12 +26,18 @@ const BENCHMARKS: ReadonlyMap<string, (options: BenchOptions) => Promise<Section
 	['paced', fanOutPaced],
 	['catch-up', catchUp],
 	['idle', idleSockets],
+	['nodes', twoNodes],
+	['commands', singleCommands],
 ]);
 
-const USAGE = `npm run bench -- [names...] [--seconds N] [--cpu-prof DIR]
+/** Those that make sense only where nodes share a store. */
+const ON_VALKEY_ONLY = ['nodes', 'commands'];
+
+const USAGE = `npm run bench -- [names...] [--seconds N] [--valkey] [--cpu-prof DIR]
 
   names        which to run: ${[...BENCHMARKS.keys()].join(', ')}; default all
   --seconds    length of each measurement, 0.5 to 60, default 3
+  --valkey     run the relay on a Valkey server that is started for it; needed for ${ON_VALKEY_ONLY.join(' and ')}
   --cpu-prof   write CPU profiles of the relay into this directory
 `;
 
@@ -40,7 +49,12 @@ const PATIENCE_MEASUREMENTS = 20;
 
 async function main(): Promise<void> {
 	const { values, positionals } = parseArgs({
-		options: { seconds: { type: 'string' }, 'cpu-prof': { type: 'string' }, help: { type: 'boolean' } },
+		options: {
+			seconds: { type: 'string' },
+			valkey: { type: 'boolean' },
+			'cpu-prof': { type: 'string' },
+			help: { type: 'boolean' },
+		},
 		allowPositionals: true,
 	});
 	const seconds = Number(values.seconds ?? DEFAULT_SECONDS);
@@ -53,11 +67,13 @@ async function main(): Promise<void> {
 	const profiles = values['cpu-prof'];
 	if (profiles !== undefined) mkdirSync(profiles, { recursive: true });
 	process.stdout.write(`${machine()}\n\n`);
+	await using valkey = values.valkey === true ? await ValkeyServer.start() : null;
 	for (const [name, run] of BENCHMARKS) {
 		if (positionals.length > 0 && !positionals.includes(name)) continue;
+		if (valkey === null && ON_VALKEY_ONLY.includes(name)) continue;
 		const patience = setTimeout(() => giveUp(name), (PATIENCE_S + PATIENCE_MEASUREMENTS * seconds) * 1000);
 		try {
-			const section = await run({ seconds, profileDirectory: profiles === undefined ? null : resolve(profiles, name) });
+			const section = await run({ seconds, profileDirectory: profiles === undefined ? null : resolve(profiles, name), valkey });
 			process.stdout.write(`${renderSection(section)}\n`);
 			if (section.comparisons.some(({ relay }) => relay.problems.length > 0)) process.exitCode = 1;
 		} catch (error) {

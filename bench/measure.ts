@@ -2,6 +2,7 @@
 
 import type { Client } from './clients/client.ts';
 import type { ChildServer } from './servers/child-server.ts';
+import type { ValkeyServer } from './servers/valkey.ts';
 import { sleep } from './timing.ts';
 
 /** What the command line says. */
@@ -10,11 +11,16 @@ export interface BenchOptions {
 	readonly seconds: number;
 	/** Where the relay's CPU profiles go; null = do not profile. */
 	readonly profileDirectory: string | null;
+	/** The server that the relay stores on; null = the embedded store. */
+	readonly valkey: ValkeyServer | null;
 }
 
 /** The load of one measurement: who publishes, who subscribes. */
 export interface Load {
 	readonly server: ChildServer;
+	/** Other nodes, whose CPU time counts as well. */
+	readonly others?: readonly ChildServer[];
+	readonly valkey?: ValkeyServer | null;
 	readonly publisher: Client | null;
 	readonly subscribers: readonly Client[];
 	readonly seconds: number;
@@ -29,6 +35,8 @@ export interface Measurement {
 	readonly deliveryLatenciesMs: readonly Float64Array[];
 	/** CPU time of the server, all threads, per second. */
 	readonly cpuUsPerSecond: number;
+	/** CPU time of Valkey, per second; NaN without it. */
+	readonly valkeyCpuUsPerSecond: number;
 	/** Messages that the publisher left out because the server did not answer. */
 	readonly leftOut: number;
 }
@@ -68,7 +76,7 @@ export async function measure(load: Load): Promise<Measurement> {
 	const before = await mark(load);
 	await sleep(load.seconds * 1000);
 	const after = await mark(load);
-	const cpuUs = after.usage.cpuUs - before.usage.cpuUs;
+	const cpuUs = after.cpuUs - before.cpuUs;
 	return {
 		ackedPerSecond: perSecond(before.publisher, after.publisher, ({ acked }) => acked),
 		deliveredPerSecond: after.subscribers.reduce(
@@ -79,17 +87,21 @@ export async function measure(load: Load): Promise<Measurement> {
 		deliveryLatenciesMs: after.subscribers.map(({ latenciesMs }) => latenciesMs),
 		// By the server's own clock: a busy server answers late, and has used more by then.
 		cpuUsPerSecond: (cpuUs / (after.usage.atMs - before.usage.atMs)) * 1000,
+		valkeyCpuUsPerSecond: ((after.valkeyCpuUs - before.valkeyCpuUs) / (after.usage.atMs - before.usage.atMs)) * 1000,
 		leftOut: (after.publisher?.leftOut ?? 0) - (before.publisher?.leftOut ?? 0),
 	};
 }
 
-async function mark({ server, publisher, subscribers }: Load) {
-	const [usage, published, received] = await Promise.all([
+async function mark({ server, others = [], valkey, publisher, subscribers }: Load) {
+	const [usage, otherUsages, valkeyCpuUs, published, received] = await Promise.all([
 		server.usage(),
+		Promise.all(others.map((other) => other.usage())),
+		valkey?.cpuUs() ?? Number.NaN,
 		publisher?.publishMark(),
 		Promise.all(subscribers.map((client) => client.subscribeMark())),
 	]);
-	return { usage, publisher: published, subscribers: received };
+	const cpuUs = otherUsages.reduce((sum, other) => sum + other.cpuUs, usage.cpuUs);
+	return { usage, cpuUs, valkeyCpuUs, publisher: published, subscribers: received };
 }
 
 function perSecond<M extends { readonly atMs: number }>(

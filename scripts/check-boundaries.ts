@@ -29,11 +29,12 @@ const ROOMS: readonly Room[] = [
 	{ at: `${SERVER}log`, rooms: ['protocol'], npm: [], node: false },
 	{ at: `${SERVER}ports`, rooms: ['protocol'], types: ['log'], npm: [], node: false },
 	{ at: `${SERVER}relay`, rooms: ['log', 'ports', 'protocol'], npm: [], node: false },
+	{ at: `${SERVER}auth`, rooms: ['ports', 'protocol'], npm: ['jose', '@node-rs/argon2'], node: true },
 	{ at: `${SERVER}stores/valkey`, rooms: ['ports', 'log', 'protocol'], npm: ['@valkey/valkey-glide'], node: true },
 	{ at: `${SERVER}stores/*`, rooms: ['ports', 'log', 'protocol'], npm: [], node: true },
 	{
 		at: `${SERVER}transports/*`,
-		rooms: ['relay', 'ports', 'log', 'ops', 'transports/http', 'protocol'],
+		rooms: ['relay', 'auth', 'ports', 'log', 'ops', 'transports/http', 'protocol'],
 		npm: ['fastify', '@fastify/*', 'ws', 'typebox', 'ajv'],
 		node: true,
 	},
@@ -41,11 +42,13 @@ const ROOMS: readonly Room[] = [
 	{ at: `${SERVER}config`, rooms: [], npm: ['yaml', 'smol-toml'], node: false },
 	{
 		at: `${SERVER}app.ts`,
-		rooms: ['config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
+		rooms: ['auth', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
 		npm: [],
 		node: true,
 	},
-	{ at: `${SERVER}main.ts`, rooms: ['app.ts', 'config', 'ops'], npm: [], node: true },
+	{ at: `${SERVER}workers`, rooms: ['ops'], npm: [], node: true },
+	{ at: `${SERVER}process`, rooms: ['app.ts', 'ops', 'workers'], types: ['config'], npm: [], node: true },
+	{ at: `${SERVER}main.ts`, rooms: ['process', 'config'], npm: [], node: true },
 ];
 
 /** Where a package's name leads. */

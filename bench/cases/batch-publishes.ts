@@ -5,6 +5,7 @@ import type { Load } from '../clients/publisher.ts';
 import { type BenchOptions, measure } from '../measure.ts';
 import type { ChildServer } from '../servers/child-server.ts';
 import { startNaive, startRelay } from '../servers/servers.ts';
+import type { ValkeyServer } from '../servers/valkey.ts';
 import type { Outcome, Section } from '../table.ts';
 
 const CONNECTIONS = 4;
@@ -21,8 +22,8 @@ export async function batchPublishes(options: BenchOptions): Promise<Section> {
 	for (const { label, load } of LOADS) {
 		comparisons.push({
 			label,
-			relay: await publish(await startRelay(options), load, options.seconds),
-			naive: await publish(await startNaive({ stores: true }), load, options.seconds),
+			relay: await publish(await startRelay(options), load, options.seconds, options.valkey),
+			naive: await publish(await startNaive({ stores: true }), load, options.seconds, null),
 		});
 	}
 	return {
@@ -30,13 +31,14 @@ export async function batchPublishes(options: BenchOptions): Promise<Section> {
 		columns: [
 			{ title: 'messages/s', better: 'more', digits: 0 },
 			{ title: 'server CPU us each', better: 'less', digits: 2 },
+			{ title: 'Valkey CPU us each', better: null, digits: 2 },
 		],
 		comparisons,
 		notes: ['naive: one transaction per message'],
 	};
 }
 
-async function publish(started: ChildServer, load: Load, seconds: number): Promise<Outcome> {
+async function publish(started: ChildServer, load: Load, seconds: number, valkey: ValkeyServer | null): Promise<Outcome> {
 	await using server = started;
 	await using publisher = new Client();
 	await publisher.publish({
@@ -47,6 +49,12 @@ async function publish(started: ChildServer, load: Load, seconds: number): Promi
 		payloadBytes: PAYLOAD_BYTES,
 		messagesMax: null,
 	});
-	const { ackedPerSecond, cpuUsPerSecond } = await measure({ server, publisher, subscribers: [], seconds });
-	return { values: [ackedPerSecond, cpuUsPerSecond / ackedPerSecond], problems: [] };
+	const { ackedPerSecond, cpuUsPerSecond, valkeyCpuUsPerSecond } = await measure({
+		server,
+		valkey,
+		publisher,
+		subscribers: [],
+		seconds,
+	});
+	return { values: [ackedPerSecond, cpuUsPerSecond / ackedPerSecond, valkeyCpuUsPerSecond / ackedPerSecond], problems: [] };
 }

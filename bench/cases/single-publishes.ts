@@ -4,6 +4,7 @@ import { Client } from '../clients/client.ts';
 import { type BenchOptions, measure } from '../measure.ts';
 import type { ChildServer } from '../servers/child-server.ts';
 import { startNaive, startRelay } from '../servers/servers.ts';
+import type { ValkeyServer } from '../servers/valkey.ts';
 import { summarise } from '../statistics.ts';
 import { LATENCY_COLUMNS, latencyValues, type Outcome, type Section } from '../table.ts';
 
@@ -16,20 +17,21 @@ export async function singlePublishes(options: BenchOptions): Promise<Section> {
 		columns: [
 			{ title: 'publishes/s', better: 'more', digits: 0 },
 			{ title: 'server CPU us each', better: 'less', digits: 1 },
+			{ title: 'Valkey CPU us each', better: null, digits: 1 },
 			...LATENCY_COLUMNS,
 		],
 		comparisons: [
 			{
 				label: 'single',
-				relay: await publish(await startRelay(options), options.seconds),
-				naive: await publish(await startNaive({ stores: true }), options.seconds),
+				relay: await publish(await startRelay(options), options.seconds, options.valkey),
+				naive: await publish(await startNaive({ stores: true }), options.seconds, null),
 			},
 		],
 		notes: ['naive: node:http and node:sqlite (WAL, synchronous=FULL), one transaction per message'],
 	};
 }
 
-async function publish(started: ChildServer, seconds: number): Promise<Outcome> {
+async function publish(started: ChildServer, seconds: number, valkey: ValkeyServer | null): Promise<Outcome> {
 	await using server = started;
 	await using publisher = new Client();
 	await publisher.publish({
@@ -40,7 +42,18 @@ async function publish(started: ChildServer, seconds: number): Promise<Outcome> 
 		payloadBytes: PAYLOAD_BYTES,
 		messagesMax: null,
 	});
-	const { ackedPerSecond, cpuUsPerSecond, publishLatenciesMs } = await measure({ server, publisher, subscribers: [], seconds });
-	const values = [ackedPerSecond, cpuUsPerSecond / ackedPerSecond, ...latencyValues(summarise([publishLatenciesMs]))];
+	const { ackedPerSecond, cpuUsPerSecond, valkeyCpuUsPerSecond, publishLatenciesMs } = await measure({
+		server,
+		valkey,
+		publisher,
+		subscribers: [],
+		seconds,
+	});
+	const values = [
+		ackedPerSecond,
+		cpuUsPerSecond / ackedPerSecond,
+		valkeyCpuUsPerSecond / ackedPerSecond,
+		...latencyValues(summarise([publishLatenciesMs])),
+	];
 	return { values, problems: [] };
 }

@@ -2,20 +2,38 @@
 
 import { join } from 'node:path';
 import { ChildServer } from './child-server.ts';
+import type { ValkeyServer } from './valkey.ts';
 
 export interface RelayOptions {
 	/** Flags beside the address and the data directory. */
 	readonly flags?: readonly string[];
 	/** Where to write CPU profiles; null = do not profile. */
 	readonly profileDirectory: string | null;
+	/** The server it stores on; null = the embedded store, in a new directory. */
+	readonly valkey: ValkeyServer | null;
 }
 
-/** Starts a relay as `npm start` does, on a free port, with the embedded store in a new directory. */
-export function startRelay({ flags = [], profileDirectory }: RelayOptions): Promise<ChildServer> {
+/** Starts a relay as `npm start` does, on a free port, with an empty store. */
+export async function startRelay(options: RelayOptions): Promise<ChildServer> {
+	await options.valkey?.cli('FLUSHALL');
+	return startNode(options);
+}
+
+/** As {@link startRelay}, on what the store holds. */
+export function startNode({ flags = [], profileDirectory, valkey }: RelayOptions): Promise<ChildServer> {
 	return ChildServer.start({
 		name: 'the relay',
 		script: new URL('../../packages/server/bin/pulsar-relay.js', import.meta.url),
-		args: (directory) => ['--host', '127.0.0.1', '--port', '0', '--data-dir', join(directory, 'data'), ...flags],
+		args: (directory) => [
+			'--host',
+			'127.0.0.1',
+			'--port',
+			'0',
+			'--data-dir',
+			join(directory, 'data'),
+			...(valkey?.relayFlags ?? []),
+			...flags,
+		],
 		profileDirectory,
 	});
 }

@@ -2,11 +2,12 @@
  * Cursors: where a subscriber stands in one topic or in several (PROTOCOL.md, "Cursors").
  *
  * In one topic the cursor is the id of the last message seen. Over several topics it is the list `topic:id,topic:id`, which
- * travels as the SSE event id, as `since` and as `next_offset`. Topic names contain neither `:` nor `,`.
+ * travels as the SSE event id, as `since` and as `next_offset`. Neither topic names nor
+ * the owners before them (`owner/name`) contain `:` or `,`.
  */
 
 import { formatMessageId, type MessageId, parseMessageId } from './message-id.ts';
-import { isTopicName } from './topic-name.ts';
+import { isTopicReference } from './topic-name.ts';
 
 /** Where to start in one topic: after the tip, at the oldest kept message, or after an id. */
 export type StartPosition = 'last' | 'earliest' | MessageId;
@@ -34,7 +35,7 @@ export function parseSince(text: string): Since | undefined {
 		if (colon < 0) return undefined;
 		const topic = part.slice(0, colon);
 		const id = parseMessageId(part.slice(colon + 1));
-		if (id === undefined || !isTopicName(topic) || positions.has(topic)) return undefined;
+		if (id === undefined || !isTopicReference(topic) || positions.has(topic)) return undefined;
 		positions.set(topic, id);
 	}
 	return { kind: 'each', positions };

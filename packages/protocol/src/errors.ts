@@ -23,6 +23,13 @@ export const ERRORS = {
 	invalid_cursor: { status: 400, closeCode: null, retryable: false, meaning: 'a cursor, offset or message id is not one' },
 	bad_request: { status: 400, closeCode: null, retryable: false, meaning: 'the HTTP request itself is malformed or ambiguous' },
 	not_found: { status: 404, closeCode: null, retryable: false, meaning: 'no such route or topic' },
+	not_authenticated: { status: 401, closeCode: null, retryable: false, meaning: 'the request has no credentials, and this route needs some' },
+	invalid_credentials: { status: 401, closeCode: null, retryable: false, meaning: 'the password, token or key is wrong, expired or revoked' },
+	credentials_expired: { status: 401, closeCode: 4401, retryable: false, meaning: 'what the connection was opened with has expired or was revoked; reconnect with a new token' },
+	forbidden: { status: 403, closeCode: null, retryable: false, meaning: 'the account, key or token may not do that; the message names what is missing' },
+	access_revoked: { status: 403, closeCode: 4403, retryable: false, meaning: 'the account was disabled or lost a permission that the connection needs' },
+	account_exists: { status: 400, closeCode: null, retryable: false, meaning: 'an account of this name exists already' },
+	too_many_logins: { status: 503, closeCode: null, retryable: true, meaning: 'more passwords wait to be checked than the limit allows' },
 	method_not_allowed: { status: 405, closeCode: null, retryable: false, meaning: 'the route exists, but not for this method; see `Allow`' },
 	request_timeout: { status: 408, closeCode: null, retryable: true, meaning: 'the request did not arrive in time' },
 	topic_exists: { status: 400, closeCode: null, retryable: false, meaning: 'a topic of this name exists already' },
@@ -53,6 +60,12 @@ export interface Problem {
 	readonly msg: string;
 }
 
+export interface RelayErrorOptions {
+	readonly cause?: unknown;
+	readonly problems?: readonly Problem[];
+	readonly detail?: string;
+}
+
 /**
  * The one error type of the relay. `message` goes on the wire: lower case, no full stop, never a driver's words. `cause` is
  * for the log only.
@@ -60,12 +73,15 @@ export interface Problem {
 export class RelayError extends Error {
 	readonly code: ErrorCode;
 	readonly problems: readonly Problem[] | undefined;
+	/** What existing clients know the failure by, where that is not the message. */
+	readonly detail: string | undefined;
 
-	constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown; readonly problems?: readonly Problem[] }) {
+	constructor(code: ErrorCode, message: string, options?: RelayErrorOptions) {
 		super(message, options?.cause === undefined ? undefined : { cause: options.cause });
 		this.name = 'RelayError';
 		this.code = code;
 		this.problems = options?.problems;
+		this.detail = options?.detail;
 	}
 
 	/** Wraps anything that was thrown: a RelayError stays itself, all else becomes `internal_error` with the cause kept. */

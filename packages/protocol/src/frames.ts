@@ -93,6 +93,43 @@ export function encodeMessageFrames(source: FrameSource): MessageFrames {
 	return { bytes, starts, ends };
 }
 
+/**
+ * The frames of a run of messages under another topic name: for those who follow the topic by another name than its owner does.
+ *
+ * @param from the name in the frames
+ */
+export function renameFrames(
+	frames: MessageFrames,
+	from: string,
+	to: string,
+	first: Pick<FrameSource, 'ms' | 'n'>,
+): MessageFrames {
+	const count = frames.starts.length;
+	const starts = new Uint32Array(count);
+	const ends = new Uint32Array(count);
+	const name = text.encode(to);
+	const growth = name.byteLength - from.length;
+	let end = 0;
+	for (let i = 0; i < count; i++) {
+		const length = (frames.ends[i] as number) - (frames.starts[i] as number) + growth;
+		starts[i] = end + headerBytes(length);
+		end = (starts[i] as number) + length;
+		ends[i] = end;
+	}
+	const bytes = new Uint8Array(end);
+	const headLength = `{"type":"message","message_id":"${first.ms}-`.length;
+	for (let i = 0; i < count; i++) {
+		const object = frames.bytes.subarray(frames.starts[i], frames.ends[i]);
+		const at = starts[i] as number;
+		writeHeader(bytes, i === 0 ? 0 : (ends[i - 1] as number), (ends[i] as number) - at);
+		const nameAt = headLength + digitsOf(first.n + i) + '","topic":"'.length;
+		bytes.set(object.subarray(0, nameAt), at);
+		bytes.set(name, at + nameAt);
+		bytes.set(object.subarray(nameAt + from.length), at + nameAt + name.byteLength);
+	}
+	return { bytes, starts, ends };
+}
+
 /** One unmasked WebSocket text frame around `content`. */
 export function encodeTextFrame(content: string): Uint8Array {
 	const body = text.encode(content);

@@ -26,3 +26,23 @@ export function topicNameProblem(text: string): string | undefined {
 	if (!/^[A-Za-z0-9_.-]+$/.test(text)) return 'topic name may only contain letters, digits, "_", "." and "-"';
 	return GRAMMAR.test(text) ? undefined : 'topic name needs at least one letter or digit';
 }
+
+/**
+ * A topic as a request names it where there are accounts: a name in the caller's own namespace, or `owner/name`, where the owner is
+ * a user id or a username of these characters. Neither part can contain what cursors are made of (`:` and `,`).
+ */
+export const TOPIC_REFERENCE_PATTERN = `^(?:[A-Za-z0-9._@+-]{1,50}/)?${TOPIC_NAME_PATTERN.slice(1)}`;
+
+const REFERENCE = new RegExp(TOPIC_REFERENCE_PATTERN);
+
+/** Whether `text` is a topic name or `owner/name`. */
+export function isTopicReference(text: string): boolean {
+	return REFERENCE.test(text);
+}
+
+/** As {@link topicNameProblem}, for a reference. */
+export function topicReferenceProblem(text: string): string | undefined {
+	if (REFERENCE.test(text)) return undefined;
+	const slash = text.indexOf('/');
+	return topicNameProblem(slash < 0 ? text : text.slice(slash + 1)) ?? 'the owner of a topic is a user id or a username';
+}

@@ -2,19 +2,26 @@
  * The composition root: config → store → relay → transports, wired by hand. The only file that sees both ends.
  */
 
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
+import { Auth } from './auth/auth.ts';
+import { OPEN_RIGHTS } from './auth/topic-access.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
 import { createMetrics } from './ops/metrics.ts';
+import type { Report } from './ops/report.ts';
 import type { Clock } from './ports/clock.ts';
+import type { Records } from './ports/records.ts';
 import type { Store } from './ports/store.ts';
 import { Relay } from './relay/relay.ts';
+import { openEmbeddedRecords } from './stores/embedded/records.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
+import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import type { ServerOptions } from './stores/valkey/connection.ts';
 import type { ServerDemands } from './stores/valkey/server-check.ts';
@@ -33,12 +40,16 @@ const OTHER_CONNECTIONS_MAX = 10_000;
 export interface AppOptions {
 	readonly config: Config;
 	readonly logger: Logger;
+	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
+	readonly metricsOfAll?: () => Promise<string>;
 }
 
 /** A relay, ready to listen. */
 export interface App {
 	/** What an acknowledgement survives, as the store really gives it. */
 	readonly durability: string;
+	/** The metrics of this process. */
+	report(): Promise<Report>;
 	/** Starts serving; resolves with the URL. Rejects when the address cannot be had. */
 	listen(): Promise<{ readonly url: string }>;
 	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
@@ -48,10 +59,13 @@ export interface App {
 }
 
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger }: AppOptions): Promise<App> {
+export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
 	const store = await openStore(config, clock, logger);
-	const metrics = createMetrics({ store, logger });
+	const identity = await openIdentity(config, clock, logger, store);
+	const auth = identity?.auth ?? null;
+	const access = { auth, rights: auth?.topics ?? OPEN_RIGHTS };
+	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
 	const server = await createHttpServer({
@@ -68,16 +82,18 @@ export async function createApp({ config, logger }: AppOptions): Promise<App> {
 		version: packageJson.version,
 		appName: config.appName,
 		ownerId: OPEN_MODE_OWNER_ID,
+		...access,
 	});
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	registerLongPoll(server, { relay, metrics, ownerId: OPEN_MODE_OWNER_ID });
+	registerLongPoll(server, { relay, metrics, ownerId: OPEN_MODE_OWNER_ID, ...access });
 	const stopSse = registerSse(server, {
 		relay,
 		clock,
 		metrics,
 		socketBufferBytes: config.socketBufferBytes,
 		heartbeatIntervalS: config.sseHeartbeatIntervalS,
+		...access,
 	});
 	const terminateWebSockets = serveWebSockets(server.server, {
 		relay,
@@ -88,6 +104,7 @@ export async function createApp({ config, logger }: AppOptions): Promise<App> {
 		payloadDepthMax: config.maxPayloadDepth,
 		socketBufferBytes: config.socketBufferBytes,
 		pingIntervalS: config.wsPingIntervalS,
+		...access,
 	});
 	const health = relay.health();
 
@@ -102,10 +119,13 @@ export async function createApp({ config, logger }: AppOptions): Promise<App> {
 		server.server.closeAllConnections();
 		await server.close();
 		relay.close();
+		identity?.auth.close();
+		await identity?.records.close();
 		await store.close();
 	};
 	return {
 		durability: health.status === 'ok' ? health.durability : health.reason,
+		report: () => metrics.report(),
 		async listen() {
 			await server.listen({ host: config.host, port: config.port });
 			const { port } = server.server.address() as AddressInfo;
@@ -150,6 +170,46 @@ function openStore(config: Config, clock: Clock, logger: Logger): Promise<Store>
 				clock,
 				onWarning: (text, fields) => logger.warn(fields, text),
 			});
+	}
+}
+
+interface Identity {
+	readonly auth: Auth;
+	readonly records: Records;
+}
+
+/** Accounts and what belongs to them; null where nobody is asked for credentials. The store, which holds the data directory's lock, is open. */
+async function openIdentity(config: Config, clock: Clock, logger: Logger, store: Store): Promise<Identity | null> {
+	if (config.auth === 'open') return null;
+	try {
+		const records = await openRecords(config, clock);
+		const auth = new Auth({
+			records,
+			clock,
+			log: logger,
+			// One of this process alone; the start has warned that tokens end with it.
+			jwtSecret: config.jwtSecretKey ?? randomBytes(32).toString('base64url'),
+			accessTokenLifetimeS: config.accessTokenExpireMinutes * 60,
+			refreshTokenLifetimeS: config.refreshTokenTtlDays * 86_400,
+			refreshGraceS: config.refreshGraceS,
+		});
+		const { bootstrapAdminUsername: username, bootstrapAdminPassword: password, bootstrapAdminEmail: email } = config;
+		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });
+		return { auth, records };
+	} catch (error) {
+		await store.close();
+		throw error;
+	}
+}
+
+function openRecords(config: Config, clock: Clock): Promise<Records> {
+	switch (config.storageBackend) {
+		case 'memory':
+			return Promise.resolve(createMemoryRecords({ clock }));
+		case 'embedded':
+			return openEmbeddedRecords({ dataDir: config.dataDir, clock });
+		case 'valkey':
+			return Promise.reject(new Error('accounts on the valkey store are not in this version'));
 	}
 }
 

@@ -5,6 +5,7 @@
 
 import { type ReadFile, readConfigFile } from './file.ts';
 import { parseFlags } from './flags.ts';
+import { guardAccess } from './guard.ts';
 import { helpText } from './render.ts';
 import { type Config, fileKeyOf, SETTINGS, type Setting } from './schema.ts';
 import { readValue, type SettingValue } from './values.ts';
@@ -67,12 +68,19 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 	// As in a URL, `[::1]` is the address `::1`.
 	values['host'] = String(values['host']).replace(/^\[(.*)\]$/, '$1');
 	problems.push(...readPasswordFile(values, sources.readFile), ...contradictions(values));
+	// Who sets a secret to sign in with means it to be used, as it was by the earlier server, which knew no other way.
+	if (!given.has('auth') && (given.has('jwtSecretKey') || given.has('bootstrapAdminPassword'))) values['auth'] = 'required';
 	// The loop above gave every key of the table a value of its setting's type.
 	const config = Object.freeze(values) as unknown as Config;
-	if (!isLoopback(config.host) && !given.has('auth')) {
+	const onLoopback = isLoopback(config.host);
+	if (config.auth === 'required') {
+		const guard = guardAccess(config, onLoopback);
+		problems.push(...guard.problems);
+		warnings.push(...guard.warnings);
+	} else if (!onLoopback && !given.has('auth')) {
 		problems.push(
 			`PULSAR_HOST: ${config.host} is not a loopback address, and whoever reaches it could publish and read; ` +
-				'set PULSAR_AUTH=open if that is meant',
+				'set PULSAR_AUTH=required, or PULSAR_AUTH=open if that is meant',
 		);
 	}
 	return problems.length > 0 ? { status: 'invalid', problems } : { status: 'ok', config, warnings };
@@ -96,8 +104,14 @@ function readPasswordFile(values: Record<string, SettingValue>, readFile: ReadFi
 }
 
 /** Settings that are good each alone, but not together. */
-function contradictions({ storageBackend, durability, valkeyCluster, valkeyAddresses }: Record<string, SettingValue>): string[] {
+function contradictions(values: Record<string, SettingValue>): string[] {
+	const { storageBackend, durability, valkeyCluster, valkeyAddresses, workers } = values;
 	const problems: string[] = [];
+	if (workers !== 1 && storageBackend !== 'valkey') {
+		problems.push(
+			`PULSAR_WORKERS: ${workers} processes cannot share the ${storageBackend} store; use the valkey store, or one worker`,
+		);
+	}
 	const replicated = String(durability).startsWith('replicated:');
 	if (storageBackend === 'memory' && durability !== 'any') {
 		problems.push(`PULSAR_DURABILITY: the memory store cannot give ${durability}`);

@@ -3,14 +3,15 @@
  * label has values that clients can make up: topics are never labels.
  */
 
-import type { ErrorCode } from '@pulsar-relay/protocol/errors';
+import { ERRORS, type ErrorCode } from '@pulsar-relay/protocol/errors';
 import type { GapReason } from '@pulsar-relay/protocol/frames';
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
 import type { ConnectionMetrics, Observer } from '../ports/observer.ts';
 import type { TransportName } from '../ports/sink.ts';
-import type { Store } from '../ports/store.ts';
+import type { Durability, Store } from '../ports/store.ts';
 import { Distribution } from './distribution.ts';
 import type { Logger } from './logger.ts';
+import type { MetricType, Report, Sample } from './report.ts';
 
 /** What the gauges show of the relay; see `Relay.load`. */
 export interface RelayLoad {
@@ -33,8 +34,10 @@ export interface Metrics extends Observer, ConnectionMetrics {
 	totals(): ReturnType<Store['stats']>;
 	/** The `Content-Type` of {@link text}. */
 	readonly contentType: string;
-	/** All metrics in the text format. */
+	/** All metrics in the text format; of all processes, when the relay has several. */
 	text(): Promise<string>;
+	/** The metrics of this process. */
+	report(): Promise<Report>;
 }
 
 export interface MetricsOptions {
@@ -43,20 +46,21 @@ export interface MetricsOptions {
 	readonly logger?: Pick<Logger, 'info' | 'warn' | 'error'>;
 	/** Whether the numbers of the process are among the metrics; default yes. */
 	readonly process?: boolean;
+	/** Gives the text for all processes of the relay; default this is the only one. */
+	readonly textOfAll?: () => Promise<string>;
 }
 
-/** One line of a metric. */
-interface Sample {
-	/** When it is not the metric's own. */
-	readonly metricName?: string;
-	readonly labels: Readonly<Record<string, string>>;
-	readonly value: number;
+interface CountedError {
+	readonly type: string;
+	readonly code: ErrorCode;
+	count: number;
 }
-
-type MetricType = 'counter' | 'gauge' | 'histogram';
 
 const TRANSPORTS: readonly TransportName[] = ['websocket', 'sse', 'longpoll'];
+const DURABILITIES: readonly Durability[] = ['memory', 'process', 'disk'];
 const GAP_REASONS: readonly GapReason[] = ['trimmed', 'ahead', 'unknown', 'deleted'];
+/** Failures of the relay or its store, there from the start too: an alert on the first one must not miss it. */
+const SERVER_ERRORS = (Object.keys(ERRORS) as ErrorCode[]).filter((code) => ERRORS[code].status >= 500);
 const APPEND_BUCKETS_S = [0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 const DELAY_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const REQUEST_BUCKETS_S = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -80,13 +84,14 @@ class RelayMetrics implements Metrics {
 	/** Whether the last append, of those that tell, was stored. */
 	#storing = true;
 	readonly #operations = tally(['append ok', 'append error', 'read ok', 'read error', 'housekeeping error']);
-	readonly #errors = new Map<string, { readonly type: string; readonly code: string; count: number }>();
+	readonly #errors = new Map<string, CountedError>();
 	readonly #appendS = new Distribution(APPEND_BUCKETS_S);
 	readonly #deliveryDelayS = new Distribution(DELAY_BUCKETS_S);
 	readonly #routes: CountedRoute[] = [];
 
 	constructor(options: MetricsOptions) {
 		this.#options = options;
+		for (const code of SERVER_ERRORS) for (const type of ['http', 'websocket'] as const) this.#error(type, code);
 		this.#addMessages();
 		this.#addConnections();
 		this.#addStorage();
@@ -99,7 +104,11 @@ class RelayMetrics implements Metrics {
 	}
 
 	text(): Promise<string> {
-		return this.#registry.metrics();
+		return this.#options.textOfAll?.() ?? this.#registry.metrics();
+	}
+
+	async report(): Promise<Report> {
+		return (await this.#registry.getMetricsAsJSON()) as unknown as Report;
 	}
 
 	observeLoad(load: () => RelayLoad): void {
@@ -172,10 +181,16 @@ class RelayMetrics implements Metrics {
 	}
 
 	errorAnswered(type: TransportName | 'http', code: ErrorCode): void {
+		this.#error(type, code).count++;
+	}
+
+	#error(type: string, code: ErrorCode): CountedError {
 		const key = `${type} ${code}`;
 		const known = this.#errors.get(key);
-		if (known === undefined) this.#errors.set(key, { type, code, count: 1 });
-		else known.count++;
+		if (known !== undefined) return known;
+		const first = { type, code, count: 0 };
+		this.#errors.set(key, first);
+		return first;
 	}
 
 	#addMessages(): void {
@@ -228,6 +243,13 @@ class RelayMetrics implements Metrics {
 		this.#add('relay_storage_up', 'gauge', 'Whether an append would be stored.', () =>
 			one(this.#options.store.health().status === 'ok' ? 1 : 0),
 		);
+		this.#add('relay_storage_durability', 'gauge', 'What an acknowledgement survives: 1 for the level in force.', () => {
+			const health = this.#options.store.health();
+			return DURABILITIES.map((level) => ({
+				labels: { level },
+				value: health.status === 'ok' && health.durability === level ? 1 : 0,
+			}));
+		});
 		this.#add('relay_storage_operations_total', 'counter', 'Calls to the store.', () =>
 			Object.entries(this.#operations).map(([key, value]) => {
 				const [operation = '', status = ''] = key.split(' ');

@@ -38,6 +38,8 @@ export interface Sink {
 	gap(gap: Gap): void;
 	/** Tells the subscriber that a topic was deleted and is no longer followed. Held until {@link flush}. */
 	topicDeleted(topic: string): void;
+	/** Tells the subscriber that it may no longer follow a topic, and does not. Held until {@link flush}. */
+	topicForbidden(topic: string): void;
 	/** Writes all that is held, in one write. */
 	flush(): void;
 	/** Ends the connection because this node drains, with advice when to come back. */

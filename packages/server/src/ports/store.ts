@@ -123,6 +123,9 @@ export type StoreHealth =
 	| { readonly status: 'unavailable'; readonly reason: string };
 
 export interface Store {
+	/** Set when the store never loses what it has announced, so that nobody need ask whether it has. */
+	readonly remembersAll?: true;
+
 	/** Sets the one listener. Called once, before anything else; what happens before it is called is announced to nobody. */
 	listen(listener: LogListener): void;
 

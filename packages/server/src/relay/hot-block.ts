@@ -2,7 +2,7 @@
  * A block in the hot tier, encoded for the wire when its first subscriber needs it and never again (I7).
  */
 
-import { encodeMessageFrames, type MessageFrames } from '@pulsar-relay/protocol/frames';
+import { encodeMessageFrames, type MessageFrames, renameFrames } from '@pulsar-relay/protocol/frames';
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import { type Block, lastIdOf, readBlock } from '../log/block.ts';
 
@@ -24,6 +24,7 @@ export class HotBlock {
 	#packed: Uint8Array | null;
 	#frames: MessageFrames | null = null;
 
+	/** @param topic the name that the messages are encoded under */
 	constructor(topic: string, block: Block) {
 		this.ms = block.ms;
 		this.n = block.n;
@@ -50,6 +51,11 @@ export class HotBlock {
 			metadata: reader.metadata,
 		});
 		return this.#frames;
+	}
+
+	/** The block's frames under another topic name. */
+	framesAs(name: string): MessageFrames {
+		return renameFrames(this.frames(), this.#topic, name, this);
 	}
 
 	/** Whether the message at `index` is past its time to live. */

@@ -106,6 +106,11 @@ export class Hub implements LogListener {
 		this.#offerNow(topic);
 	}
 
+	/** Whether a message is, or was before it was trimmed, part of the log. Rejects when the store cannot tell. */
+	async hasSeen(topic: TopicLog, id: MessageId): Promise<boolean> {
+		return this.#store.remembersAll || (await this.#store.watch(topic.name, id)).intact;
+	}
+
 	/** Reads the page after a cursor from the store; concurrent reads of one page are one read. */
 	readPage(topic: TopicLog, after: MessageId): Promise<HotPage> {
 		const key = `${topic.name}:${after.ms}-${after.n}`;
@@ -126,7 +131,7 @@ export class Hub implements LogListener {
 			const page = await this.#store.read(topic.name, after, SLICE_LIMITS);
 			succeeded = true;
 			this.#raiseFloor(topic, page.floor);
-			return { blocks: page.blocks.map((block) => new HotBlock(topic.name, block)), tip: page.tip };
+			return { blocks: page.blocks.map((block) => new HotBlock(topic.shown, block)), tip: page.tip };
 		} finally {
 			this.#observer.read(succeeded);
 		}
@@ -142,7 +147,7 @@ export class Hub implements LogListener {
 		if (compareMessageIds(lastIdOf(block), topic.tip) <= 0) return;
 		if (compareMessageIds(topic.tip, previous) !== 0) this.#skipTo(topic, previous);
 		this.#raiseFloor(topic, floor);
-		const hot = new HotBlock(name, block);
+		const hot = new HotBlock(topic.shown, block);
 		topic.tip = hot.last;
 		if (topic.live.length === 0 && topic.waiters.size === 0) {
 			// Nobody is at the end of the log: whoever is behind reads on when its socket or its store read lets it.
@@ -221,7 +226,7 @@ export class Hub implements LogListener {
 			const ranges = rangesAfter(fresh, start, topic.offered, topic.tip, SLICE_LIMITS);
 			const final = ranges[ranges.length - 1];
 			if (final === undefined) break;
-			const slice = new Slice(topic.name, ranges, nowMs);
+			const slice = new Slice(topic.shown, ranges, nowMs);
 			this.#deliverLive(topic, slice);
 			topic.offered = slice.last;
 			start = fresh.indexOf(final.block, start);
@@ -243,7 +248,7 @@ export class Hub implements LogListener {
 				this.#observer.behind(1);
 				continue;
 			}
-			if (sink.deliver(slice)) this.#held.push(sink);
+			if (sink.deliver(slice.named(subscriber.shown))) this.#held.push(sink);
 			if (sink.transport === 'websocket') websockets++;
 		}
 		this.#observer.delivered('websocket', websockets * count);

@@ -10,12 +10,14 @@ import type { Observer } from '../ports/observer.ts';
 import type { HotBlock } from './hot-block.ts';
 import type { Hub } from './hub.ts';
 import { rangesAfter, Slice, type SliceLimits } from './slice.ts';
-import { followAll, type Start } from './start.ts';
+import { followAll, type ShownNames, type Start } from './start.ts';
 import type { TopicLog, Waiter } from './topic-log.ts';
 
 export interface PollRequest {
 	/** The topics, each with its start, in the order in which the answer lists them. */
 	readonly starts: ReadonlyMap<string, Start>;
+	/** By what names the answer tells of the topics; default: their owners'. */
+	readonly shownAs?: ShownNames;
 	readonly waitMs: number;
 	/** Messages in the answer at most. */
 	readonly messagesMax: number;
@@ -150,7 +152,7 @@ class Waiting implements Waiter {
 		}
 		if (slices.length > 0 || this.#gaps.length > 0 || this.#over) {
 			this.#options.observer.delivered('longpoll', messages);
-			const cursors = new Map(this.#readers.map(({ topic, cursor }) => [topic.name, cursor]));
+			const cursors = new Map(this.#readers.map(({ topic, cursor }) => [this.#shown(topic), cursor]));
 			const hasMore = this.#readers.some(({ topic, cursor }) => compareMessageIds(cursor, topic.offered) < 0);
 			return { slices, gaps: this.#gaps, cursors, hasMore };
 		}
@@ -183,7 +185,8 @@ class Waiting implements Waiter {
 		const ranges = topic.covers(reader.cursor)
 			? topic.rangesAfter(reader.cursor, limits)
 			: rangesAfter(reader.page, reader.pageAt, reader.cursor, topic.offered, limits);
-		return ranges.length === 0 ? null : new Slice(topic.name, ranges, this.#options.clock.nowMs());
+		if (ranges.length === 0) return null;
+		return new Slice(topic.shown, ranges, this.#options.clock.nowMs()).named(this.#shown(topic));
 	}
 
 	/** Reads a page after the reader's cursor, unless the last one goes beyond it. */
@@ -204,6 +207,10 @@ class Waiting implements Waiter {
 
 	#addGap(topic: TopicLog, reason: GapReason, from: MessageId | null, to: MessageId): void {
 		this.#options.observer.gap(reason);
-		this.#gaps.push({ topic: topic.name, reason, from, to });
+		this.#gaps.push({ topic: this.#shown(topic), reason, from, to });
+	}
+
+	#shown({ name, shown }: TopicLog): string {
+		return this.#request.shownAs?.get(name) ?? shown;
 	}
 }

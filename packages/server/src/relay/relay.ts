@@ -16,6 +16,7 @@ import { type Publication, Publisher, type PublishOutcome } from './publish.ts';
 import { type RetentionOptions, startRetention } from './retention.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { type BlockRange, Slice } from './slice.ts';
+import { ownNameOf } from './topic-log.ts';
 
 export interface RelayOptions {
 	readonly store: Store;
@@ -133,16 +134,20 @@ export class Relay {
 		return poll({ hub: this.#hub, clock, observer, underWay: this.#polls }, request);
 	}
 
-	/** Reads a topic's kept messages from the store, oldest first in either order; expired ones are left out. */
-	async history(topic: string, request: HistoryRequest): Promise<Slice | null> {
+	/**
+	 * Reads a topic's kept messages from the store, oldest first in either order; expired ones are left out.
+	 *
+	 * @param shown the name that they are told under; default: the owner's
+	 */
+	async history(topic: string, request: HistoryRequest, shown = ownNameOf(topic)): Promise<Slice | null> {
 		const { store, clock } = this.#options;
 		const limits = { messagesMax: request.messagesMax, bytesMax: HISTORY_BYTES_MAX };
 		const page =
 			request.order === 'asc'
 				? await store.read(topic, request.cursor ?? ZERO_ID, limits)
 				: await store.readBefore(topic, request.cursor, limits);
-		const ranges: BlockRange[] = page.blocks.map((block) => ({ block: new HotBlock(topic, block), from: 0, to: block.count }));
-		return ranges.length === 0 ? null : new Slice(topic, ranges, clock.nowMs());
+		const ranges: BlockRange[] = page.blocks.map((block) => ({ block: new HotBlock(shown, block), from: 0, to: block.count }));
+		return ranges.length === 0 ? null : new Slice(shown, ranges, clock.nowMs());
 	}
 
 	/** Whether an append would be stored now, and what it would survive. */

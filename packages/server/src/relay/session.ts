@@ -11,7 +11,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { Sink } from '../ports/sink.ts';
 import type { HotPage, Hub } from './hub.ts';
 import { SLICE_LIMITS, type Slice } from './slice.ts';
-import { followAll, type ResolvedStart, type Start } from './start.ts';
+import { followAll, type ResolvedStart, type ShownNames, type Start } from './start.ts';
 import { Subscription, type SubscriptionOwner } from './subscription.ts';
 import type { TopicLog } from './topic-log.ts';
 
@@ -50,19 +50,28 @@ export class Session implements SubscriptionOwner {
 		this.sink.onWritable = () => this.#goOn();
 	}
 
-	/** The topics followed. */
+	/** The topics followed, as they are in the store. */
 	get topics(): IterableIterator<string> {
 		return this.#subscriptions.keys();
 	}
 
+	/** The topics followed: as they are in the store, by the names that the subscriber gave them. */
+	get topicsByShown(): ReadonlyMap<string, string> {
+		return new Map([...this.#subscriptions].map(([topic, { shown }]) => [shown, topic]));
+	}
+
 	/**
 	 * Follows topics, each from its start; a topic that is followed already starts anew from there. `ready` is called with the
-	 * cursor per topic just before anything of them is delivered.
+	 * cursor per topic, by the names the subscriber knows them by, just before anything of them is delivered.
 	 *
 	 * Rejects with `subscription_limit`, `storage_unavailable` or, when the connection closed meanwhile, `shutting_down`; then
 	 * nothing has changed.
 	 */
-	async subscribe(starts: ReadonlyMap<string, Start>, ready: (cursors: ReadonlyMap<string, MessageId>) => void): Promise<void> {
+	async subscribe(
+		starts: ReadonlyMap<string, Start>,
+		ready: (cursors: ReadonlyMap<string, MessageId>) => void,
+		shownAs: ShownNames = NO_NAMES,
+	): Promise<void> {
 		const { hub } = this.#options;
 		this.#checkRoom(starts);
 		const followed = await followAll(hub, starts);
@@ -70,13 +79,13 @@ export class Session implements SubscriptionOwner {
 			// Meanwhile the connection may have closed, and another subscribe may have taken the room; `ready` may close it, too.
 			this.#checkOpen();
 			this.#checkRoom(starts);
-			ready(new Map(followed.map(({ topic, start }) => [topic.name, start.cursor])));
+			ready(new Map(followed.map(({ topic, start }) => [shownAs.get(topic.name) ?? topic.shown, start.cursor])));
 			this.#checkOpen();
 		} catch (error) {
 			for (const { topic } of followed) hub.unfollow(topic);
 			throw error;
 		}
-		for (const { topic, start } of followed) this.#add(topic, start);
+		for (const { topic, start } of followed) this.#add(topic, start, shownAs.get(topic.name) ?? topic.shown);
 		this.sink.flush();
 	}
 
@@ -88,10 +97,19 @@ export class Session implements SubscriptionOwner {
 		return true;
 	}
 
+	/** Ends a subscription that is no longer allowed, and says so. */
+	forbid(name: string): void {
+		const subscription = this.#subscriptions.get(name);
+		if (subscription === undefined) return;
+		this.#end(subscription);
+		this.sink.topicForbidden(subscription.shown);
+		this.sink.flush();
+	}
+
 	/** Called by the hub: the topic is gone, and so is this subscription. */
 	topicDeleted(subscription: Subscription): void {
 		this.#end(subscription);
-		this.sink.topicDeleted(subscription.topic.name);
+		this.sink.topicDeleted(subscription.shown);
 		this.sink.flush();
 	}
 
@@ -108,7 +126,7 @@ export class Session implements SubscriptionOwner {
 		subscription.state = 'behind';
 		const { topic, cursor } = subscription;
 		subscription.cursor = earlier(cursor, topic.tip);
-		this.#tellGap(topic, 'ahead', cursor, subscription.cursor);
+		this.#tellGap(subscription, 'ahead', cursor, subscription.cursor);
 		this.#advance(subscription);
 		this.sink.flush();
 	}
@@ -145,13 +163,13 @@ export class Session implements SubscriptionOwner {
 		}
 	}
 
-	#add(topic: TopicLog, start: ResolvedStart): void {
+	#add(topic: TopicLog, start: ResolvedStart, shown: string): void {
 		this.unsubscribe(topic.name);
-		const subscription = new Subscription(this, topic, start.cursor);
+		const subscription = new Subscription(this, topic, start.cursor, shown);
 		this.#subscriptions.set(topic.name, subscription);
 		topic.subscribers.add(subscription);
 		this.#options.observer.behind(1);
-		if (start.gap !== null) this.#tellGap(topic, start.gap.reason, start.gap.from, start.cursor);
+		if (start.gap !== null) this.#tellGap(subscription, start.gap.reason, start.gap.from, start.cursor);
 		this.#advance(subscription);
 	}
 
@@ -199,7 +217,7 @@ export class Session implements SubscriptionOwner {
 				return;
 			}
 			if (compareMessageIds(subscription.cursor, topic.floor) < 0) {
-				this.#tellGap(topic, 'trimmed', subscription.cursor, topic.floor);
+				this.#tellGap(subscription, 'trimmed', subscription.cursor, topic.floor);
 				subscription.cursor = topic.floor;
 			}
 			if (compareMessageIds(subscription.cursor, topic.offered) >= 0) {
@@ -220,7 +238,7 @@ export class Session implements SubscriptionOwner {
 	}
 
 	#deliver(subscription: Subscription, slice: Slice): void {
-		this.sink.deliver(slice);
+		this.sink.deliver(slice.named(subscription.shown));
 		this.#options.observer.delivered(this.sink.transport, slice.count);
 		subscription.cursor = slice.last;
 		this.#requeue(subscription);
@@ -277,9 +295,9 @@ export class Session implements SubscriptionOwner {
 	 * removed it. If it ended before, the store has lost it, and will say so; until then there is nothing to send.
 	 */
 	#passHole(subscription: Subscription, end: MessageId): void {
-		const { topic, cursor } = subscription;
+		const { cursor } = subscription;
 		if (compareMessageIds(end, cursor) > 0) {
-			this.#tellGap(topic, 'trimmed', cursor, end);
+			this.#tellGap(subscription, 'trimmed', cursor, end);
 			subscription.cursor = end;
 		} else {
 			subscription.state = 'reading';
@@ -287,11 +305,13 @@ export class Session implements SubscriptionOwner {
 		}
 	}
 
-	#tellGap(topic: TopicLog, reason: GapReason, from: MessageId | null, to: MessageId): void {
+	#tellGap({ shown }: Subscription, reason: GapReason, from: MessageId | null, to: MessageId): void {
 		this.#options.observer.gap(reason);
-		this.sink.gap({ topic: topic.name, reason, from, to });
+		this.sink.gap({ topic: shown, reason, from, to });
 	}
 }
+
+const NO_NAMES: ShownNames = new Map();
 
 function earlier(a: MessageId, b: MessageId): MessageId {
 	return compareMessageIds(a, b) < 0 ? a : b;

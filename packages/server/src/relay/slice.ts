@@ -3,6 +3,7 @@
  * tick, and subscribers that catch up from the same cursor share theirs; each wire form is built at most once per slice (I7).
  */
 
+import type { MessageFrames } from '@pulsar-relay/protocol/frames';
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import { sseDataBytesMax, writeSseData } from '@pulsar-relay/protocol/sse';
 import { firstIndexAfter } from '../log/block.ts';
@@ -40,6 +41,7 @@ const text = new TextEncoder();
 const LF = 0x0a;
 
 export class Slice implements Deliverable {
+	/** The name that its messages are encoded under. */
 	readonly topic: string;
 	readonly count: number;
 	/** The oldest id it covers, expired or not. */
@@ -51,9 +53,16 @@ export class Slice implements Deliverable {
 	readonly #nowMs: number;
 	#websocket: Uint8Array | null = null;
 	#sse: SseEvents | null = null;
+	/** The same messages under other names; a topic has at most three. */
+	#renamed: Map<string, Slice> | null = null;
+	/** Whether the blocks hold the messages under another name than the slice's. */
+	readonly #foreign: boolean;
 
-	/** @param ranges at least one, each with at least one message */
-	constructor(topic: string, ranges: readonly BlockRange[], nowMs: number) {
+	/**
+	 * @param ranges at least one, each with at least one message
+	 * @param foreign whether the blocks hold the messages under another name than `topic`
+	 */
+	constructor(topic: string, ranges: readonly BlockRange[], nowMs: number, foreign = false) {
 		const final = ranges[ranges.length - 1] as BlockRange;
 		this.topic = topic;
 		const initial = ranges[0] as BlockRange;
@@ -61,6 +70,7 @@ export class Slice implements Deliverable {
 		this.last = { ms: final.block.ms, n: final.block.n + final.to - 1 };
 		this.#ranges = ranges;
 		this.#nowMs = nowMs;
+		this.#foreign = foreign;
 		let count = 0;
 		let expires = false;
 		for (const { block, from, to } of ranges) {
@@ -76,6 +86,18 @@ export class Slice implements Deliverable {
 		let bytes = 0;
 		for (const run of this.#frameRuns()) bytes += run.byteLength;
 		return bytes;
+	}
+
+	/** The same messages for those who follow the topic by another name, encoded once for all of them (I7). */
+	named(name: string): Slice {
+		if (name === this.topic) return this;
+		this.#renamed ??= new Map();
+		let slice = this.#renamed.get(name);
+		if (slice === undefined) {
+			slice = new Slice(name, this.#ranges, this.#nowMs, true);
+			this.#renamed.set(name, slice);
+		}
+		return slice;
 	}
 
 	websocket(): Uint8Array {
@@ -100,7 +122,7 @@ export class Slice implements Deliverable {
 
 	forEach(take: (id: MessageId, json: Uint8Array) => void): void {
 		for (const { block, from, to } of this.#ranges) {
-			const { bytes, starts, ends } = block.frames();
+			const { bytes, starts, ends } = this.#framesOf(block);
 			for (let i = from; i < to; i++) {
 				if (block.expiries !== null && block.expiredAt(i, this.#nowMs)) continue;
 				take({ ms: block.ms, n: block.n + i }, bytes.subarray(starts[i], ends[i]));
@@ -108,11 +130,15 @@ export class Slice implements Deliverable {
 		}
 	}
 
+	#framesOf(block: HotBlock): MessageFrames {
+		return this.#foreign ? block.framesAs(this.topic) : block.frames();
+	}
+
 	/** Runs of frames as they lie in their blocks, broken only where an expired message lies between. */
 	#frameRuns(): Uint8Array[] {
 		const runs: Uint8Array[] = [];
 		for (const { block, from, to } of this.#ranges) {
-			const { bytes, ends } = block.frames();
+			const { bytes, ends } = this.#framesOf(block);
 			let start = from;
 			// A block without expiries is one run; otherwise each expired message ends the run before it.
 			for (let i = block.expiries === null ? to : from; i <= to; i++) {

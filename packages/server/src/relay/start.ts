@@ -12,6 +12,9 @@ import type { TopicLog } from './topic-log.ts';
 /** Where a subscriber asked to start; `unknown` is a cursor that could not be understood, answered with a gap. */
 export type Start = StartPosition | 'unknown';
 
+/** By what names a reader knows topics, by their names in the store; those that are not in it by their owners' names. */
+export type ShownNames = ReadonlyMap<string, string>;
+
 /** A start position resolved against the log: the cursor, and the hole before it, if any. */
 export interface ResolvedStart {
 	readonly cursor: MessageId;
@@ -55,8 +58,11 @@ async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Promise<Re
 	if (start === 'last') return { cursor: topic.offered, gap: null };
 	if (start === 'earliest') return { cursor: topic.floor, gap: null };
 	if (start === 'unknown') return { cursor: topic.offered, gap: { reason: 'unknown', from: null } };
-	if (compareMessageIds(start, topic.offered) <= 0) return { cursor: start, gap: null };
-	await hub.verify(topic);
-	if (compareMessageIds(start, topic.offered) <= 0) return { cursor: start, gap: null };
+	if (compareMessageIds(start, topic.offered) > 0) await hub.verify(topic);
+	if (compareMessageIds(start, topic.offered) <= 0) {
+		// Of the log as it was before the store lost a part of it, which the end of the log does not show once it has grown again.
+		const lost = !topic.covers(start) && !(await hub.hasSeen(topic, start));
+		return { cursor: start, gap: lost ? { reason: 'ahead', from: start } : null };
+	}
 	return { cursor: topic.offered, gap: { reason: 'ahead', from: start } };
 }

@@ -32,13 +32,16 @@ export class Subscription implements Subscriber {
 	/** The last message sent, or where the subscription started. Not kept up to date while `live`. */
 	cursor: MessageId;
 	liveIndex = -1;
+	readonly shown: string;
 	readonly #owner: SubscriptionOwner;
 
-	constructor(owner: SubscriptionOwner, topic: TopicLog, cursor: MessageId) {
+	/** @param shown the name by which the subscriber follows the topic */
+	constructor(owner: SubscriptionOwner, topic: TopicLog, cursor: MessageId, shown: string) {
 		this.#owner = owner;
 		this.sink = owner.sink;
 		this.topic = topic;
 		this.cursor = cursor;
+		this.shown = shown;
 	}
 
 	/** Joins the topic's live set. The cursor must be the topic's offered end. */

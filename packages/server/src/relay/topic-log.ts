@@ -13,6 +13,8 @@ export interface Subscriber {
 	readonly sink: Sink;
 	/** The place in the topic's live set, which the topic keeps up to date. */
 	liveIndex: number;
+	/** The name by which it follows the topic: the topic's own, or with the owner in front. */
+	readonly shown: string;
 	/** Its socket is full, or the node missed an announcement: from here on it reads by itself, from `cursor`. */
 	fellBehind(cursor: MessageId): void;
 	/** Reads on after {@link fellBehind} when the socket was not the reason. */
@@ -42,8 +44,16 @@ interface SharedSlice {
 /** Slices that a topic keeps for those who ask for the same again. */
 const SHARED_SLICES_MAX = 4;
 
+/** The name of a topic as its owner knows it: in the store an owner's topics have the owner in front, `<owner>/<name>`. */
+export function ownNameOf(name: string): string {
+	return name.slice(name.indexOf('/') + 1);
+}
+
 export class TopicLog {
+	/** As in the store. */
 	readonly name: string;
+	/** As its owner knows it; its messages are encoded under this name. */
+	readonly shown: string;
 	readonly ring: Ring;
 	/** The newest message the store has announced. */
 	tip: MessageId;
@@ -72,6 +82,7 @@ export class TopicLog {
 
 	constructor(name: string, tip: MessageId, floor: MessageId) {
 		this.name = name;
+		this.shown = ownNameOf(name);
 		this.tip = tip;
 		this.offered = tip;
 		this.floor = floor;
@@ -114,7 +125,7 @@ export class TopicLog {
 
 	#share(ranges: readonly BlockRange[], after: MessageId, limits: SliceLimits, nowMs: number): Slice | null {
 		if (ranges.length === 0) return null;
-		const slice = new Slice(this.name, ranges, nowMs);
+		const slice = new Slice(this.shown, ranges, nowMs);
 		this.#shared.unshift({ slice, after, until: this.offered, limits, nowMs });
 		if (this.#shared.length > SHARED_SLICES_MAX) this.#shared.pop();
 		return slice;

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { test } from 'node:test';
+import { OPEN_RIGHTS } from '../../src/auth/topic-access.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import type { Store } from '../../src/ports/store.ts';
 import { HotBlock } from '../../src/relay/hot-block.ts';
@@ -66,6 +67,8 @@ test('a stream that is still being opened when the node drains is refused like a
 				clock: systemClock,
 				socketBufferBytes: 65_536,
 				heartbeatIntervalS: 15,
+				auth: null,
+				rights: OPEN_RIGHTS,
 			});
 		},
 	});

@@ -19,17 +19,18 @@ before(async () => {
 		},
 		// What a transport from outside does: routes added to the finished server.
 		addRoutes: (server) => {
-			server.get<{ Params: { code: ErrorCode } }>('/test/fail/:code', async ({ params }) => {
+			const open = { config: { access: { who: 'open' } } } as const;
+			server.get<{ Params: { code: ErrorCode } }>('/test/fail/:code', open, async ({ params }) => {
 				throw new RelayError(params.code, 'on purpose', { cause: new Error('the secret cause') });
 			});
-			server.get('/test/throw', async () => {
+			server.get('/test/throw', open, async () => {
 				throw Object.assign(new Error('a secret message'), { statusCode: 418 });
 			});
 			const schema = {
 				tags: ['subscribe'],
 				querystring: Type.Object({ wait: Type.Integer({ minimum: 0, default: 7 }) }),
 			};
-			server.get('/test/documented', { schema }, async ({ query }) => query);
+			server.get('/test/documented', { schema, ...open }, async ({ query }) => query);
 		},
 	});
 });

@@ -7,6 +7,7 @@ import { connect, type Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { OPEN_RIGHTS } from '../../src/auth/topic-access.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import { createLogger } from '../../src/ops/logger.ts';
 import { serveWebSockets } from '../../src/transports/websocket/handler.ts';
@@ -35,6 +36,8 @@ async function startWebSockets(t: TestContext): Promise<HttpUnderTest> {
 		payloadDepthMax: 64,
 		socketBufferBytes: SOCKET_BUFFER_BYTES,
 		pingIntervalS: 25,
+		auth: null,
+		rights: OPEN_RIGHTS,
 	});
 	t.after(async () => {
 		terminate();

@@ -24,6 +24,12 @@ export type From = string | Readonly<Record<string, string>>;
 export interface Reader {
 	/** Everything received so far. */
 	readonly received: readonly Received[];
+	/** When each of them came, by `performance.now()`. */
+	readonly receivedAtMs: readonly number[];
+	/** Where the relay says that it stood once it had begun, per topic. */
+	readonly cursors: Readonly<Record<string, string>>;
+	/** Resolves when the connection has ended, whichever side ended it. To whoever does not ask, a break is an unhandled rejection. */
+	readonly ended: Promise<void>;
 	/** Resolves when `done` holds of what was received; rejects after ten seconds, with what there is. */
 	until(done: (received: readonly Received[]) => boolean): Promise<void>;
 	close(): Promise<void>;
@@ -39,10 +45,12 @@ const scanMessage = objectScanner(['payload']);
 
 class Trace {
 	readonly received: Received[] = [];
+	readonly receivedAtMs: number[] = [];
 	#changed: () => void = () => {};
 
 	add(item: Received): void {
 		this.received.push(item);
+		this.receivedAtMs.push(performance.now());
 		this.#changed();
 	}
 
@@ -62,8 +70,8 @@ class Trace {
 	}
 
 	/** The part of a reader that the trace is. */
-	view(): Pick<Reader, 'received' | 'until'> {
-		return { received: this.received, until: (done) => this.until(done) };
+	view(): Pick<Reader, 'received' | 'receivedAtMs' | 'until'> {
+		return { received: this.received, receivedAtMs: this.receivedAtMs, until: (done) => this.until(done) };
 	}
 
 	until(done: (received: readonly Received[]) => boolean): Promise<void> {
@@ -94,16 +102,20 @@ export const websocket: TransportUnderTest = {
 		const trace = new Trace();
 		const socket = new WebSocket(`${url.replace('http', 'ws')}/ws`);
 		const closed = new Promise<void>((resolve) => socket.on('close', () => resolve()));
-		const ready = new Promise<void>((resolve, reject) => {
+		const ready = new Promise<Record<string, string>>((resolve, reject) => {
 			socket.on('error', reject);
+			socket.on('close', () => reject(new Error('closed before it was subscribed')));
 			socket.on('message', (data: Buffer) => {
 				const text = data.toString();
-				const frame = JSON.parse(text) as { type: string; code?: string; details?: { topic: string } } & Parameters<
-					Trace['addGap']
-				>[0];
+				const frame = JSON.parse(text) as {
+					type: string;
+					cursors: Record<string, string>;
+					code?: string;
+					details?: { topic: string };
+				} & Parameters<Trace['addGap']>[0];
 				if (frame.type === 'message') trace.addMessage(text);
 				else if (frame.type === 'gap') trace.addGap(frame);
-				else if (frame.type === 'subscribed') resolve();
+				else if (frame.type === 'subscribed') resolve(frame.cursors);
 				else if (frame.code === 'topic_deleted') trace.add({ kind: 'deleted', topic: frame.details?.topic ?? '' });
 				else reject(new Error(text));
 			});
@@ -113,9 +125,11 @@ export const websocket: TransportUnderTest = {
 				JSON.stringify({ type: 'subscribe', topics, ...(typeof from === 'string' ? { offset: from } : { since: from }) }),
 			),
 		);
-		await ready;
+		const cursors = await ready;
 		return {
 			...trace.view(),
+			cursors,
+			ended: closed,
 			async close() {
 				socket.terminate();
 				await closed;
@@ -135,19 +149,23 @@ export const sse: TransportUnderTest = {
 		});
 		assert.equal(response.status, 200);
 		assert(response.body !== null);
-		let opened = () => {};
-		const ready = new Promise<void>((resolve) => {
-			opened = resolve;
-		});
+		const ready = Promise.withResolvers<Record<string, string>>();
 		const reading = readEvents(response.body, (event, data) => {
 			if (event === 'message') trace.addMessage(data);
-			else if (event === 'subscribed') opened();
+			else if (event === 'subscribed') ready.resolve((JSON.parse(data) as { cursors: Record<string, string> }).cursors);
 			else if (event === 'gap') trace.addGap(JSON.parse(data) as Parameters<Trace['addGap']>[0]);
 			else trace.add({ kind: 'deleted', topic: (JSON.parse(data) as { topic: string }).topic });
+		}).finally(() => ready.reject(new Error('ended before it was subscribed')));
+		const cursors = await ready.promise.catch((error: unknown) => {
+			reading.catch(ignore);
+			throw error;
 		});
-		await ready;
 		return {
 			...trace.view(),
+			cursors,
+			get ended() {
+				return reading.catch(ignore);
+			},
 			async close() {
 				abort.abort();
 				await reading;
@@ -179,6 +197,7 @@ export const longPoll: TransportUnderTest = {
 		};
 		// The first question waits for nothing: it fixes the cursor from which the loop goes on.
 		let since = take(await ask(sinceText(from), 0));
+		const cursors = parseSince(since, topics);
 		const reading = (async () => {
 			while (!abort.signal.aborted) since = take(await ask(since, 30));
 		})().catch((error: unknown) => {
@@ -186,6 +205,10 @@ export const longPoll: TransportUnderTest = {
 		});
 		return {
 			...trace.view(),
+			cursors,
+			get ended() {
+				return reading.catch(ignore);
+			},
 			async close() {
 				abort.abort();
 				await reading;
@@ -202,6 +225,14 @@ function sinceText(from: From): string {
 		.map(([topic, id]) => `${topic}:${id}`)
 		.join(',');
 }
+
+/** The cursor in each topic of a poll's `next_offset`. */
+function parseSince(since: string, topics: readonly string[]): Record<string, string> {
+	if (!since.includes(':')) return Object.fromEntries(topics.map((topic) => [topic, since]));
+	return Object.fromEntries(since.split(',').map((one) => one.split(':') as [string, string]));
+}
+
+function ignore(): void {}
 
 const scanAnswer = objectScanner(['messages']);
 

@@ -3,6 +3,7 @@
 import type { AddressInfo } from 'node:net';
 import { PassThrough } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
+import { OPEN_RIGHTS } from '../../src/auth/topic-access.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import { createLogger } from '../../src/ops/logger.ts';
 import { createMetrics, type Metrics } from '../../src/ops/metrics.ts';
@@ -80,6 +81,8 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		version: VERSION,
 		appName: 'Relay under test',
 		ownerId: OWNER_ID,
+		auth: null,
+		rights: OPEN_RIGHTS,
 	});
 	options.addRoutes?.(server);
 	await server.listen({ host: '127.0.0.1', port: 0 });

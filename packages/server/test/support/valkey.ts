@@ -24,10 +24,13 @@ export interface ValkeyOptions {
 	/** Password of the default user (`requirepass`). */
 	readonly password?: string;
 	/** Follow this server; {@link startReplica} also waits until it does. */
-	readonly replicaOf?: Valkey;
+	readonly replicaOf?: Primary;
 	/** TLS only, with certificates made for this server. */
 	readonly tls?: boolean;
 }
+
+/** What a replica needs to know of the server it follows; its address may be another way to it. */
+export type Primary = Pick<Valkey, 'host' | 'port' | 'password'>;
 
 export type ValkeySettings = Readonly<Record<string, string | readonly string[]>>;
 
@@ -106,7 +109,7 @@ export async function startValkey(options: ValkeyOptions = {}): Promise<Valkey> 
 }
 
 /** Starts a replica of a server and resolves once it is in sync. */
-export async function startReplica(primary: Valkey, options: Omit<ValkeyOptions, 'replicaOf'> = {}): Promise<Valkey> {
+export async function startReplica(primary: Primary, options: Omit<ValkeyOptions, 'replicaOf'> = {}): Promise<Valkey> {
 	const replica = await startValkey({
 		...options,
 		replicaOf: primary,

@@ -173,8 +173,9 @@ test('what the table allows passes, and is counted', () => {
 		[`${SERVER}/transports/http/server.ts`]: "import fastify from 'fastify';\nimport swagger from '@fastify/swagger';",
 		[`${SERVER}/transports/sse/sink.ts`]: "import { a } from '../http/server.ts';\nimport { b } from '../../relay/relay.ts';",
 		[`${SERVER}/app.ts`]: "import { a } from './stores/embedded/store.ts';\nimport { b } from './transports/sse/sink.ts';",
+		[`${SERVER}/process/serve.ts`]: '',
 		[`${SERVER}/main.ts`]:
-			"import { createApp } from './app.ts';\nimport { readFileSync } from 'node:fs';\nimport own from '../package.json' with { type: 'json' };",
+			"import { run } from './process/serve.ts';\nimport { readFileSync } from 'node:fs';\nimport own from '../package.json' with { type: 'json' };",
 	});
 	assert.deepEqual(report, { problems: [], imports: 16 });
 });

@@ -69,6 +69,31 @@ const TABLES = `
 	CREATE TABLE probe (id INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT;
 `;
 
+/** The file of the records, which is another database: see records.ts. */
+const RECORD_TABLES = `
+	CREATE TABLE record (
+		kind TEXT NOT NULL,
+		id TEXT NOT NULL,
+		value TEXT NOT NULL,
+		version INTEGER NOT NULL,
+		expires_at_ms INTEGER,
+		PRIMARY KEY (kind, id)
+	) STRICT, WITHOUT ROWID;
+	CREATE INDEX record_expiry ON record (expires_at_ms) WHERE expires_at_ms IS NOT NULL;
+	CREATE TABLE version (last INTEGER NOT NULL) STRICT;
+	INSERT INTO version (last) VALUES (0);
+`;
+/** "PuRa", as {@link APPLICATION_ID}. */
+const RECORDS_APPLICATION_ID = 0x50755261;
+
+interface Design {
+	readonly applicationId: number;
+	readonly tables: string;
+}
+
+const LOG: Design = { applicationId: APPLICATION_ID, tables: TABLES };
+const RECORDS: Design = { applicationId: RECORDS_APPLICATION_ID, tables: RECORD_TABLES };
+
 /**
  * Opens the file for writing, making it when there is none.
  *
@@ -76,11 +101,20 @@ const TABLES = `
  * SQLite throws when it cannot be opened or read
  */
 export function openWriterDatabase(file: string): DatabaseSync {
+	return openForWriting(file, LOG);
+}
+
+/** As {@link openWriterDatabase}, the file of the records. */
+export function openRecordsDatabase(file: string): DatabaseSync {
+	return openForWriting(file, RECORDS);
+}
+
+function openForWriting(file: string, design: Design): DatabaseSync {
 	const db = new DatabaseSync(file, { timeout: WRITER_BUSY_TIMEOUT_MS, enableForeignKeyConstraints: false });
 	try {
 		// The page size takes only before the first write, so before the switch to WAL.
 		db.exec(`PRAGMA page_size = ${PAGE_BYTES}`);
-		checkOrigin(db);
+		checkOrigin(db, design);
 		db.exec('PRAGMA journal_mode = WAL');
 		db.exec('PRAGMA synchronous = FULL');
 		expectPragma(db, 'journal_mode', 'wal');
@@ -89,7 +123,7 @@ export function openWriterDatabase(file: string): DatabaseSync {
 		db.exec('PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON');
 		db.exec(`PRAGMA wal_autocheckpoint = ${WAL_AUTOCHECKPOINT_PAGES}; PRAGMA journal_size_limit = ${WAL_BYTES_MAX}`);
 		db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA temp_store = MEMORY`);
-		if (pragma(db, 'user_version') === 0) createTables(db);
+		if (pragma(db, 'user_version') === 0) createTables(db, design);
 		return db;
 	} catch (thrown) {
 		db.close();
@@ -104,11 +138,11 @@ export function openReaderDatabase(file: string): DatabaseSync {
 	return db;
 }
 
-function checkOrigin(db: DatabaseSync): void {
+function checkOrigin(db: DatabaseSync, { applicationId }: Design): void {
 	const version = pragma(db, 'user_version');
 	const tables = db.prepare('SELECT count(*) AS count FROM sqlite_schema').get()?.['count'];
 	const blank = version === 0 && tables === 0;
-	if (!blank && pragma(db, 'application_id') !== APPLICATION_ID) {
+	if (!blank && pragma(db, 'application_id') !== applicationId) {
 		throw new RelayError('storage_unavailable', 'it is the database of another program');
 	}
 	if (typeof version !== 'number' || version > SCHEMA_VERSION) {
@@ -119,10 +153,10 @@ function checkOrigin(db: DatabaseSync): void {
 	}
 }
 
-function createTables(db: DatabaseSync): void {
+function createTables(db: DatabaseSync, { applicationId, tables }: Design): void {
 	// One transaction, so that a relay killed here finds either nothing or everything.
-	db.exec(`BEGIN IMMEDIATE; ${TABLES}
-		PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+	db.exec(`BEGIN IMMEDIATE; ${tables}
+		PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
 }
 
 function pragma(db: DatabaseSync, name: string): SQLOutputValue | undefined {

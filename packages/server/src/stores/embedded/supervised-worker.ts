@@ -5,7 +5,7 @@
 
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../../ports/clock.ts';
-import type { CloseRequest, StartReport, StoreFailure, WorkerSetup } from './messages.ts';
+import type { CloseRequest, StartReport, StoreFailure } from './messages.ts';
 
 /** How long after a death, or a start that failed, the worker is started again. */
 const RESTART_DELAY_MS = 1000;
@@ -22,7 +22,8 @@ export interface WorkerListener<Ready, Reply> {
 export interface SupervisedWorkerOptions<Ready, Reply> {
 	/** The worker's module. */
 	readonly module: URL;
-	readonly setup: WorkerSetup;
+	/** What the module finds as its `workerData`. */
+	readonly setup: object;
 	readonly clock: Clock;
 	readonly listener: WorkerListener<Ready, Reply>;
 }

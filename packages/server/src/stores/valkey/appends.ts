@@ -35,7 +35,7 @@ interface Piece {
 }
 
 /** How long replicas may take: an append that waits behind another one is answered within 2 s, too (PROTOCOL.md, "Errors"). */
-const REPLICAS_WAIT_MS = 700;
+const REPLICAS_WAIT_MS = 500;
 
 /** Does a turn. Never rejects: failures go to the calls. */
 export async function takeAppends(options: AppendsOptions, topics: ReadonlyMap<string, AppendCall[]>): Promise<void> {

@@ -10,6 +10,7 @@
  * default), and so does this file.
  */
 
+import { RelayError } from '@pulsar-relay/protocol/errors';
 import {
 	Batch,
 	ClusterBatch,
@@ -65,6 +66,7 @@ export type Command = readonly GlideString[];
 export type Reply = GlideReturnType;
 
 const BEAT_INTERVAL_MS = 500;
+const BEAT_TIMEOUT_MS = 1500;
 /** After a beat that was missed. */
 const RETRY_INTERVAL_MS = 250;
 /** Beats missed in a row before the connection is given up. */
@@ -207,7 +209,7 @@ export class Connection {
 		const beat = ++this.#beats;
 		try {
 			const client = this.#client ?? (await this.#reconnect());
-			const identity = await identify(client);
+			const identity = await this.#inTime(identify(client));
 			if (beat !== this.#beats || this.#client !== client) return;
 			this.#missedBeats = 0;
 			this.#came(identity);
@@ -222,6 +224,17 @@ export class Connection {
 			this.#went(reasonOf(error));
 			this.#beatLater(RETRY_INTERVAL_MS);
 		}
+	}
+
+	/** A beat has a limit of its own: calls may be allowed to take longer. By real time, which the server's is, too. */
+	async #inTime<Result>(answer: Promise<Result>): Promise<Result> {
+		let timer: NodeJS.Timeout | undefined;
+		const late = new Promise<never>((_, reject) => {
+			timer = setTimeout(() => reject(unavailable('the store does not answer')), BEAT_TIMEOUT_MS).unref();
+		});
+		// Whichever comes second has nobody waiting for it.
+		answer.catch(ignoreFailure);
+		return await Promise.race([answer, late]).finally(() => clearTimeout(timer));
 	}
 
 	async #reconnect(): Promise<Client> {
@@ -275,10 +288,36 @@ function isCluster(client: Client): client is GlideClusterClient {
 	return client instanceof GlideClusterClient;
 }
 
+/**
+ * Connects to the Cluster, to the server, or to that one of several which is the primary. Each is tried by itself: the library, given
+ * all of them, sends some commands to each, and with a dead one among them recovery from a failover took it up to 12 s.
+ */
 async function connect(options: ConnectionOptions): Promise<Client> {
+	const { addresses, cluster } = options;
+	if (cluster || addresses.length === 1) return createClient(options, addresses);
+	const tries = addresses.map(async (address) => {
+		const client = await createClient(options, [address]);
+		try {
+			await identify(client);
+			return client;
+		} catch (error) {
+			client.close();
+			throw error;
+		}
+	});
+	const chosen = Promise.any(tries).catch((error: unknown) => {
+		// The reasons of servers that answered say more than that another one did not.
+		const reasons = error instanceof AggregateError ? error.errors : [error];
+		throw reasons.find((reason) => reason instanceof RelayError) ?? reasons[0];
+	});
+	for (const one of tries) one.then(async (client) => client !== (await chosen) && client.close()).catch(ignoreFailure);
+	return chosen;
+}
+
+async function createClient(options: ConnectionOptions, addresses: readonly ServerAddress[]): Promise<Client> {
 	const { onMessage, tls, username, password } = options;
 	const configuration = {
-		addresses: options.addresses.map(({ host, port }) => ({ host, port })),
+		addresses: addresses.map(({ host, port }) => ({ host, port })),
 		requestTimeout: options.requestTimeoutMs,
 		inflightRequestsLimit: IN_FLIGHT_MAX,
 		defaultDecoder: Decoder.Bytes,

@@ -1,5 +1,7 @@
 /** What the HTTP transport is given by the composition root. */
 
+import type { Auth } from '../../auth/auth.ts';
+import type { TopicRights } from '../../auth/topic-access.ts';
 import type { Logger } from '../../ops/logger.ts';
 import type { Metrics } from '../../ops/metrics.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -29,4 +31,7 @@ export interface HttpDeps {
 	readonly appName: string;
 	/** The owner of every topic while there are no accounts, a UUID. */
 	readonly ownerId: string;
+	/** Null where nobody is asked for credentials. */
+	readonly auth: Auth | null;
+	readonly rights: TopicRights;
 }

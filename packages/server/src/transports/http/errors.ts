@@ -42,7 +42,13 @@ export interface ErrorAnswerOptions {
 /** The body of an error answer. */
 export function errorBody(error: RelayError, requestId: string, { detail, fields }: ErrorAnswerOptions = {}): string {
 	const { code, message, problems } = error;
-	return JSON.stringify({ ...fields, error: code, message, detail: detail ?? problems ?? message, request_id: requestId });
+	return JSON.stringify({
+		...fields,
+		error: code,
+		message,
+		detail: detail ?? problems ?? error.detail ?? message,
+		request_id: requestId,
+	});
 }
 
 /** The `Retry-After` of an answer, in seconds, or undefined when trying again does not help. */
@@ -73,6 +79,7 @@ export function createErrorAnswers({ relay, metrics, logger }: Pick<HttpDeps, 'r
 		metrics.errorAnswered('http', error.code);
 		logDefect(logger, request.id, error);
 		logger.debug({ request_id: request.id, code: error.code, problem: error.message }, 'a request was refused');
+		if (ERRORS[error.code].status === 401) reply.header('www-authenticate', 'Bearer');
 		const wait = retryAfter(error.code);
 		if (wait !== undefined) reply.header('retry-after', wait);
 		// The framework closes the connection after every failure to read a body. Only where the rest of it is not awaited must it.

@@ -2,21 +2,19 @@
 
 import { createHash } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-
-/** Who the keys belong to while there are no accounts. A scope stands in front of every key, so that scopes never share one. */
-const OPEN_SCOPE = 'anonymous';
+import { idempotencyScopeOf, type Principal } from '../../auth/principal.ts';
 
 const FORM = /^[!-~]{1,255}$/;
 
 /**
- * The key of a request with its scope, or null when it has none. Its text is also what a WebSocket `publish` gives as
- * `idempotency_key`.
+ * The key of a request with its scope in front, so that scopes never share one, or null when it has none. Its text is also
+ * what a WebSocket `publish` gives as `idempotency_key`.
  *
  * @throws RelayError `bad_request` when it is not 1 to 255 visible ASCII characters
  */
-export function scopedKey(text: string | readonly string[] | undefined): string | null {
+export function scopedKey(text: string | readonly string[] | undefined, principal: Principal): string | null {
 	if (text === undefined) return null;
-	if (typeof text === 'string' && FORM.test(text)) return `${OPEN_SCOPE}/${text}`;
+	if (typeof text === 'string' && FORM.test(text)) return `${idempotencyScopeOf(principal)}/${text}`;
 	throw new RelayError('bad_request', 'the idempotency key is not 1 to 255 visible ASCII characters');
 }
 

@@ -7,7 +7,7 @@ import type { HttpDeps } from './deps.ts';
 import { ErrorAnswer } from './schemas.ts';
 
 /** Registers the documentation. Routes that are added after this has resolved are in it. */
-export async function registerOpenApi(server: FastifyInstance, { appName, version }: HttpDeps): Promise<void> {
+export async function registerOpenApi(server: FastifyInstance, { appName, version, auth }: HttpDeps): Promise<void> {
 	server.addSchema(ErrorAnswer);
 	await server.register(swagger, {
 		openapi: {
@@ -22,7 +22,9 @@ export async function registerOpenApi(server: FastifyInstance, { appName, versio
 				{ name: 'subscribe', description: 'Receiving messages' },
 				{ name: 'topics', description: 'Topics and their kept messages' },
 				{ name: 'operations', description: 'Running the relay' },
+				...(auth === null ? [] : AUTH_TAGS),
 			],
+			...(auth === null ? {} : { components: { securitySchemes: SECURITY_SCHEMES }, security: [{ OAuth2PasswordBearer: [] }] }),
 		},
 		refResolver: { buildLocalReference: (schema, _base, _fragment, index) => String(schema['$id'] ?? `def-${index}`) },
 		transform: ({ schema, url }) => ({ schema: documented(schema), url }),
@@ -35,6 +37,17 @@ export async function registerOpenApi(server: FastifyInstance, { appName, versio
 	});
 	server.get('/openapi.json', { schema: { hide: true } }, async () => server.swagger());
 }
+
+const AUTH_TAGS = [
+	{ name: 'tokens', description: 'Signing in and out' },
+	{ name: 'accounts', description: 'Accounts' },
+	{ name: 'keys', description: 'API keys' },
+];
+
+/** Under the name that clients of the earlier server know. */
+const SECURITY_SCHEMES = {
+	OAuth2PasswordBearer: { type: 'oauth2' as const, flows: { password: { tokenUrl: '/auth/login', scopes: {} } } },
+};
 
 /** The page loads nothing from elsewhere, and asks only this relay. */
 const CONTENT_SECURITY_POLICY =

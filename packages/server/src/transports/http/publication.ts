@@ -5,17 +5,19 @@
 
 import type { Problem, RelayError } from '@pulsar-relay/protocol/errors';
 import { type ByteRange, objectScanner } from '@pulsar-relay/protocol/json-scan';
-import { isTopicName } from '@pulsar-relay/protocol/topic-name';
+import { isTopicName, isTopicReference } from '@pulsar-relay/protocol/topic-name';
 import type { DedupeKey } from '../../ports/store.ts';
 import type { Publication } from '../../relay/publish.ts';
 import { scanError } from './json-body.ts';
-import { Message } from './schemas.ts';
+import { Message, ReferencedMessage } from './schemas.ts';
 import { compileValidator, invalid, type Location } from './validation.ts';
 
 /** What {@link parsePublication} needs to know beside the text. */
 export interface PublicationContext {
 	/** Levels of nesting of the payload. */
 	readonly payloadDepthMax: number;
+	/** Whether the topic may be named with its owner. */
+	readonly owners: boolean;
 	/** Where the text stands in the request, for the problems: `['body']`, `['body', 'messages', 3]`. */
 	readonly at: Location;
 }
@@ -24,6 +26,7 @@ export interface PublicationContext {
 export type ParsedPublication =
 	| {
 			readonly status: 'ok';
+			/** As the publisher names it. */
 			readonly topic: string;
 			/** The payload's JSON text. */
 			readonly payload: Uint8Array;
@@ -37,8 +40,12 @@ export type ParsedPublication =
 			readonly error: RelayError;
 	  };
 
+/** A message that can be published. */
+export type WellFormed = Extract<ParsedPublication, { readonly status: 'ok' }>;
+
 const scanMessage = objectScanner(['topic', 'payload', 'ttl', 'metadata']);
 const validateMessage = compileValidator(Message);
+const validateReferenced = compileValidator(ReferencedMessage);
 
 const QUOTE = 0x22;
 const LETTER_N = 0x6e;
@@ -56,14 +63,15 @@ export function parsePublication(bytes: Buffer, start: number, end: number, cont
 	if (topicRange !== undefined && payloadRange !== undefined && isNull(bytes, ttlRange) && isNull(bytes, metadataRange)) {
 		// Nearly every message. A topic spelled with escapes is not found to be one here, and goes the long way.
 		const topic = bytes[topicRange.start] === QUOTE ? bytes.toString('latin1', topicRange.start + 1, topicRange.end - 1) : '';
-		if (isTopicName(topic)) return { status: 'ok', topic, payload: view(bytes, payloadRange), metadata: null, ttlS: null };
+		if (context.owners ? isTopicReference(topic) : isTopicName(topic))
+			return { status: 'ok', topic, payload: view(bytes, payloadRange), metadata: null, ttlS: null };
 	}
 	const fields: Record<string, unknown> = {};
 	if (topicRange !== undefined) fields['topic'] = parse(bytes, topicRange);
 	if (payloadRange !== undefined) fields['payload'] = null;
 	if (ttlRange !== undefined) fields['ttl'] = parse(bytes, ttlRange);
 	if (metadataRange !== undefined) fields['metadata'] = parse(bytes, metadataRange);
-	const error = validateMessage(fields, context.at);
+	const error = (context.owners ? validateReferenced : validateMessage)(fields, context.at);
 	if (error !== null || payloadRange === undefined) return { status: 'invalid', error: error ?? notAnObject(context.at) };
 	return {
 		status: 'ok',
@@ -74,13 +82,13 @@ export function parsePublication(bytes: Buffer, start: number, end: number, cont
 	};
 }
 
-/** The publication for a parsed message; its time to live runs from `nowMs`. */
-export function publicationOf(
-	parsed: Extract<ParsedPublication, { readonly status: 'ok' }>,
-	nowMs: number,
-	dedupe: DedupeKey | null,
-): Publication {
-	const { topic, payload, metadata, ttlS } = parsed;
+/**
+ * The publication for a parsed message; its time to live runs from `nowMs`.
+ *
+ * @param topic as it is in the store
+ */
+export function publicationOf(parsed: WellFormed, topic: string, nowMs: number, dedupe: DedupeKey | null): Publication {
+	const { payload, metadata, ttlS } = parsed;
 	return { topic, entry: { payload, metadata, expiresAtMs: ttlS === null ? 0 : nowMs + ttlS * 1000, dedupe } };
 }
 

@@ -46,6 +46,7 @@ export function rawAnswer(error: RelayError, requestId: string): string {
 		`content-length: ${Buffer.byteLength(body)}`,
 		`x-request-id: ${requestId}`,
 		...(wait === undefined ? [] : [`retry-after: ${wait}`]),
+		...(status === 401 ? ['www-authenticate: Bearer'] : []),
 		'connection: close',
 	];
 	return `${headers.join('\r\n')}\r\n\r\n${body}`;

@@ -1,7 +1,7 @@
 /** The requests and answers of the HTTP routes: one source for validation, types and the API documentation. */
 
 import { ERRORS, type ErrorCode } from '@pulsar-relay/protocol/errors';
-import { TOPIC_NAME_PATTERN } from '@pulsar-relay/protocol/topic-name';
+import { TOPIC_NAME_PATTERN, TOPIC_REFERENCE_PATTERN } from '@pulsar-relay/protocol/topic-name';
 import { type TSchema, Type } from 'typebox';
 
 /** The longest time to live and the longest `max_age_s`: 100 years, so that no expiry leaves the range of a timestamp. */
@@ -31,27 +31,37 @@ const TopicName = Type.String({
 const MessageIdText = Type.String({ description: 'Place in the topic, and the cursor after it', examples: ['1795438000123-0'] });
 const Timestamp = Type.String({ format: 'date-time', examples: ['2026-11-23T12:46:40.123Z'] });
 
+/** As a request names it where there are accounts. */
+export const TopicReferenceText = Type.String({
+	pattern: TOPIC_REFERENCE_PATTERN,
+	description: "A name, for a topic of one's own, or `owner/name`, where the owner is a user id or a username",
+	examples: ['jobs.europe', 'alice/jobs.europe'],
+});
+
+const messageFields = {
+	payload: Type.Unknown({ description: 'Any JSON value; kept and delivered byte for byte' }),
+	ttl: Type.Optional(
+		integer({ minimum: 1, maximum: AGE_S_MAX, description: 'Seconds for which the message may be delivered; null: no limit' }),
+	),
+	metadata: Type.Optional(
+		object({
+			additionalProperties: { type: 'string' },
+			description: 'Delivered with the message',
+			examples: [{ trace: '7f3a' }],
+		}),
+	),
+};
+
+const messageOptions = {
+	description: 'A message to publish',
+	examples: [{ topic: 'jobs', payload: { job: 42 }, ttl: 3600, metadata: { trace: '7f3a' } }],
+};
+
 /** A message to publish. The payload stays raw text: validation sees null in its place. */
-export const Message = Type.Object(
-	{
-		topic: TopicName,
-		payload: Type.Unknown({ description: 'Any JSON value; kept and delivered byte for byte' }),
-		ttl: Type.Optional(
-			integer({ minimum: 1, maximum: AGE_S_MAX, description: 'Seconds for which the message may be delivered; null: no limit' }),
-		),
-		metadata: Type.Optional(
-			object({
-				additionalProperties: { type: 'string' },
-				description: 'Delivered with the message',
-				examples: [{ trace: '7f3a' }],
-			}),
-		),
-	},
-	{
-		description: 'A message to publish',
-		examples: [{ topic: 'jobs', payload: { job: 42 }, ttl: 3600, metadata: { trace: '7f3a' } }],
-	},
-);
+export const Message = Type.Object({ topic: TopicName, ...messageFields }, messageOptions);
+
+/** A message to publish where there are accounts. */
+export const ReferencedMessage = Type.Object({ topic: TopicReferenceText, ...messageFields }, messageOptions);
 
 export const PublishAnswer = Type.Object(
 	{ message_id: MessageIdText, topic: TopicName, timestamp: Timestamp },
@@ -99,12 +109,21 @@ const retention = {
 };
 const Description = string({ maxLength: DESCRIPTION_LENGTH_MAX });
 
-export const TopicCreation = Type.Object({ topic_name: TopicName, description: Type.Optional(Description), ...retention });
+/** Ignored where nobody is asked for credentials, and there every topic is public. */
+const IsPublic = Type.Optional(Type.Boolean({ description: 'Whether every account may read it; default no' }));
+
+export const TopicCreation = Type.Object({
+	topic_name: TopicName,
+	description: Type.Optional(Description),
+	is_public: IsPublic,
+	...retention,
+});
 
 export const TopicUpdate = Type.Object({
 	description: Type.Optional(
 		string({ maxLength: DESCRIPTION_LENGTH_MAX, description: 'Null or absent: stays as it is. Empty: none' }),
 	),
+	is_public: IsPublic,
 	...retention,
 });
 

@@ -7,6 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify';
+import { addAccess } from './access.ts';
 import { BodyReader, hasBody } from './bodies.ts';
 import type { HttpDeps } from './deps.ts';
 import { createRequestIds, edgeProblem, HEADERS_MAX } from './edge.ts';
@@ -15,6 +16,7 @@ import { parseJsonBody } from './json-body.ts';
 import { registerOpenApi } from './openapi.ts';
 import { answerBrokenRequest } from './raw-answer.ts';
 import { RouteTable } from './route-table.ts';
+import { registerAuth } from './routes/auth.ts';
 import { registerOperations } from './routes/operations.ts';
 import { registerPublish } from './routes/publish.ts';
 import { registerPublishBulk } from './routes/publish-bulk.ts';
@@ -31,8 +33,8 @@ const HEADERS_CHECK_INTERVAL_MS = 1000;
 const RECEIVING_BODIES_MAX = 8;
 /** Bodies of routes that do not say: enough for a poll that names its topics with their cursors. */
 const BODY_BYTES_MAX = 1024 * 1024;
-/** A topic name with each of its characters percent-encoded. */
-const PARAM_LENGTH_MAX = 3 * 255;
+/** A topic name with its owner, each of their characters percent-encoded. */
+const PARAM_LENGTH_MAX = 3 * (50 + 1 + 255);
 
 /**
  * `application/json` and its kin. No other type is read, which also means that a page of another origin cannot publish by a form
@@ -58,12 +60,13 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	// What is left of the request's body is dropped first: nobody will read it now.
 	const answerFailure = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
 		bodies.discard(request.raw);
-		return answerError(request, reply, error);
+		return answerError(request, reply, refusedFor(error, request));
 	};
 	const server = createServer(deps, answerFailure);
 	server.setErrorHandler(answerFailure);
 	server.addHook('onClose', async () => bodies.close());
 	addEdge(server, deps, bodies, answerError);
+	addAccess(server, deps.auth, limits.maxPayloadDepth);
 	addValidation(server);
 	addJsonBodies(server, bodies, limits.maxPayloadDepth);
 	await registerOpenApi(server, deps);
@@ -82,7 +85,14 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	registerTopics(server, deps);
 	registerTopicMessages(server, deps);
 	registerOperations(server, deps, answerError);
+	if (deps.auth !== null) await registerAuth(server, deps, deps.auth, bodies);
 	return server;
+}
+
+/** Of a request that is refused for who makes it, only that its body is no JSON is told instead. */
+function refusedFor(error: unknown, { refusal }: FastifyRequest): unknown {
+	const isBody = error instanceof RelayError && (error.code === 'invalid_json' || error.code === 'payload_too_deep');
+	return isBody ? error : (refusal ?? error);
 }
 
 function createServer(

@@ -2,21 +2,21 @@
 
 import { parseSince, type Since } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { topicNameProblem } from '@pulsar-relay/protocol/topic-name';
+import type { TopicRights } from '../../auth/topic-access.ts';
 import type { Start } from '../../relay/start.ts';
 
 /** Topics that one poll or event stream may name. */
 const TOPICS_PER_REQUEST_MAX = 50;
 
 /** Reads `a,b`: topic names, at least one; duplicates count once. Throws `invalid_request`, `invalid_topic` or `subscription_limit`. */
-export function readTopics(text: string): readonly string[] {
+export function readTopics(text: string, rights: TopicRights): readonly string[] {
 	if (text === '') throw new RelayError('invalid_request', '`topics` names no topic');
 	const names = [...new Set(text.split(','))];
 	if (names.length > TOPICS_PER_REQUEST_MAX) {
 		throw new RelayError('subscription_limit', `\`topics\` names ${names.length} topics, limit ${TOPICS_PER_REQUEST_MAX}`);
 	}
 	for (const name of names) {
-		const problem = topicNameProblem(name);
+		const problem = rights.problemOf(name);
 		if (problem !== undefined) throw new RelayError('invalid_topic', problem);
 	}
 	return names;

@@ -4,7 +4,12 @@
  */
 
 import { type Problem, RelayError } from '@pulsar-relay/protocol/errors';
-import { TOPIC_NAME_PATTERN, topicNameProblem } from '@pulsar-relay/protocol/topic-name';
+import {
+	TOPIC_NAME_PATTERN,
+	TOPIC_REFERENCE_PATTERN,
+	topicNameProblem,
+	topicReferenceProblem,
+} from '@pulsar-relay/protocol/topic-name';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 
 /** A place in a request: `['body', 'messages', 3]`. */
@@ -103,6 +108,11 @@ function problemsOf(errors: readonly ErrorObject[], at: Location): Problem[] {
 	return [...problems.values()];
 }
 
+const TOPIC_PROBLEMS: ReadonlyMap<unknown, (text: string) => string | undefined> = new Map([
+	[TOPIC_NAME_PATTERN, topicNameProblem],
+	[TOPIC_REFERENCE_PATTERN, topicReferenceProblem],
+]);
+
 /** How the problem of a bad topic name looks. */
 const TOPIC_PROBLEM = 'value_error';
 const TOPIC_PROBLEM_PREFIX = 'Value error, ';
@@ -129,7 +139,8 @@ function problemOf({ keyword, params, data, instancePath }: ErrorObject, at: Loc
 		case 'maximum':
 			return { type: 'less_than_equal', loc, msg: `Input should be less than or equal to ${params['limit']}` };
 		case 'pattern': {
-			const reason = params['pattern'] === TOPIC_NAME_PATTERN && typeof data === 'string' ? topicNameProblem(data) : undefined;
+			const problemOf = TOPIC_PROBLEMS.get(params['pattern']);
+			const reason = typeof data === 'string' ? problemOf?.(data) : undefined;
 			if (reason !== undefined) return { type: TOPIC_PROBLEM, loc, msg: `${TOPIC_PROBLEM_PREFIX}${reason}` };
 			return { type: 'string_pattern_mismatch', loc, msg: 'String should have the form of this field' };
 		}

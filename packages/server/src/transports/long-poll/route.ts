@@ -4,20 +4,29 @@
  */
 
 import type { StartPosition } from '@pulsar-relay/protocol/cursor';
+import type { RelayError } from '@pulsar-relay/protocol/errors';
 import { parseMessageId } from '@pulsar-relay/protocol/message-id';
-import { TOPIC_NAME_PATTERN } from '@pulsar-relay/protocol/topic-name';
-import type { FastifyInstance, FastifyReply } from 'fastify';
+import { TOPIC_NAME_PATTERN, TOPIC_REFERENCE_PATTERN } from '@pulsar-relay/protocol/topic-name';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
+import type { Auth } from '../../auth/auth.ts';
+import type { Principal } from '../../auth/principal.ts';
+import { denial, type TopicRights } from '../../auth/topic-access.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { PollAnswer, PollRequest } from '../../relay/poll.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Start } from '../../relay/start.ts';
+import { principalOf } from '../http/access.ts';
+import { allowStarts, watchRights } from '../http/rights.ts';
 import { readSince, readTopics, startsOf } from '../http/topics-query.ts';
 import { encodeCompatiblePollAnswer, encodePollAnswer } from './sink.ts';
 
 export interface LongPollDeps {
 	readonly relay: Relay;
 	readonly metrics: ConnectionMetrics;
+	/** Null where nobody is asked for credentials. */
+	readonly auth: Auth | null;
+	readonly rights: TopicRights;
 	/** The namespace of topics while there are no accounts; stands before the topic in the keys of the statistics. */
 	readonly ownerId: string;
 }
@@ -39,20 +48,23 @@ const PollQuery = Type.Object({
 /** Existing clients send integral floats (`30.0`, an integer in JSON) and decimal strings. */
 const Seconds = Type.Union([Type.Integer({ minimum: 1, maximum: 60 }), Type.String({ pattern: '^0*([1-9]|[1-5][0-9]|60)$' })]);
 
-const PollBody = Type.Object({
-	topics: Type.Array(Type.String({ pattern: TOPIC_NAME_PATTERN }), { minItems: 1, maxItems: COMPATIBLE_TOPICS_MAX }),
-	since: Type.Optional(Type.Union([Type.Object({}, { additionalProperties: Type.String() }), Type.Null()])),
-	timeout: Type.Optional(Seconds),
-});
+const pollBody = (topicPattern: string) =>
+	Type.Object({
+		topics: Type.Array(Type.String({ pattern: topicPattern }), { minItems: 1, maxItems: COMPATIBLE_TOPICS_MAX }),
+		since: Type.Optional(Type.Union([Type.Object({}, { additionalProperties: Type.String() }), Type.Null()])),
+		timeout: Type.Optional(Seconds),
+	});
+
+type PollBody = Static<ReturnType<typeof pollBody>>;
 
 /** Registers the routes. */
 export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): void {
 	server.get<{ Querystring: Static<typeof PollQuery> }>(
 		'/api/v1/poll',
 		{ schema: { tags: ['subscribe'], summary: 'Wait for the next messages of some topics', querystring: PollQuery } },
-		async ({ query }, reply) => {
-			const answer = await run(deps, reply, {
-				starts: startsOf(readTopics(query.topics), readSince(query.since)),
+		async (request, reply) => {
+			const { query } = request;
+			const answer = await run(deps, request, reply, startsOf(readTopics(query.topics, deps.rights), readSince(query.since)), {
 				waitMs: query.timeout * 1000,
 				messagesMax: query.limit,
 				messagesPerTopicMax: query.limit,
@@ -60,12 +72,13 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 			return reply.type('application/json').send(encodePollAnswer(answer));
 		},
 	);
-	server.post<{ Body: Static<typeof PollBody> }>(
+	const body = pollBody(deps.rights.owners ? TOPIC_REFERENCE_PATTERN : TOPIC_NAME_PATTERN);
+	server.post<{ Body: PollBody }>(
 		'/messages/poll',
-		{ schema: { tags: ['subscribe'], summary: 'Wait for messages, with a cursor per topic in the body', body: PollBody } },
-		async ({ body }, reply) => {
-			const answer = await run(deps, reply, {
-				starts: compatibleStarts(body),
+		{ schema: { tags: ['subscribe'], summary: 'Wait for messages, with a cursor per topic in the body', body } },
+		async (request, reply) => {
+			const { body } = request;
+			const answer = await run(deps, request, reply, compatibleStarts(body), {
 				waitMs: Number(body.timeout ?? 30) * 1000,
 				messagesMax: COMPATIBLE_MESSAGES_PER_TOPIC_MAX * COMPATIBLE_TOPICS_MAX,
 				messagesPerTopicMax: COMPATIBLE_MESSAGES_PER_TOPIC_MAX,
@@ -73,29 +86,61 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 			return reply.type('application/json').send(encodeCompatiblePollAnswer(answer));
 		},
 	);
-	server.get('/messages/poll/stats', { schema: { tags: ['subscribe'], summary: 'Count the waiting polls' } }, async () => {
-		const polls = deps.relay.waitingPollsPerTopic;
+	server.get('/messages/poll/stats', { schema: { tags: ['subscribe'], summary: 'Count the waiting polls' } }, async (request) =>
+		statistics(deps, principalOf(request)),
+	);
+}
+
+/** What existing clients ask for: whose poll waits for what. An account that is no administrator sees its own topics only. */
+function statistics({ relay, ownerId }: LongPollDeps, principal: Principal) {
+	const polls = [...relay.waitingPollsPerTopic];
+	if (principal.kind === 'open') {
 		return {
-			active_waiters: deps.relay.load.waitingPolls,
-			subscribed_topics: polls.size,
-			topic_subscriber_counts: Object.fromEntries([...polls].map(([topic, count]) => [`${deps.ownerId}/${topic}`, count])),
+			active_waiters: relay.load.waitingPolls,
+			subscribed_topics: polls.length,
+			topic_subscriber_counts: Object.fromEntries(polls.map(([topic, count]) => [`${ownerId}/${topic}`, count])),
 		};
-	});
+	}
+	const seesAll = principal.permissions.includes('admin');
+	const own = seesAll ? polls : polls.filter(([topic]) => topic.startsWith(`${principal.accountId}/`));
+	return {
+		active_waiters: seesAll ? relay.load.waitingPolls : own.reduce((sum, [, count]) => sum + count, 0),
+		subscribed_topics: own.length,
+		// In the store a topic's name has its owner in front.
+		topic_subscriber_counts: Object.fromEntries(own),
+	};
 }
 
 async function run(
 	deps: LongPollDeps,
+	request: FastifyRequest,
 	reply: FastifyReply,
-	request: Omit<PollRequest, 'bytesMax' | 'signal'>,
+	wanted: ReadonlyMap<string, Start>,
+	limits: Omit<PollRequest, 'starts' | 'shownAs' | 'bytesMax' | 'signal'>,
 ): Promise<PollAnswer> {
+	const principal = principalOf(request);
+	const { starts, shownAs } = await allowStarts(deps.rights, principal, wanted);
 	const gone = new AbortController();
 	const onClose = () => gone.abort();
 	// Also called once the answer is out, when it no longer matters.
 	reply.raw.on('close', onClose);
+	let refusal: RelayError | null = null;
+	const refuse = (error: RelayError) => {
+		refusal = error;
+		gone.abort();
+	};
+	const unwatch = watchRights(deps.auth, principal, {
+		topics: () => starts.keys(),
+		end: refuse,
+		endTopic: (topic) => refuse(denial('grant', 'subscribe', shownAs.get(topic) ?? topic)),
+	});
 	deps.metrics.connectionOpened('longpoll');
 	try {
-		return await deps.relay.poll({ ...request, bytesMax: ANSWER_BYTES_MAX, signal: gone.signal });
+		const answer = await deps.relay.poll({ ...limits, starts, shownAs, bytesMax: ANSWER_BYTES_MAX, signal: gone.signal });
+		if (refusal !== null) throw refusal;
+		return answer;
 	} finally {
+		unwatch();
 		deps.metrics.connectionClosed('longpoll');
 	}
 }
@@ -104,7 +149,7 @@ async function run(
  * The starts of `POST /messages/poll`: without `since` only what comes now; with one, a topic it does not name from the
  * beginning. So does a cursor that makes no sense: the client would otherwise send it again for ever.
  */
-function compatibleStarts(body: Static<typeof PollBody>): Map<string, Start> {
+function compatibleStarts(body: PollBody): Map<string, Start> {
 	const since = new Map(Object.entries(body.since ?? {}));
 	const startOf = (topic: string): StartPosition => {
 		if (since.size === 0) return 'last';

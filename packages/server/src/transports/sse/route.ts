@@ -7,11 +7,15 @@ import { parseSince } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
+import type { Auth } from '../../auth/auth.ts';
+import type { TopicRights } from '../../auth/topic-access.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Start } from '../../relay/start.ts';
+import { principalOf } from '../http/access.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
+import { allowStarts, watchRights } from '../http/rights.ts';
 import { readSince, readTopics, startsOf } from '../http/topics-query.ts';
 import { SseSink } from './sink.ts';
 
@@ -19,6 +23,9 @@ export interface SseDeps {
 	readonly relay: Relay;
 	readonly clock: Clock;
 	readonly metrics: ConnectionMetrics;
+	/** Null where nobody is asked for credentials. */
+	readonly auth: Auth | null;
+	readonly rights: TopicRights;
 	readonly socketBufferBytes: number;
 	readonly heartbeatIntervalS: number;
 }
@@ -31,6 +38,7 @@ const Query = Type.Object({
 	since: Type.Optional(
 		Type.String({ description: '`last` (default), `earliest`, a message id, or a cursor over several topics' }),
 	),
+	access_token: Type.Optional(Type.String({ description: 'A scoped token, for an `EventSource`, which sends no header' })),
 });
 
 const HEADERS = {
@@ -68,29 +76,42 @@ async function stream(
 	request: FastifyRequest<{ Querystring: Static<typeof Query> }>,
 	reply: FastifyReply,
 ): Promise<void> {
-	const starts = startsOfRequest(request.query, request.headers['last-event-id']);
+	const principal = principalOf(request);
+	const wanted = startsOfRequest(request.query, request.headers['last-event-id'], deps.rights);
+	const { starts, shownAs } = await allowStarts(deps.rights, principal, wanted);
 	const response = reply.raw;
 	const sink = new SseSink(response, deps.socketBufferBytes);
 	const session = deps.relay.attach(sink);
 	deps.metrics.connectionOpened('sse');
 	let place: number | null = null;
+	let unwatch = () => {};
 	response.on('close', () => {
 		if (place !== null) heartbeat.leave(sink, place);
+		unwatch();
 		session.close();
 		deps.metrics.connectionClosed('sse');
 	});
 	try {
-		await session.subscribe(starts, (cursors) => {
-			// The drain came before there was a stream to end: the answer is that of any refused request.
-			if (deps.relay.draining) throw new RelayError('shutting_down', 'this node is draining');
-			reply.hijack();
-			// Without a length or chunks the end of the connection ends the stream: nothing is added around each write.
-			response.shouldKeepAlive = false;
-			response.useChunkedEncodingByDefault = false;
-			response.writeHead(200, { ...HEADERS, 'X-Request-Id': request.id });
-			sink.open(cursors, RETRY_MS);
-			place = heartbeat.join(sink);
-		});
+		await session.subscribe(
+			starts,
+			(cursors) => {
+				// The drain came before there was a stream to end: the answer is that of any refused request.
+				if (deps.relay.draining) throw new RelayError('shutting_down', 'this node is draining');
+				reply.hijack();
+				// Without a length or chunks the end of the connection ends the stream: nothing is added around each write.
+				response.shouldKeepAlive = false;
+				response.useChunkedEncodingByDefault = false;
+				response.writeHead(200, { ...HEADERS, 'X-Request-Id': request.id });
+				sink.open(cursors, RETRY_MS);
+				place = heartbeat.join(sink);
+				unwatch = watchRights(deps.auth, principal, {
+					topics: () => session.topics,
+					end: (error) => sink.refuse(error),
+					endTopic: (topic) => session.forbid(topic),
+				});
+			},
+			shownAs,
+		);
 	} catch (error) {
 		// A stream that could not start is answered like any failed request, and is not a subscriber.
 		session.close();
@@ -102,8 +123,12 @@ async function stream(
  * An `EventSource` cannot act on a refusal other than by giving up for good, so a `Last-Event-ID` that makes no sense is not
  * refused: each topic starts at its end, after a gap that says so.
  */
-function startsOfRequest(query: Static<typeof Query>, lastEventId: string | string[] | undefined): Map<string, Start> {
-	const topics = readTopics(query.topics);
+function startsOfRequest(
+	query: Static<typeof Query>,
+	lastEventId: string | string[] | undefined,
+	rights: TopicRights,
+): Map<string, Start> {
+	const topics = readTopics(query.topics, rights);
 	if (typeof lastEventId !== 'string' || lastEventId === '') return startsOf(topics, readSince(query.since));
 	const since = parseSince(lastEventId);
 	return since === undefined ? new Map(topics.map((topic) => [topic, 'unknown'])) : startsOf(topics, since);

@@ -5,6 +5,7 @@
 
 import type { ServerResponse } from 'node:http';
 import { formatCursor } from '@pulsar-relay/protocol/cursor';
+import type { RelayError } from '@pulsar-relay/protocol/errors';
 import { type Gap, gapObject } from '@pulsar-relay/protocol/frames';
 import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
 import { encodeSseEvent, SSE_HEARTBEAT } from '@pulsar-relay/protocol/sse';
@@ -60,11 +61,11 @@ export class SseSink implements Sink, HeartbeatMember {
 	}
 
 	topicDeleted(topic: string): void {
-		this.#hold(encodeSseEvent({ event: 'topic_deleted', data: JSON.stringify({ topic }) }));
-		this.#cursors.delete(topic);
-		if (this.#cursors.size > 0) return;
-		this.flush();
-		this.#response.end();
+		this.#ended('topic_deleted', topic);
+	}
+
+	topicForbidden(topic: string): void {
+		this.#ended('topic_forbidden', topic);
 	}
 
 	flush(): void {
@@ -85,6 +86,13 @@ export class SseSink implements Sink, HeartbeatMember {
 		for (const piece of pieces) this.#response.write(piece);
 		this.#response.write(last, onEnd);
 		this.#response.uncork();
+	}
+
+	/** Ends the stream because of what its credential is no longer; a reconnect is then answered as it deserves. */
+	refuse({ code, message }: RelayError): void {
+		this.#hold(encodeSseEvent({ event: 'closed', data: JSON.stringify({ code, message }) }));
+		this.flush();
+		this.#response.end();
 	}
 
 	/** Ends the stream; one that is not open yet is refused by its route. */
@@ -110,6 +118,15 @@ export class SseSink implements Sink, HeartbeatMember {
 		});
 		this.#cursors.set(slice.topic, slice.last);
 		return first;
+	}
+
+	/** A topic is no longer followed; the stream ends with its last one. */
+	#ended(event: string, topic: string): void {
+		this.#hold(encodeSseEvent({ event, data: JSON.stringify({ topic }) }));
+		this.#cursors.delete(topic);
+		if (this.#cursors.size > 0) return;
+		this.flush();
+		this.#response.end();
 	}
 
 	#cursor(): string {

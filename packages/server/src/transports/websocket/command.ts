@@ -1,5 +1,8 @@
 /** What a command works with: its connection, seen from the inside. */
 
+import type { Auth } from '../../auth/auth.ts';
+import type { KnownPrincipal, Principal } from '../../auth/principal.ts';
+import type { TopicRights } from '../../auth/topic-access.ts';
 import type { Logger } from '../../ops/logger.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
@@ -13,6 +16,9 @@ export interface WebSocketDeps {
 	readonly clock: Clock;
 	readonly logger: Logger;
 	readonly metrics: ConnectionMetrics;
+	/** Null where nobody is asked for credentials. */
+	readonly auth: Auth | null;
+	readonly rights: TopicRights;
 	/** The largest message a client may send. */
 	readonly messageBytesMax: number;
 	readonly payloadDepthMax: number;
@@ -25,6 +31,11 @@ export interface CommandContext {
 	readonly id: string;
 	readonly deps: WebSocketDeps;
 	readonly session: Session;
+	readonly principal: Principal;
+	/** Looks at the rights again: what was allowed when the frame came need not be when it has taken effect. */
+	recheck(): void;
+	/** Goes on with another principal: a token was refreshed. */
+	replace(principal: KnownPrincipal): void;
 	/** The `timestamp` of answers: now. */
 	timestamp(): string;
 	/** Answers a frame, repeating its `ref`. Answers of one turn go out in one write. */

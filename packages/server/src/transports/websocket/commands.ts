@@ -4,6 +4,7 @@ import type { Command } from './command.ts';
 import { ack } from './commands/ack.ts';
 import { ping } from './commands/ping.ts';
 import { publish } from './commands/publish.ts';
+import { refresh } from './commands/refresh.ts';
 import { subscribe } from './commands/subscribe.ts';
 import { unsubscribe } from './commands/unsubscribe.ts';
 
@@ -14,4 +15,5 @@ export const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
 	['publish', publish],
 	['ack', ack],
 	['ping', ping],
+	['refresh', refresh],
 ]);

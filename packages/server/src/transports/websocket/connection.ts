@@ -6,6 +6,8 @@
 import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import type { WebSocket } from 'ws';
+import type { LiveConnection } from '../../auth/live-connections.ts';
+import type { KnownPrincipal, Principal } from '../../auth/principal.ts';
 import type { Session } from '../../relay/session.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
 import type { CommandContext, WebSocketDeps } from './command.ts';
@@ -23,6 +25,7 @@ const PUBLISH_BYTES_MAX = 4 * 1024 * 1024;
 export const CLOSE_TIMEOUT_MS = 5000;
 
 export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer {
+	principal: Principal;
 	readonly id: string;
 	readonly deps: WebSocketDeps;
 	readonly session: Session;
@@ -40,12 +43,42 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	#controlSecond = 0;
 
 	/** Throws what {@link Relay.attach} throws. */
-	constructor(deps: WebSocketDeps, ws: WebSocket, socket: Duplex, id: string) {
+	constructor(deps: WebSocketDeps, ws: WebSocket, socket: Duplex, id: string, principal: Principal) {
 		this.id = id;
+		this.principal = principal;
 		this.deps = deps;
 		this.#ws = ws;
 		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, this);
 		this.session = deps.relay.attach(this.#sink);
+	}
+
+	/** The topics followed, as they are in the store. */
+	get topics(): Iterable<string> {
+		return this.session.topics;
+	}
+
+	/** Its rights are over. */
+	end(error: RelayError): void {
+		this.fail(null, error);
+	}
+
+	endTopic(topic: string): void {
+		this.session.forbid(topic);
+	}
+
+	renewed(principal: KnownPrincipal): void {
+		this.principal = principal;
+	}
+
+	recheck(): void {
+		const { auth } = this.deps;
+		if (auth !== null && isWatched(this)) auth.live.recheck(this);
+	}
+
+	replace(principal: KnownPrincipal): void {
+		this.principal = principal;
+		const { auth } = this.deps;
+		if (auth !== null && isWatched(this)) auth.live.replaced(this);
 	}
 
 	close(code: number, reason: string): void {
@@ -168,4 +201,9 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		}
 		return false;
 	}
+}
+
+/** Whether a connection has rights to watch over: one of a relay that asks nobody for credentials has not. */
+export function isWatched(connection: WebSocketConnection): connection is WebSocketConnection & LiveConnection {
+	return connection.principal.kind !== 'open';
 }

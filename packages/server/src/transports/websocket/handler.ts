@@ -8,15 +8,20 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
+import type { Auth } from '../../auth/auth.ts';
+import { bearerOf } from '../../auth/authenticate.ts';
+import { type KnownPrincipal, OPEN, type Principal } from '../../auth/principal.ts';
+import { permissionRequired } from '../../auth/topic-access.ts';
 import type { Relay } from '../../relay/relay.ts';
 import { createRequestIds, edgeProblem } from '../http/edge.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { rawAnswer } from '../http/raw-answer.ts';
 import type { WebSocketDeps } from './command.ts';
-import { CLOSE_TIMEOUT_MS, WebSocketConnection } from './connection.ts';
+import { CLOSE_TIMEOUT_MS, isWatched, WebSocketConnection } from './connection.ts';
 
 /** A message in more fragments than this is refused with 1008: no client needs them, and each costs bookkeeping. */
 const FRAGMENTS_MAX = 1024;
+const BEARER_PROTOCOL_PREFIX = 'bearer.';
 
 /** Serves WebSockets on the server. Returns what closes every connection that is still open, at once. */
 export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void {
@@ -56,14 +61,25 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 			refuse(request, socket, refusal);
 			return;
 		}
-		wss.handleUpgrade(request, socket, head, (ws) => {
-			socket.off('error', onSocketError);
-			const connection = connect(deps, ws, socket);
-			if (connection === null) return;
-			connections.set(ws, connection);
-			connection.heartbeatPlace = heartbeat.join(connection);
-			listen(ws);
-		});
+		const accept = (principal: Principal) => {
+			wss.handleUpgrade(request, socket, head, (ws) => {
+				socket.off('error', onSocketError);
+				const connection = connect(deps, ws, socket, principal);
+				if (connection === null) return;
+				connections.set(ws, connection);
+				connection.heartbeatPlace = heartbeat.join(connection);
+				listen(ws);
+				if (deps.auth !== null && isWatched(connection)) deps.auth.live.add(connection);
+			});
+		};
+		const refuseFor = (thrown: unknown) => refuse(request, socket, RelayError.from(thrown));
+		try {
+			const principal = authenticateUpgrade(deps.auth, request);
+			if (principal instanceof Promise) principal.then(accept).catch(refuseFor);
+			else accept(principal);
+		} catch (thrown) {
+			refuseFor(thrown);
+		}
 	});
 	return () => {
 		heartbeat.stop();
@@ -96,6 +112,7 @@ function sharedListeners(
 		connections.delete(this);
 		heartbeat.leave(connection, connection.heartbeatPlace);
 		connection.session.close();
+		if (deps.auth !== null && isWatched(connection)) deps.auth.live.remove(connection);
 		deps.metrics.connectionClosed('websocket');
 	}
 	return (ws) => {
@@ -107,9 +124,9 @@ function sharedListeners(
 	};
 }
 
-function connect(deps: WebSocketDeps, ws: WebSocket, socket: Duplex): WebSocketConnection | null {
+function connect(deps: WebSocketDeps, ws: WebSocket, socket: Duplex, principal: Principal): WebSocketConnection | null {
 	try {
-		const connection = new WebSocketConnection(deps, ws, socket, `sess_${randomBytes(6).toString('hex')}`);
+		const connection = new WebSocketConnection(deps, ws, socket, `sess_${randomBytes(6).toString('hex')}`, principal);
 		deps.metrics.connectionOpened('websocket');
 		return connection;
 	} catch (error) {
@@ -118,6 +135,31 @@ function connect(deps: WebSocketDeps, ws: WebSocket, socket: Duplex): WebSocketC
 		ws.close(ERRORS.shutting_down.closeCode, RelayError.from(error).message);
 		return null;
 	}
+}
+
+/**
+ * On whose behalf a connection is opened. A browser cannot set the `Authorization` header of a handshake; it offers two
+ * subprotocols, `bearer` and `bearer.<token>`.
+ */
+function authenticateUpgrade(auth: Auth | null, { headers }: IncomingMessage): Principal | Promise<Principal> {
+	if (auth === null) return OPEN;
+	const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((text) => text.trim());
+	const tokens = offered.filter((text) => text.startsWith(BEARER_PROTOCOL_PREFIX));
+	if (tokens.length + (headers.authorization === undefined ? 0 : 1) > 1) {
+		throw new RelayError('bad_request', 'the request has more than one credential');
+	}
+	const [token] = tokens;
+	const credential =
+		token !== undefined && offered.includes('bearer')
+			? token.slice(BEARER_PROTOCOL_PREFIX.length)
+			: bearerOf(headers.authorization);
+	const principal = auth.authenticator.authenticate(credential);
+	return principal instanceof Promise ? principal.then(mayConnect) : mayConnect(principal);
+}
+
+function mayConnect(principal: KnownPrincipal): Principal {
+	if (principal.kind === 'account' && !principal.permissions.includes('read')) throw permissionRequired('read');
+	return principal;
 }
 
 function refusalOf(request: IncomingMessage, relay: Relay): RelayError | null {

@@ -52,6 +52,10 @@ export class WebSocketSink implements Sink {
 		this.send({ type: 'error', code: 'topic_deleted', message: 'the topic was deleted', details: { topic } });
 	}
 
+	topicForbidden(topic: string): void {
+		this.send({ type: 'error', code: 'forbidden', message: 'access to the topic was taken back', details: { topic } });
+	}
+
 	/** Holds one control frame. Returns true when it is the first thing held since the last flush. */
 	send(frame: object): boolean {
 		return this.#hold(encodeTextFrame(JSON.stringify(frame)));

@@ -38,13 +38,36 @@ test('without anything said, every setting has its default', () => {
 		config: {
 			host: '127.0.0.1',
 			port: 8080,
+			workers: 1,
 			auth: 'open',
 			appName: 'Pulsar Relay',
+			jwtSecretKey: null,
+			accessTokenExpireMinutes: 10,
+			refreshTokenTtlDays: 90,
+			refreshGraceS: 30,
+			bootstrapAdminUsername: null,
+			bootstrapAdminPassword: null,
+			bootstrapAdminEmail: null,
+			allowedOrigins: [],
+			trustedHosts: [],
+			allowInsecureDefaults: false,
 			storageBackend: 'embedded',
 			dataDir: './data',
+			durability: 'any',
 			persistentTierRetentionS: 86_400,
 			maxMessagesPerTopic: 1_000_000,
 			maxTopics: 100_000,
+			valkeyHost: '127.0.0.1',
+			valkeyPort: 6379,
+			valkeyAddresses: [],
+			valkeyCluster: false,
+			valkeyUseTls: false,
+			valkeyCaPath: null,
+			valkeyUsername: null,
+			valkeyPassword: null,
+			valkeyPasswordFile: null,
+			valkeyAllowEviction: false,
+			valkeyAssumeDurability: 'unknown',
 			hotTierRetentionS: 600,
 			hotTierMaxBytes: 268_435_456,
 			hotTierMaxMessagesPerTopic: 100_000,
@@ -116,8 +139,8 @@ test('words are understood in any mix of upper and lower case', () => {
 test('every wrong setting is listed at once, each under the name it was given by', () => {
 	const argv = ['--prot', '8', 'serve', '--port=-1', '--ws-ping-interval', '--log-level=loud', '--host='];
 	const env = {
-		PULSAR_AUTH: 'required',
-		pulsar_storage_backend: 'valkey',
+		PULSAR_AUTH: 'closed',
+		pulsar_storage_backend: 'disk',
 		PULSAR_MAX_BODY_BYTES: '1023',
 		PULSAR_KEEP_ALIVE_TIMEOUT: '65',
 		PULSAR_BODY_TIMEOUT: '1e3',
@@ -131,12 +154,12 @@ test('every wrong setting is listed at once, each under the name it was given by
 		'--port: "-1" is not a whole number from 0 to 65535',
 		'--prot: there is no such flag',
 		'--ws-ping-interval: needs a value',
-		'PULSAR_AUTH: "required" is not available: this version has open mode only',
+		'PULSAR_AUTH: "closed" is not one of open, required',
 		'PULSAR_BODY_TIMEOUT: "1e3" is not a whole number from 1 to 3600',
 		'PULSAR_HOT_TIER_RETENTION: "99999999999999999999" is not a whole number from 1 to 2592000',
 		'PULSAR_KEEP_ALIVE_TIMEOUT: "65" is not a whole number from 66 to 3600',
 		'PULSAR_MAX_BODY_BYTES: "1023" is not a whole number from 1024 to 268435456',
-		'PULSAR_STORAGE_BACKEND: "valkey" is not available: this version does not have the valkey store; use embedded, or memory',
+		'PULSAR_STORAGE_BACKEND: "disk" is not one of embedded, valkey, memory',
 		'app_name in config.yaml: 1.1 is not text; put it in quotes',
 		'data_dir in config.yaml: is empty',
 		'drain_timeout in config.yaml: a table is not a whole number from 0 to 3600',
@@ -151,11 +174,11 @@ test('a flag whose value was forgotten does not swallow the next flag', () => {
 });
 
 test('variables and keys that this version does not know are warnings', () => {
-	const env = { PULSAR_VALKEY_PASSWORD: 'hunter2', PULSAR_OIDC__ENABLED: '1', OTHER: '1' };
+	const env = { PULSAR_RATE_LIMIT_STORAGE_URI: 'redis://:hunter2@x', PULSAR_OIDC__ENABLED: '1', OTHER: '1' };
 	const files = { 'config.yaml': 'PORT: 1\noidc:\n  enabled: true\n__proto__: {port: 2}\nport: 3\n' };
 	const { config, warnings } = loaded({ env, files });
 	assert.deepEqual(warnings, [
-		'PULSAR_VALKEY_PASSWORD is set, but this version has no such setting; it is ignored',
+		'PULSAR_RATE_LIMIT_STORAGE_URI is set, but this version has no such setting; it is ignored',
 		'PULSAR_OIDC__ENABLED is set, but this version has no such setting; it is ignored',
 		'PORT in config.yaml: this version has no such setting; it is ignored',
 		'oidc in config.yaml: this version has no such setting; it is ignored',

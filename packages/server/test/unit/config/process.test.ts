@@ -105,7 +105,7 @@ test('a port in use is one clear line without a stack, with exit code 1', async 
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 	test(`away from a terminal everything is a JSON log, and ${signal} ends the relay with code 0`, async (t) => {
-		const relay = launch(t, ['--storage-backend=memory', '--port=0'], { PULSAR_VALKEY_HOST: 'x' });
+		const relay = launch(t, ['--storage-backend=memory', '--port=0'], { PULSAR_WORKERS_OF_OLD: 'x' });
 		const listening = await relay.logged('listening');
 		assert.match(String(listening['http']), /^http:\/\/127\.0\.0\.1:\d+$/);
 		assert.match(String(listening['ws']), /^ws:\/\/127\.0\.0\.1:\d+\/ws$/);
@@ -118,7 +118,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 			.trimEnd()
 			.split('\n')
 			.map((line) => JSON.parse(line).msg);
-		assert.ok(messages.includes('PULSAR_VALKEY_HOST is set, but this version has no such setting; it is ignored'), stdout);
+		assert.ok(messages.includes('PULSAR_WORKERS_OF_OLD is set, but this version has no such setting; it is ignored'), stdout);
 		assert.equal(messages.at(-1), 'stopped');
 	});
 }

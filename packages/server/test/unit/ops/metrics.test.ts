@@ -37,7 +37,9 @@ test('all documented names are there before anything happened', async () => {
 		'relay_websocket_connections_total',
 		'relay_websocket_disconnections_total',
 		'relay_subscriptions_behind',
+		'relay_errors_total',
 		'relay_storage_up',
+		'relay_storage_durability',
 		'relay_storage_operations_total',
 	];
 	for (const name of expected) assert(names.has(name), name);
@@ -128,6 +130,30 @@ test('failures are counted by wire and code', async () => {
 	const samples = await scrape(metrics);
 	assert.equal(samples.get('relay_errors_total{type="http",code="not_found"}'), 2);
 	assert.equal(samples.get('relay_errors_total{type="websocket",code="unknown_frame"}'), 1);
+});
+
+test('failures of the relay itself are there at zero before the first, those of clients are not', async () => {
+	const samples = await scrape(create());
+	for (const type of ['http', 'websocket'])
+		for (const code of ['internal_error', 'storage_unavailable', 'overloaded'])
+			assert.equal(samples.get(`relay_errors_total{type="${type}",code="${code}"}`), 0);
+	assert.equal(samples.has('relay_errors_total{type="http",code="not_found"}'), false);
+	const metrics = create();
+	metrics.errorAnswered('http', 'internal_error');
+	assert.equal((await scrape(metrics)).get('relay_errors_total{type="http",code="internal_error"}'), 1);
+});
+
+test('the durability in force is 1 and the others are 0; while the store is unavailable none is in force', async () => {
+	const metrics = create();
+	const levels = async () => {
+		const samples = await scrape(metrics);
+		return ['memory', 'process', 'disk'].map((level) => samples.get(`relay_storage_durability{level="${level}"}`));
+	};
+	assert.deepEqual(await levels(), [0, 0, 1]);
+	health = { status: 'unavailable', reason: 'gone' };
+	const duringOutage = await levels();
+	health = { status: 'ok', durability: 'disk' };
+	assert.deepEqual(duringOutage, [0, 0, 0]);
 });
 
 test('the load and the health of the store are those at the time of the scrape', async () => {

@@ -248,3 +248,41 @@ test('a drain is passed on to the connection', async () => {
 	session.drain(1234);
 	assert.equal(sink.drainedWith, 1234);
 });
+
+test('a topic of an owner is told under the name that each subscriber knows it by, in messages, gaps and cursors', async () => {
+	const fixture = createFixture();
+	await fixture.append('owner/t', '1');
+	const own = fixture.attach();
+	const other = fixture.attach();
+	const cursors: unknown[] = [];
+	const ready = (told: ReadonlyMap<string, MessageId>) => void cursors.push(...told.keys());
+	await own.session.subscribe(starts({ 'owner/t': 'unknown' }), ready);
+	await other.session.subscribe(starts({ 'owner/t': 'unknown' }), ready, new Map([['owner/t', 'alice/t']]));
+	await fixture.append('owner/t', '2');
+	await fixture.rest();
+	assert.deepEqual(cursors, ['t', 'alice/t']);
+	assert.deepEqual([...other.session.topicsByShown], [['alice/t', 'owner/t']]);
+	for (const [sink, name] of [
+		[own.sink, 't'],
+		[other.sink, 'alice/t'],
+	] as const) {
+		const told = sink.told.map((one) => JSON.stringify(one)).join('\n');
+		assert(told.includes(`"${name}"`), told);
+		assert(!told.includes('"owner/t"'), told);
+	}
+});
+
+test('a subscription that is forbidden ends, and the others go on', async () => {
+	const fixture = createFixture();
+	const { session, sink } = fixture.attach();
+	await session.subscribe(starts({ a: 'last', b: 'last' }), () => {});
+	session.forbid('a');
+	session.forbid('a');
+	await fixture.append('a', '1');
+	await fixture.append('b', '2');
+	await fixture.rest();
+	assert.deepEqual([...session.topics], ['b']);
+	const told = sink.told.map((one) => JSON.stringify(one)).join('\n');
+	assert.match(told, /forbidden/);
+	await assertUnfollowed(fixture, 'a');
+});

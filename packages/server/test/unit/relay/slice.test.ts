@@ -68,6 +68,19 @@ test('all forms of a slice hold the same messages, in order, and none that has e
 			assert.equal(slice.count, expected.length);
 			assert.equal(slice.bytes, slice.websocket().byteLength);
 			assert.deepEqual(slice.last, blocks.at(-1)?.last, 'a reader of it stands after the expired ones, too');
+			// Names on both sides of the lengths at which the header of a frame grows.
+			for (const name of ['o/t', `owner/${'n'.repeat(50)}`, `owner/${'n'.repeat(255)}`]) {
+				const renamed = formsOf(slice.named(name));
+				const objectsAs = expected.map(({ id, json }) => ({ id, json: json.replace('"topic":"t"', `"topic":"${name}"`) }));
+				assert.deepEqual(renamed.objects, objectsAs);
+				assert.deepEqual(
+					renamed.frames,
+					objectsAs.map(({ json }) => json),
+				);
+				assert.deepEqual(renamed.events, objectsAs);
+				assert.equal(slice.named(name), slice.named(name), 'and once for all that know the topic by it');
+			}
+			assert.equal(slice.named('t'), slice);
 		}),
 		{ numRuns: 200 },
 	);

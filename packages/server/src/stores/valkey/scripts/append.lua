@@ -78,6 +78,9 @@ local function append(topic)
 
 	-- The first write is the one that can be refused, for lack of memory or of replicas: after it nothing is.
 	local n = first.n
+	-- Looked up and written out once: this is what the server does most.
+	local idStart = string.format('%.0f-', first.ms)
+	local pcall, sub, unpackNumbers = redis.pcall, string.sub, struct.unpack
 	local bytes = 0
 	local at = 0
 	for r = 1, runs do
@@ -88,22 +91,28 @@ local function append(topic)
 		local start = base + (expires and 8 * count or 0)
 		local from = 0
 		for i = 0, count - 1 do
-			local payloadEnd, metadataEnd = struct.unpack('<I4I4', packed, 9 + 8 * i)
+			local payloadEnd, metadataEnd = unpackNumbers('<I4I4', packed, 9 + 8 * i)
 			at = at + 1
 			if flagText == '' or flags[at] == 'a' then
 				-- `v` says that a relay wrote the entry: its payload has been checked, and need not be by whoever reads it.
-				local entry = { 'XADD', stream, formatId({ ms = first.ms, n = n }), 'v', '1', 'payload',
-					string.sub(packed, start + from + 1, start + payloadEnd) }
-				if metadataEnd > payloadEnd then
-					entry[8] = 'metadata'
-					entry[9] = string.sub(packed, start + payloadEnd + 1, start + metadataEnd)
+				local id = idStart .. (n < 1e14 and n or string.format('%.0f', n))
+				local payload = sub(packed, start + from + 1, start + payloadEnd)
+				local expiresAtMs = expires and unpackNumbers('<d', packed, base + 8 * i + 1) or 0
+				local added
+				if metadataEnd == payloadEnd and expiresAtMs == 0 then
+					added = pcall('XADD', stream, id, 'v', '1', 'payload', payload)
+				else
+					local entry = { 'XADD', stream, id, 'v', '1', 'payload', payload }
+					if metadataEnd > payloadEnd then
+						entry[8] = 'metadata'
+						entry[9] = sub(packed, start + payloadEnd + 1, start + metadataEnd)
+					end
+					if expiresAtMs ~= 0 then
+						entry[#entry + 1] = 'expires'
+						entry[#entry + 1] = string.format('%.17g', expiresAtMs)
+					end
+					added = pcall(unpack(entry))
 				end
-				local expiresAtMs = expires and struct.unpack('<d', packed, base + 8 * i + 1) or 0
-				if expiresAtMs ~= 0 then
-					entry[#entry + 1] = 'expires'
-					entry[#entry + 1] = string.format('%.17g', expiresAtMs)
-				end
-				local added = redis.pcall(unpack(entry))
 				if type(added) == 'table' and added.err then
 					-- Nothing has been written. Ids beyond the tip are given out, though no entry shows it.
 					if string.find(added.err, 'equal or smaller', 1, true) then return nil end

@@ -4,6 +4,8 @@ import { isUtf8 } from 'node:buffer';
 import { type ErrorCode, RelayError } from '@pulsar-relay/protocol/errors';
 import { timestampOf } from '@pulsar-relay/protocol/frames';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
+import type { Principal } from '../../../auth/principal.ts';
+import type { TopicReference, TopicRights } from '../../../auth/topic-access.ts';
 import type { Clock } from '../../../ports/clock.ts';
 import type { Publication, PublishOutcome } from '../../../relay/publish.ts';
 import type { Relay } from '../../../relay/relay.ts';
@@ -19,6 +21,8 @@ export interface LineContext {
 	readonly key: string | null;
 	/** Stands in the fingerprint of each line. */
 	readonly route: string;
+	readonly rights: TopicRights;
+	readonly principal: Principal;
 }
 
 /** The answer to a line that is not published, and how many of the batch's publications come before it. */
@@ -35,8 +39,13 @@ export class LineBatch {
 	readonly #context: LineContext;
 	readonly #parse: PublicationContext;
 	readonly #publications: Publication[] = [];
-	/** Of each publication, the number of its line. */
+	/** Of each publication, the number of its line, and its topic as the line names it. */
 	readonly #numbers: number[] = [];
+	readonly #shown: string[] = [];
+	/** Looking up the right to publish of lines that name the topics of others. */
+	#undecided: Promise<void>[] = [];
+	/** Lines that turned out not to be allowed, by their place among the publications. */
+	readonly #denied = new Map<number, RelayError>();
 	readonly #refusals: Refusal[] = [];
 	readonly #rejections: ErrorCode[] = [];
 	#lineBytes = 0;
@@ -45,7 +54,8 @@ export class LineBatch {
 
 	constructor(context: LineContext) {
 		this.#context = context;
-		this.#parse = { payloadDepthMax: context.payloadDepthMax, at: ['body'] };
+		const { payloadDepthMax, rights } = context;
+		this.#parse = { payloadDepthMax, owners: rights.owners, at: ['body'] };
 	}
 
 	/** Lines in it; blank ones do not count. */
@@ -87,10 +97,20 @@ export class LineBatch {
 			this.reject(number, parsed.error);
 			return;
 		}
-		const { clock, key, route } = this.#context;
+		const { clock, key, route, rights, principal } = this.#context;
+		let reference: TopicReference | Promise<TopicReference>;
+		try {
+			reference = rights.allow(principal, 'publish', parsed.topic);
+		} catch (thrown) {
+			this.reject(number, RelayError.from(thrown));
+			return;
+		}
+		if (reference instanceof Promise) this.#decideLater(this.#publications.length, reference);
+		const topic = reference instanceof Promise ? '' : reference.topic;
 		const dedupe = key === null ? null : { key: `${key}#${number}`, item: 0, fingerprint: fingerprintOf(route, line) };
-		this.#publications.push(publicationOf(parsed, clock.nowMs(), dedupe));
+		this.#publications.push(publicationOf(parsed, topic, clock.nowMs(), dedupe));
 		this.#numbers.push(number);
+		this.#shown.push(parsed.topic);
 	}
 
 	/** Adds a line that cannot be published. */
@@ -98,20 +118,48 @@ export class LineBatch {
 		this.#refusals.push({ before: this.#publications.length, text: this.#rejected(number, error) });
 	}
 
-	/** Publishes the batch. It is settled after that, unless the relay had no room for it: then it can be offered again. */
+	/** What must be waited for before it can be published: rights to the topics of others. Null when there is nothing. */
+	decide(): Promise<void> | null {
+		if (this.#undecided.length === 0) return null;
+		const undecided = this.#undecided;
+		this.#undecided = [];
+		return Promise.all(undecided).then(() => {});
+	}
+
+	/** Publishes the batch, which is decided. It is settled after that, unless the relay had no room for it: then it can be offered again. */
 	async publish(relay: Relay): Promise<'settled' | 'overloaded'> {
 		let outcomes: readonly PublishOutcome[] = [];
+		const allowed = this.#denied.size === 0 ? this.#publications : this.#publications.filter((_, i) => !this.#denied.has(i));
 		if (this.#publications.length > 0) {
 			try {
-				outcomes = await relay.publish(this.#publications);
+				outcomes = await relay.publish(allowed);
 			} catch (thrown) {
 				const error = RelayError.from(thrown);
 				if (error.code === 'overloaded') return 'overloaded';
-				outcomes = this.#publications.map(() => ({ status: 'failed', error }));
+				outcomes = allowed.map(() => ({ status: 'failed', error }));
 			}
 		}
-		this.#settle(outcomes);
+		this.#settle(this.#denied.size === 0 ? outcomes : this.#withDenied(outcomes));
 		return 'settled';
+	}
+
+	/** Its outcome is taken as soon as it is there: a refusal that nobody waits for yet would count as a defect. */
+	#decideLater(place: number, decision: Promise<TopicReference>): void {
+		const taken = decision.then(
+			({ topic }) => {
+				this.#publications[place] = { ...(this.#publications[place] as Publication), topic };
+			},
+			(thrown: unknown) => void this.#denied.set(place, RelayError.from(thrown)),
+		);
+		this.#undecided.push(taken);
+	}
+
+	#withDenied(outcomes: readonly PublishOutcome[]): PublishOutcome[] {
+		let next = 0;
+		return this.#publications.map((_, i) => {
+			const error = this.#denied.get(i);
+			return error === undefined ? (outcomes[next++] as PublishOutcome) : { status: 'failed', error };
+		});
 	}
 
 	#settle(outcomes: readonly PublishOutcome[]): void {
@@ -132,7 +180,7 @@ export class LineBatch {
 				// Most of a batch was stored in one millisecond.
 				if (outcome.id.ms !== ms) timestamp = timestampOf(outcome.id.ms);
 				ms = outcome.id.ms;
-				const topic = this.#publications[i]?.topic;
+				const topic = this.#shown[i];
 				text += `{"line":${number},"status":"accepted","message_id":"${formatMessageId(outcome.id)}","topic":"${topic}","timestamp":"${timestamp}"}\n`;
 			}
 		}

@@ -5,12 +5,14 @@ import type { Problem, RelayError } from '@pulsar-relay/protocol/errors';
 import { type ByteRange, objectScanner, scanArray } from '@pulsar-relay/protocol/json-scan';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { TopicReference } from '../../../auth/topic-access.ts';
 import type { Publication, PublishOutcome } from '../../../relay/publish.ts';
+import { principalOf } from '../access.ts';
 import type { HttpDeps } from '../deps.ts';
 import { type AnswerError, JSON_TYPE, logDefect } from '../errors.ts';
 import { fingerprintOf, idempotencyConflict, scopedKey } from '../idempotency.ts';
 import { encodingError, scanError } from '../json-body.ts';
-import { parsePublication, publicationOf } from '../publication.ts';
+import { parsePublication, publicationOf, type WellFormed } from '../publication.ts';
 import { BULK_MESSAGES_MAX, BulkAnswer, BulkRequest, IdempotencyHeaders } from '../schemas.ts';
 import { invalid, missingBody } from '../validation.ts';
 import { PUBLISH_ERRORS } from './publish.ts';
@@ -24,16 +26,20 @@ export function registerPublishBulk(scope: FastifyInstance, deps: HttpDeps, answ
 	const publish = (request: FastifyRequest, reply: FastifyReply) => {
 		const body = request.body as Buffer | undefined;
 		if (body === undefined || body.byteLength === 0) throw missingBody();
-		const publications = readBulk(body, deps, scopedKey(request.headers['idempotency-key']));
-		deps.relay.publish(publications).then(
-			(outcomes) => {
+		const principal = principalOf(request);
+		const key = scopedKey(request.headers['idempotency-key'], principal);
+		const messages = readBulk(body, deps);
+		const fail = (error: unknown) => answerError(request, reply, error);
+		const store = (references: readonly TopicReference[]) => {
+			deps.relay.publish(publicationsOf(messages, references, body, key, deps)).then((outcomes) => {
 				for (const outcome of outcomes) if (outcome.status === 'failed') logDefect(deps.logger, request.id, outcome.error);
 				const error = errorOfAll(outcomes);
-				if (error !== null) answerError(request, reply, error);
-				else reply.code(207).header('content-type', JSON_TYPE).send(bulkAnswer(publications, outcomes));
-			},
-			(error: unknown) => answerError(request, reply, error),
-		);
+				if (error !== null) fail(error);
+				else reply.code(207).header('content-type', JSON_TYPE).send(bulkAnswer(messages, outcomes));
+			}, fail);
+		};
+		const topics = messages.map(({ topic }) => topic);
+		deps.rights.allowAll(principal, 'publish', topics).then(store).catch(fail);
 	};
 	scope.post(
 		PATH,
@@ -54,17 +60,19 @@ export function registerPublishBulk(scope: FastifyInstance, deps: HttpDeps, answ
 }
 
 /** Takes a body apart. One bad message fails all, as existing clients know it. */
-function readBulk(body: Buffer, { clock, limits }: HttpDeps, key: string | null): Publication[] {
+function readBulk(body: Buffer, { limits, rights }: HttpDeps): WellFormed[] {
 	const ranges = scanBulk(body, limits.maxPayloadDepth);
-	const fingerprint = key === null ? '' : fingerprintOf(PATH, body);
-	const nowMs = clock.nowMs();
-	const publications: Publication[] = [];
+	const messages: WellFormed[] = [];
 	const problems: Problem[] = [];
 	for (const [item, { start, end }] of ranges.entries()) {
 		const at = ['body', 'messages', item];
-		const parsed = parsePublication(body, start, end, { payloadDepthMax: limits.maxPayloadDepth, at });
+		const parsed = parsePublication(body, start, end, {
+			payloadDepthMax: limits.maxPayloadDepth,
+			owners: rights.owners,
+			at,
+		});
 		if (parsed.status === 'ok') {
-			publications.push(publicationOf(parsed, nowMs, key === null ? null : { key, item, fingerprint }));
+			messages.push(parsed);
 		} else if (parsed.error.problems === undefined) {
 			throw parsed.error;
 		} else {
@@ -72,7 +80,22 @@ function readBulk(body: Buffer, { clock, limits }: HttpDeps, key: string | null)
 		}
 	}
 	if (problems.length > 0) throw invalid(problems);
-	return publications;
+	return messages;
+}
+
+function publicationsOf(
+	messages: readonly WellFormed[],
+	references: readonly TopicReference[],
+	body: Buffer,
+	key: string | null,
+	{ clock }: HttpDeps,
+): Publication[] {
+	const fingerprint = key === null ? '' : fingerprintOf(PATH, body);
+	const nowMs = clock.nowMs();
+	return messages.map((message, item) => {
+		const { topic } = references[item] as TopicReference;
+		return publicationOf(message, topic, nowMs, key === null ? null : { key, item, fingerprint });
+	});
 }
 
 function scanBulk(body: Buffer, payloadDepthMax: number): readonly ByteRange[] {
@@ -114,10 +137,10 @@ function errorOfAll(outcomes: readonly PublishOutcome[]): RelayError | null {
 	return refused.length === outcomes.length && first?.status === 'failed' ? first.error : null;
 }
 
-function bulkAnswer(publications: readonly Publication[], outcomes: readonly PublishOutcome[]): string {
+function bulkAnswer(messages: readonly WellFormed[], outcomes: readonly PublishOutcome[]): string {
 	let accepted = 0;
 	const results = outcomes.map((outcome, i) => {
-		const topic = publications[i]?.topic;
+		const topic = messages[i]?.topic;
 		if (outcome.status === 'appended' || outcome.status === 'duplicate') {
 			accepted++;
 			return `{"message_id":"${formatMessageId(outcome.id)}","topic":"${topic}","status":"accepted","error":null}`;

@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { principalOf } from '../access.ts';
 import type { BodyReader } from '../bodies.ts';
 import type { HttpDeps } from '../deps.ts';
 import { logDefect } from '../errors.ts';
@@ -32,7 +33,7 @@ const CHECK_INTERVAL_MS = 250;
 export function registerPublishStream(scope: FastifyInstance, deps: HttpDeps, bodies: BodyReader): void {
 	scope.addContentTypeParser(NDJSON_TYPE, (_request, _payload, done) => done(null, undefined));
 	const publish = (request: FastifyRequest, reply: FastifyReply) => {
-		const key = scopedKey(request.headers['idempotency-key']);
+		const key = scopedKey(request.headers['idempotency-key'], principalOf(request));
 		if (deps.relay.draining) throw new RelayError('shutting_down', 'this node is draining');
 		reply.hijack();
 		new PublishStream(deps, bodies, request, reply.raw, key).start();
@@ -109,7 +110,9 @@ class PublishStream {
 		this.#request = request.raw;
 		this.#requestId = request.id;
 		this.#response = response;
-		this.#context = { clock: deps.clock, payloadDepthMax: deps.limits.maxPayloadDepth, key, route: PATH };
+		const { clock, limits, rights } = deps;
+		const principal = principalOf(request);
+		this.#context = { clock, payloadDepthMax: limits.maxPayloadDepth, key, route: PATH, rights, principal };
 		this.#batch = new LineBatch(this.#context);
 		this.#progressMs = deps.clock.monotonicMs();
 		const lineMax = deps.limits.maxBodyBytes;
@@ -188,6 +191,11 @@ class PublishStream {
 	}
 
 	#publish(batch: LineBatch): void {
+		const decided = batch.decide();
+		if (decided !== null) {
+			this.#publishAfter(batch, decided);
+			return;
+		}
 		batch.publish(this.#deps.relay).then(
 			(result) => {
 				if (result === 'overloaded') this.#publishLater(batch);
@@ -197,6 +205,21 @@ class PublishStream {
 				logDefect(this.#deps.logger, this.#requestId, error);
 				this.#abort();
 			},
+		);
+	}
+
+	/** Rights are looked up before the batch is published; until then no later one may overtake it. */
+	#publishAfter(batch: LineBatch, decided: Promise<void>): void {
+		this.#refused = true;
+		this.#request.pause();
+		decided.then(
+			() => {
+				if (this.#state === 'over') return;
+				this.#refused = false;
+				this.#publish(batch);
+				this.#scheduleFlush();
+			},
+			() => this.#abort(),
 		);
 	}
 

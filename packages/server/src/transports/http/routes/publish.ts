@@ -7,21 +7,23 @@ import { isUtf8 } from 'node:buffer';
 import { timestampOf } from '@pulsar-relay/protocol/frames';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { TopicReference } from '../../../auth/topic-access.ts';
 import type { PublishOutcome } from '../../../relay/publish.ts';
+import { principalOf } from '../access.ts';
 import type { HttpDeps } from '../deps.ts';
 import { type AnswerError, JSON_TYPE } from '../errors.ts';
 import { fingerprintOf, idempotencyConflict, scopedKey } from '../idempotency.ts';
 import { encodingError } from '../json-body.ts';
 import { type PublicationContext, parsePublication, publicationOf } from '../publication.ts';
-import { errorAnswers, IdempotencyHeaders, Message, PublishAnswer } from '../schemas.ts';
+import { errorAnswers, IdempotencyHeaders, Message, PublishAnswer, ReferencedMessage } from '../schemas.ts';
 import { missingBody } from '../validation.ts';
 
 const PATH = '/api/v1/messages';
 
 /** Registers the route. In this scope bodies come as they are, as Buffers. */
 export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerError: AnswerError): void {
-	const { relay, clock, limits } = deps;
-	const context: PublicationContext = { payloadDepthMax: limits.maxPayloadDepth, at: ['body'] };
+	const { relay, clock, limits, rights } = deps;
+	const context: PublicationContext = { payloadDepthMax: limits.maxPayloadDepth, owners: rights.owners, at: ['body'] };
 	// What is published together is stored in one millisecond: its timestamp is formatted once.
 	let timestampMs = -1;
 	let timestamp = '';
@@ -32,12 +34,18 @@ export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerEr
 		if (!isUtf8(body)) throw encodingError();
 		const parsed = parsePublication(body, 0, body.byteLength, context);
 		if (parsed.status === 'invalid') throw parsed.error;
-		const key = scopedKey(request.headers['idempotency-key']);
+		const principal = principalOf(request);
+		const key = scopedKey(request.headers['idempotency-key'], principal);
 		const dedupe = key === null ? null : { key, item: 0, fingerprint: fingerprintOf(PATH, body) };
-		relay.publish([publicationOf(parsed, clock.nowMs(), dedupe)]).then(
-			([outcome]) => answer(request, reply, parsed.topic, outcome),
-			(error: unknown) => answerError(request, reply, error),
-		);
+		const fail = (error: unknown) => answerError(request, reply, error);
+		const store = ({ topic, shown }: TopicReference) => {
+			relay
+				.publish([publicationOf(parsed, topic, clock.nowMs(), dedupe)])
+				.then(([outcome]) => answer(request, reply, shown, outcome), fail);
+		};
+		const reference = rights.allow(principal, 'publish', parsed.topic);
+		if (reference instanceof Promise) reference.then(store, fail);
+		else store(reference);
 	};
 
 	const answer = (request: FastifyRequest, reply: FastifyReply, topic: string, outcome: PublishOutcome | undefined) => {
@@ -61,7 +69,7 @@ export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerEr
 				tags: ['publish'],
 				summary: 'Publish a message',
 				headers: IdempotencyHeaders,
-				body: Message,
+				body: rights.owners ? ReferencedMessage : Message,
 				response: { 201: PublishAnswer, ...PUBLISH_ERRORS },
 			},
 			// The handler validates the bytes themselves; see publication.ts.

@@ -4,6 +4,7 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import { formatMessageId, type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
 import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
+import { principalOf } from '../access.ts';
 import type { HttpDeps } from '../deps.ts';
 import { JSON_TYPE } from '../errors.ts';
 import { errorAnswers, HistoryAnswer, HistoryQuery, TopicParams } from '../schemas.ts';
@@ -50,11 +51,13 @@ export function registerTopicMessages(scope: FastifyInstance, deps: HttpDeps): v
 				},
 			},
 		},
-		async ({ params, query }, reply) => {
-			const { name } = await existingTopic(deps, params.topic_name);
-			const request = readQuery(query);
-			const page = await readPage(deps, name, request);
-			return reply.header('content-type', JSON_TYPE).send(encodePage(request, page));
+		async (request, reply) => {
+			const { params, query } = request;
+			const { shown, topic } = await existingTopic(deps, principalOf(request), 'look', params.topic_name);
+			await deps.rights.allow(principalOf(request), 'subscribe', shown);
+			const asked = readQuery(query);
+			const page = await readPage(deps, topic.name, shown, asked);
+			return reply.header('content-type', JSON_TYPE).send(encodePage(asked, page));
 		},
 	);
 }
@@ -67,10 +70,15 @@ function readQuery({ limit, order, cursor }: Static<typeof HistoryQuery>): PageR
 	return { order, limit: Math.min(limit, LIMIT_MAX), cursor: id };
 }
 
-async function readPage({ relay }: HttpDeps, topic: string, { order, limit, cursor }: PageRequest): Promise<HistoryPage> {
+async function readPage(
+	{ relay }: HttpDeps,
+	topic: string,
+	shown: string,
+	{ order, limit, cursor }: PageRequest,
+): Promise<HistoryPage> {
 	let after = cursor;
 	for (;;) {
-		const slice = await relay.history(topic, { order, cursor: after, messagesMax: limit });
+		const slice = await relay.history(topic, { order, cursor: after, messagesMax: limit }, shown);
 		if (slice === null) return { objects: [], next: null };
 		const objects: Uint8Array[] = [];
 		slice.forEach((_id, json) => {

@@ -2,10 +2,14 @@
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { compareMessageIds, formatMessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
-import { isTopicName } from '@pulsar-relay/protocol/topic-name';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { Static } from 'typebox';
+import type { Principal } from '../../../auth/principal.ts';
+import type { TopicAction, TopicReference } from '../../../auth/topic-access.ts';
 import type { Topic, TopicChange } from '../../../ports/store.ts';
+import type { Relay } from '../../../relay/relay.ts';
+import { ownNameOf } from '../../../relay/topic-log.ts';
+import { principalOf } from '../access.ts';
 import type { HttpDeps } from '../deps.ts';
 import {
 	errorAnswers,
@@ -23,6 +27,9 @@ const TOPIC_PATH = `${PATH}/:topic_name`;
 const TAGS = ['topics'];
 /** These bodies are a few fields; a larger one is refused before it is parsed. */
 const SMALL_BODY_BYTES_MAX = 64 * 1024;
+
+/** The longest name from a path that an answer repeats. */
+const TOLD_NAME_LENGTH_MAX = 310;
 
 const READ_ERRORS = ['not_found', 'internal_error', 'storage_unavailable'] as const;
 const WRITE_ERRORS = [
@@ -47,7 +54,7 @@ export function registerTopics(scope: FastifyInstance, deps: HttpDeps): void {
 	registerDelete(scope, deps);
 }
 
-function registerCreate(scope: FastifyInstance, { relay, ownerId }: HttpDeps): void {
+function registerCreate(scope: FastifyInstance, deps: HttpDeps): void {
 	scope.post<{ Body: Static<typeof TopicCreation> }>(
 		PATH,
 		{
@@ -64,10 +71,13 @@ function registerCreate(scope: FastifyInstance, { relay, ownerId }: HttpDeps): v
 				},
 			},
 		},
-		async ({ body }, reply) => {
-			const { status, topic } = await relay.topics.createTopic(body.topic_name, changeOf(body));
-			if (status === 'exists') throw new RelayError('topic_exists', `topic ${topic.name} already exists`);
-			return reply.code(201).send(topicAnswer(topic, ownerId));
+		async (request, reply) => {
+			const { body } = request;
+			const reference = await deps.rights.allow(principalOf(request), 'manage', body.topic_name);
+			const { status, topic } = await deps.relay.topics.createTopic(reference.topic, changeOf(body));
+			if (status === 'exists') throw topicExists(topic);
+			if (body.is_public === true) await deps.auth?.topics.setPublic(topic.name, true);
+			return reply.code(201).send(topicAnswer(topic, deps.ownerId));
 		},
 	);
 }
@@ -84,8 +94,13 @@ function registerList(scope: FastifyInstance, { relay, metrics, ownerId }: HttpD
 				response: { 200: TopicList, ...errorAnswers('invalid_request', 'internal_error', 'storage_unavailable') },
 			},
 		},
-		async ({ query }) => {
-			const topics = await relay.topics.listTopics(query.after ?? null, query.limit);
+		async (request) => {
+			const { after, limit } = request.query;
+			const principal = principalOf(request);
+			const topics =
+				principal.kind === 'open'
+					? await relay.topics.listTopics(after ?? null, limit)
+					: await topicsOf(relay, principal.accountId, after ?? '', limit);
 			return topics.map((topic) => topicAnswer(topic, ownerId));
 		},
 	);
@@ -115,11 +130,14 @@ function registerGet(scope: FastifyInstance, deps: HttpDeps): void {
 				response: { 200: TopicAnswer, ...errorAnswers(...READ_ERRORS) },
 			},
 		},
-		async ({ params }) => topicAnswer(await existingTopic(deps, params.topic_name), deps.ownerId),
+		async (request) => {
+			const { topic } = await existingTopic(deps, principalOf(request), 'look', request.params.topic_name);
+			return topicAnswer(topic, deps.ownerId);
+		},
 	);
 }
 
-function registerUpdate(scope: FastifyInstance, { relay, ownerId }: HttpDeps): void {
+function registerUpdate(scope: FastifyInstance, deps: HttpDeps): void {
 	scope.put<{ Params: Params; Body: Static<typeof TopicUpdate> }>(
 		TOPIC_PATH,
 		{
@@ -134,15 +152,18 @@ function registerUpdate(scope: FastifyInstance, { relay, ownerId }: HttpDeps): v
 				response: { 200: TopicAnswer, ...errorAnswers(...WRITE_ERRORS, ...READ_ERRORS) },
 			},
 		},
-		async ({ params: { topic_name: name }, body }) => {
-			const topic = isTopicName(name) ? await relay.topics.updateTopic(name, changeOf(body)) : undefined;
-			if (topic === undefined) throw noSuchTopic();
-			return topicAnswer(topic, ownerId);
+		async (request) => {
+			const { params, body } = request;
+			const reference = await topicOf(deps, principalOf(request), 'manage', params.topic_name);
+			const topic = await deps.relay.topics.updateTopic(reference.topic, changeOf(body));
+			if (topic === undefined) throw noSuchTopic(params.topic_name);
+			if (typeof body.is_public === 'boolean') await deps.auth?.topics.setPublic(topic.name, body.is_public);
+			return topicAnswer(topic, deps.ownerId);
 		},
 	);
 }
 
-function registerDelete(scope: FastifyInstance, { relay }: HttpDeps): void {
+function registerDelete(scope: FastifyInstance, deps: HttpDeps): void {
 	scope.delete<{ Params: Params }>(
 		TOPIC_PATH,
 		{
@@ -155,23 +176,58 @@ function registerDelete(scope: FastifyInstance, { relay }: HttpDeps): void {
 				response: { 204: { type: 'null', description: 'Deleted' }, ...errorAnswers(...READ_ERRORS) },
 			},
 		},
-		async ({ params: { topic_name: name } }, reply): Promise<FastifyReply> => {
-			const deleted = isTopicName(name) && (await relay.topics.deleteTopic(name));
-			if (!deleted) throw noSuchTopic();
+		async (request, reply): Promise<FastifyReply> => {
+			const { topic_name: name } = request.params;
+			const { topic } = await topicOf(deps, principalOf(request), 'manage', name);
+			if (!(await deps.relay.topics.deleteTopic(topic))) throw noSuchTopic(name);
+			await deps.auth?.topics.forget(topic);
 			return reply.code(204).send();
 		},
 	);
 }
 
-/** The topic. Rejects with `not_found`, also for what cannot be a name, which never gets as far as the store. */
-export async function existingTopic({ relay }: Pick<HttpDeps, 'relay'>, name: string): Promise<Topic> {
-	const topic = isTopicName(name) ? await relay.topics.getTopic(name) : undefined;
-	if (topic === undefined) throw noSuchTopic();
-	return topic;
+/** The topic that a path names. Rejects with `not_found`, also for what cannot be a name, which never gets as far as the store. */
+export async function topicOf(
+	{ rights }: Pick<HttpDeps, 'rights'>,
+	principal: Principal,
+	action: TopicAction,
+	name: string,
+): Promise<TopicReference> {
+	if (rights.problemOf(name) !== undefined) throw noSuchTopic(name);
+	return rights.allow(principal, action, name);
 }
 
-function noSuchTopic(): RelayError {
-	return new RelayError('not_found', 'topic not found');
+/** As {@link topicOf}, with the topic itself. */
+export async function existingTopic(
+	deps: Pick<HttpDeps, 'relay' | 'rights'>,
+	principal: Principal,
+	action: TopicAction,
+	name: string,
+): Promise<{ readonly topic: Topic; readonly shown: string }> {
+	const reference = await topicOf(deps, principal, action, name);
+	const topic = await deps.relay.topics.getTopic(reference.topic);
+	if (topic === undefined) throw noSuchTopic(name);
+	return { topic, shown: reference.shown };
+}
+
+/** An account's topics in the order of their names, after the name `after`. */
+export async function topicsOf(relay: Relay, accountId: string, after: string, limit: number): Promise<readonly Topic[]> {
+	const prefix = `${accountId}/`;
+	// The name of a topic is never empty, so that all of an account's come after the account's own text.
+	const topics = await relay.topics.listTopics(`${prefix}${after}`, limit);
+	const end = topics.findIndex(({ name }) => !name.startsWith(prefix));
+	return end < 0 ? topics : topics.slice(0, end);
+}
+
+function noSuchTopic(name: string): RelayError {
+	const shown = name.slice(0, TOLD_NAME_LENGTH_MAX).replace(/[^\x20-\x7e]/g, '?');
+	return new RelayError('not_found', 'topic not found', { detail: `Topic '${shown}' not found` });
+}
+
+function topicExists({ name }: Topic): RelayError {
+	const shown = ownNameOf(name);
+	const detail = `Topic '${shown}' already exists for owner ${name.slice(0, name.indexOf('/'))}`;
+	return new RelayError('topic_exists', `topic ${shown} already exists`, name.includes('/') ? { detail } : {});
 }
 
 /** Null leaves a description as it is, as existing clients send it along; an empty one takes it away. */
@@ -187,12 +243,13 @@ function changeOf(body: Static<typeof TopicUpdate>): TopicChange {
 	};
 }
 
-function topicAnswer(topic: Topic, ownerId: string): Static<typeof TopicAnswer> {
+/** @param openOwnerId the owner of a topic that nobody owns */
+function topicAnswer(topic: Topic, openOwnerId: string): Static<typeof TopicAnswer> {
 	const { retention, tip } = topic;
 	return {
 		topic_id: topic.topicId,
-		topic_name: topic.name,
-		owner_id: ownerId,
+		topic_name: ownNameOf(topic.name),
+		owner_id: topic.name.includes('/') ? topic.name.slice(0, topic.name.indexOf('/')) : openOwnerId,
 		created_at: new Date(topic.createdAtMs).toISOString(),
 		description: topic.description,
 		max_age_s: retention.maxAgeS,

@@ -5,16 +5,19 @@
 
 import { parseStartPosition, type StartPosition } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { formatMessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
+import { formatMessageId, type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
+import { allowStarts } from '../../http/rights.ts';
 import type { CommandContext } from '../command.ts';
 import type { ClientFrame } from '../frame.ts';
 import { readTopics } from './topics.ts';
 
 export async function subscribe(context: CommandContext, frame: ClientFrame): Promise<void> {
 	const fields = frame.fields();
-	const topics = readTopics(fields['topics']);
-	const starts = readStarts(topics, fields['offset'] ?? 'last', fields['since'] ?? {});
-	await context.session.subscribe(starts, (cursors) => {
+	const { rights } = context.deps;
+	const topics = readTopics(fields['topics'], rights);
+	const wanted = readStarts(topics, fields['offset'] ?? 'last', fields['since'] ?? {});
+	const { starts, shownAs } = await allowStarts(rights, context.principal, wanted);
+	const answer = (cursors: ReadonlyMap<string, MessageId>) => {
 		context.reply(frame, {
 			type: 'subscribed',
 			topics,
@@ -22,7 +25,9 @@ export async function subscribe(context: CommandContext, frame: ClientFrame): Pr
 			session_id: context.id,
 			timestamp: context.timestamp(),
 		});
-	});
+	};
+	await context.session.subscribe(starts, answer, shownAs);
+	context.recheck();
 }
 
 function readStarts(topics: readonly string[], offset: unknown, since: unknown): Map<string, StartPosition> {

@@ -5,6 +5,10 @@ import type { ClientFrame } from '../frame.ts';
 import { readTopics } from './topics.ts';
 
 export function unsubscribe(context: CommandContext, frame: ClientFrame): undefined {
-	const topics = readTopics(frame.fields()['topics']).filter((topic) => context.session.unsubscribe(topic));
+	const followed = context.session.topicsByShown;
+	const topics = readTopics(frame.fields()['topics'], context.deps.rights).filter((shown) => {
+		const topic = followed.get(shown);
+		return topic !== undefined && context.session.unsubscribe(topic);
+	});
 	context.reply(frame, { type: 'unsubscribed', topics, timestamp: context.timestamp() });
 }

@@ -71,7 +71,9 @@ export class HostileStore {
 			get: (target, property) => {
 				const own = overrides[property as keyof Store];
 				if (own !== undefined) return own;
-				const method = target[property as keyof Store].bind(target) as (...args: unknown[]) => unknown;
+				const member = target[property as keyof Store];
+				if (typeof member !== 'function') return member;
+				const method = member.bind(target) as (...args: unknown[]) => unknown;
 				if (!(IN_WRITER_ORDER as readonly PropertyKey[]).includes(property)) return method;
 				return (...args: unknown[]) => this.#answer(this.#writer, method(...args) as Promise<unknown>);
 			},

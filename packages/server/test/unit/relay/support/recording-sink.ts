@@ -14,7 +14,7 @@ import { decodeTextFrames, EventStream } from './decode.ts';
 export type Told =
 	| { readonly kind: 'message'; readonly topic: string; readonly id: MessageId; readonly json: string }
 	| { readonly kind: 'gap'; readonly gap: Gap }
-	| { readonly kind: 'deleted'; readonly topic: string }
+	| { readonly kind: 'deleted' | 'forbidden'; readonly topic: string }
 	/** What the transport itself sent, by {@link RecordingSink.note}. */
 	| { readonly kind: 'note'; readonly note: string };
 
@@ -117,6 +117,11 @@ export class RecordingSink implements Sink {
 		this.#hold(this.transport === 'sse' ? encodeSseEvent({ event: 'deleted', data }) : encodeTextFrame(data));
 	}
 
+	topicForbidden(topic: string): void {
+		const data = JSON.stringify({ type: 'forbidden', topic });
+		this.#hold(this.transport === 'sse' ? encodeSseEvent({ event: 'forbidden', data }) : encodeTextFrame(data));
+	}
+
 	flush(): void {
 		const held = this.#held;
 		if (held.length === 0) return;
@@ -157,7 +162,7 @@ export class RecordingSink implements Sink {
 		const { type, topic = '' } = frame;
 		if (type === 'message') this.#told({ kind: 'message', topic, id: idOf(frame['message_id']), json });
 		else if (type === 'note') this.#told({ kind: 'note', note: frame['note'] ?? '' });
-		else if (type === 'deleted') this.#told({ kind: 'deleted', topic });
+		else if (type === 'deleted' || type === 'forbidden') this.#told({ kind: type, topic });
 		else {
 			assert.equal(type, 'gap');
 			const from = frame['from'] === null ? null : idOf(frame['from']);

@@ -1,0 +1,272 @@
+/**
+ * API keys, for producers and services: `prk_<id>_<secret>`. The id finds the record; of the secret, 32 random bytes, only the
+ * SHA-256 is stored. A key has at most two secrets that are good, so that it can be rotated without a moment in which none is.
+ */
+
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { Clock } from '../ports/clock.ts';
+import type { Records, StoredRecord } from '../ports/records.ts';
+import { invalidToken } from './access-tokens.ts';
+import { ACCOUNT } from './accounts.ts';
+import type { Scope } from './principal.ts';
+import { RecordCache } from './record-cache.ts';
+
+export const API_KEY = 'api-key';
+/** `<account>/<key>`, so that an account's keys can be listed. */
+const ACCOUNT_KEY = 'account-api-key';
+/** When a key was last used. Apart from the key, so that noting a use can never undo a change of the key. */
+const KEY_USE = 'api-key-use';
+
+const FORM = /^prk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/;
+const SECRET_BYTES = 32;
+/** Keys of one account. */
+export const API_KEYS_MAX = 100;
+/** How exact `last_used_at` is. */
+const USE_INTERVAL_MS = 60_000;
+const USE_KEPT_MS = 400 * 86_400_000;
+const USES_HELD_MAX = 10_000;
+const ATTEMPTS_MAX = 10;
+
+interface KeySecret {
+	/** SHA-256 in hex. */
+	readonly hash: string;
+	/** When it stops being good; null = with the key. */
+	readonly expiresAtMs: number | null;
+}
+
+interface KeyDocument {
+	readonly accountId: string;
+	readonly name: string;
+	readonly scopes: readonly Scope[];
+	readonly createdAtMs: number;
+	readonly expiresAtMs: number | null;
+	/** One or two, newest first. */
+	readonly secrets: readonly KeySecret[];
+}
+
+/** A key without its secrets. */
+export interface ApiKey {
+	readonly keyId: string;
+	readonly accountId: string;
+	readonly name: string;
+	readonly scopes: readonly Scope[];
+	readonly createdAtMs: number;
+	readonly expiresAtMs: number | null;
+	/** Secrets that are good at the moment. */
+	readonly liveSecrets: number;
+}
+
+/** A key with its secret, which is known at this moment and never again. */
+export interface NewApiKey {
+	readonly key: ApiKey;
+	readonly secret: string;
+}
+
+export interface ApiKeyFields {
+	readonly name: string;
+	readonly scopes: readonly Scope[];
+	readonly expiresAtMs: number | null;
+}
+
+export interface ApiKeysOptions {
+	readonly records: Records;
+	readonly clock: Clock;
+	/** Told when noting a use failed: the key works all the same. */
+	readonly onUseNotNoted: (error: unknown) => void;
+}
+
+export class ApiKeys {
+	readonly #options: ApiKeysOptions;
+	readonly #cache: RecordCache<KeyDocument>;
+	/** When this node noted a use last, by key. */
+	readonly #noted = new Map<string, number>();
+
+	constructor(options: ApiKeysOptions) {
+		this.#options = options;
+		this.#cache = new RecordCache({ ...options, kind: API_KEY, decode: documentOf });
+	}
+
+	/** Whether a credential has the form of a key. */
+	isKey(credential: string): boolean {
+		return credential.startsWith('prk_');
+	}
+
+	/** Makes a key. Rejects with `forbidden` when the account has as many as it may. */
+	async create(accountId: string, fields: ApiKeyFields): Promise<NewApiKey> {
+		const { records, clock } = this.#options;
+		if ((await this.#keyIdsOf(accountId)).length >= API_KEYS_MAX) {
+			throw new RelayError('forbidden', `an account has at most ${API_KEYS_MAX} API keys`);
+		}
+		const keyId = randomBytes(8).toString('hex');
+		const secret = newSecret();
+		const document: KeyDocument = {
+			...fields,
+			accountId,
+			createdAtMs: clock.nowMs(),
+			secrets: [{ hash: hashOf(secret), expiresAtMs: null }],
+		};
+		const { expiresAtMs } = fields;
+		const outcome = await records.write([
+			{ op: 'check', kind: ACCOUNT, id: accountId, expected: 'present' },
+			{ op: 'put', kind: API_KEY, id: keyId, value: { ...document }, expected: 'absent', expiresAtMs },
+			{ op: 'put', kind: ACCOUNT_KEY, id: `${accountId}/${keyId}`, value: {}, expected: 'absent', expiresAtMs },
+		]);
+		if (outcome.status === 'conflict') throw new RelayError('overloaded', 'the key could not be made now');
+		return { key: this.#keyOf(keyId, document), secret: `prk_${keyId}_${secret}` };
+	}
+
+	/** The key of a credential, as far as it is known without asking anybody. Throws `invalid_credentials`. */
+	peek(credential: string): ApiKey | undefined {
+		const { keyId, secret } = parse(credential);
+		const document = this.#cache.peek(keyId);
+		return document === undefined ? undefined : this.#check(keyId, document, secret);
+	}
+
+	/** The key of a credential. Rejects with `invalid_credentials`. */
+	async verify(credential: string): Promise<ApiKey> {
+		const { keyId, secret } = parse(credential);
+		return this.#check(keyId, await this.#cache.get(keyId), secret);
+	}
+
+	/** A key by its id; null when there is none. */
+	async get(keyId: string): Promise<ApiKey | null> {
+		const document = await this.#cache.get(keyId);
+		return document === null ? null : this.#keyOf(keyId, document);
+	}
+
+	peekById(keyId: string): ApiKey | null | undefined {
+		const document = this.#cache.peek(keyId);
+		return document === undefined || document === null ? document : this.#keyOf(keyId, document);
+	}
+
+	/** The keys of an account, oldest first. */
+	async list(accountId: string): Promise<readonly (ApiKey & { readonly lastUsedAtMs: number | null })[]> {
+		const { records } = this.#options;
+		const keys = await Promise.all(
+			(await this.#keyIdsOf(accountId)).map(async (keyId) => {
+				const [record, use] = await Promise.all([records.get(API_KEY, keyId), records.get(KEY_USE, keyId)]);
+				if (record === undefined) return [];
+				const usedAtMs = use?.value['atMs'];
+				return [{ ...this.#keyOf(keyId, documentOf(record)), lastUsedAtMs: typeof usedAtMs === 'number' ? usedAtMs : null }];
+			}),
+		);
+		return keys.flat().sort((a, b) => a.createdAtMs - b.createdAtMs);
+	}
+
+	/** Changes name, scopes or expiry of an account's key; null when it has no such key. */
+	change(accountId: string, keyId: string, change: Partial<ApiKeyFields>): Promise<ApiKey | null> {
+		return this.#update(accountId, keyId, (document) => ({ ...document, ...change }));
+	}
+
+	/** Gives an account's key a new secret; the one before stays good for `overlapS`. Null when it has no such key. */
+	async rotate(accountId: string, keyId: string, overlapS: number): Promise<NewApiKey | null> {
+		const secret = newSecret();
+		const endsAtMs = this.#options.clock.nowMs() + overlapS * 1000;
+		const key = await this.#update(accountId, keyId, (document) => {
+			const [newest] = document.secrets;
+			const before = newest === undefined || overlapS === 0 ? [] : [{ ...newest, expiresAtMs: endsAtMs }];
+			return { ...document, secrets: [{ hash: hashOf(secret), expiresAtMs: null }, ...before] };
+		});
+		return key === null ? null : { key, secret: `prk_${keyId}_${secret}` };
+	}
+
+	/** Deletes an account's key. False when it has no such key. */
+	async delete(accountId: string, keyId: string): Promise<boolean> {
+		const { records } = this.#options;
+		const record = await records.get(API_KEY, keyId);
+		if (record === undefined || documentOf(record).accountId !== accountId) return false;
+		const outcome = await records.write([
+			{ op: 'delete', kind: API_KEY, id: keyId, expected: 'present' },
+			{ op: 'delete', kind: ACCOUNT_KEY, id: `${accountId}/${keyId}`, expected: 'any' },
+			{ op: 'delete', kind: KEY_USE, id: keyId, expected: 'any' },
+		]);
+		return outcome.status === 'ok';
+	}
+
+	async deleteAll(accountId: string): Promise<void> {
+		for (const keyId of await this.#keyIdsOf(accountId)) await this.delete(accountId, keyId);
+	}
+
+	/** Notes that a key was used, now and then. */
+	used({ keyId }: ApiKey): void {
+		const { clock, records, onUseNotNoted } = this.#options;
+		const nowMs = clock.nowMs();
+		const notedMs = this.#noted.get(keyId);
+		if (notedMs !== undefined && Math.abs(nowMs - notedMs) < USE_INTERVAL_MS) return;
+		if (this.#noted.size >= USES_HELD_MAX) this.#noted.clear();
+		this.#noted.set(keyId, nowMs);
+		records
+			.write([
+				{ op: 'check', kind: API_KEY, id: keyId, expected: 'present' },
+				{ op: 'put', kind: KEY_USE, id: keyId, value: { atMs: nowMs }, expected: 'any', expiresAtMs: nowMs + USE_KEPT_MS },
+			])
+			.catch(onUseNotNoted);
+	}
+
+	close(): void {
+		this.#cache.close();
+	}
+
+	/** The same work for a key that is not there as for one whose secret is wrong. */
+	#check(keyId: string, document: KeyDocument | null, secret: string): ApiKey {
+		const nowMs = this.#options.clock.nowMs();
+		const presented = Buffer.from(hashOf(secret));
+		let good = false;
+		for (const { hash: stored, expiresAtMs } of document?.secrets ?? NOBODYS) {
+			const equal = timingSafeEqual(Buffer.from(stored), presented);
+			if (equal && (expiresAtMs === null || expiresAtMs > nowMs)) good = true;
+		}
+		if (!good || document === null) throw invalidToken();
+		return this.#keyOf(keyId, document);
+	}
+
+	#keyOf(keyId: string, document: KeyDocument): ApiKey {
+		const { secrets, ...fields } = document;
+		const nowMs = this.#options.clock.nowMs();
+		const liveSecrets = secrets.filter(({ expiresAtMs }) => expiresAtMs === null || expiresAtMs > nowMs).length;
+		return { ...fields, keyId, liveSecrets };
+	}
+
+	async #keyIdsOf(accountId: string): Promise<string[]> {
+		const prefix = `${accountId}/`;
+		const page = await this.#options.records.list(ACCOUNT_KEY, { prefix, after: null, limit: 2 * API_KEYS_MAX });
+		return page.map(({ id }) => id.slice(prefix.length));
+	}
+
+	async #update(accountId: string, keyId: string, change: (document: KeyDocument) => KeyDocument): Promise<ApiKey | null> {
+		const { records } = this.#options;
+		for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+			const record = await records.get(API_KEY, keyId);
+			if (record === undefined || documentOf(record).accountId !== accountId) return null;
+			const document = change(documentOf(record));
+			const { expiresAtMs } = document;
+			const outcome = await records.write([
+				{ op: 'put', kind: API_KEY, id: keyId, value: { ...document }, expected: record.version, expiresAtMs },
+				{ op: 'put', kind: ACCOUNT_KEY, id: `${accountId}/${keyId}`, value: {}, expected: 'any', expiresAtMs },
+			]);
+			if (outcome.status === 'ok') return this.#keyOf(keyId, document);
+		}
+		throw new RelayError('overloaded', 'the key is being changed by too many at once');
+	}
+}
+
+const NOBODYS: readonly KeySecret[] = [{ hash: '0'.repeat(64), expiresAtMs: null }];
+
+function parse(credential: string): { readonly keyId: string; readonly secret: string } {
+	const [, keyId, secret] = FORM.exec(credential) ?? [];
+	if (keyId === undefined || secret === undefined) throw invalidToken();
+	return { keyId, secret };
+}
+
+function newSecret(): string {
+	return randomBytes(SECRET_BYTES).toString('base64url');
+}
+
+function hashOf(secret: string): string {
+	return hash('sha256', secret, 'hex');
+}
+
+function documentOf({ value }: StoredRecord): KeyDocument {
+	return value as unknown as KeyDocument;
+}

@@ -1,0 +1,155 @@
+/** Identity and access, put together over one set of records. */
+
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { Clock } from '../ports/clock.ts';
+import type { Records } from '../ports/records.ts';
+import { AccessTokens } from './access-tokens.ts';
+import { type Account, Accounts } from './accounts.ts';
+import { ApiKeys } from './api-keys.ts';
+import { Authenticator } from './authenticate.ts';
+import { LiveConnections } from './live-connections.ts';
+import { Passwords } from './passwords.ts';
+import { RefreshTokens } from './refresh-tokens.ts';
+import { TopicAccess } from './topic-access.ts';
+
+/** How often expired records are removed, and how soon again when there are more. */
+const PURGE_INTERVAL_MS = 60_000;
+const PURGE_AGAIN_MS = 100;
+
+/** What the operator hears of; no secret ever goes there. */
+export interface AuthLog {
+	warn(fields: object, message: string): void;
+}
+
+export interface AuthOptions {
+	readonly records: Records;
+	readonly clock: Clock;
+	readonly log: AuthLog;
+	readonly jwtSecret: string;
+	readonly accessTokenLifetimeS: number;
+	readonly refreshTokenLifetimeS: number;
+	readonly refreshGraceS: number;
+}
+
+/** What login and refresh answer with. */
+export interface Tokens {
+	readonly accessToken: string;
+	readonly expiresInS: number;
+	readonly refreshToken: string;
+}
+
+export class Auth {
+	readonly passwords: Passwords;
+	readonly accounts: Accounts;
+	readonly tokens: AccessTokens;
+	readonly sessions: RefreshTokens;
+	readonly keys: ApiKeys;
+	readonly topics: TopicAccess;
+	readonly authenticator: Authenticator;
+	readonly live: LiveConnections;
+	readonly #options: AuthOptions;
+	#cancelPurge: () => void = () => {};
+	#closed = false;
+
+	constructor(options: AuthOptions) {
+		const { records, clock, log } = options;
+		this.#options = options;
+		this.passwords = new Passwords();
+		this.accounts = new Accounts({ records, clock, passwords: this.passwords });
+		this.tokens = new AccessTokens({ records, clock, secret: options.jwtSecret, lifetimeS: options.accessTokenLifetimeS });
+		this.sessions = new RefreshTokens({
+			records,
+			clock,
+			lifetimeS: options.refreshTokenLifetimeS,
+			graceS: options.refreshGraceS,
+		});
+		this.keys = new ApiKeys({
+			records,
+			clock,
+			onUseNotNoted: (error) => log.warn({ err: error }, 'the use of an API key could not be noted'),
+		});
+		this.topics = new TopicAccess({ records, clock, accounts: this.accounts });
+		this.authenticator = new Authenticator({ accounts: this.accounts, tokens: this.tokens, keys: this.keys });
+		this.live = new LiveConnections({ records, clock, authenticator: this.authenticator, topics: this.topics });
+		this.#purgeLater(PURGE_INTERVAL_MS);
+	}
+
+	/** Signs in by password. Rejects with `invalid_credentials`, the same and as late whatever is wrong, or `forbidden`. */
+	async login(username: string, password: string): Promise<Tokens> {
+		const account = await this.accounts.findByName(username);
+		const right = await this.passwords.verify(account?.passwordHash ?? null, password);
+		if (account === null || !right) {
+			throw new RelayError('invalid_credentials', 'incorrect username or password', {
+				detail: 'Incorrect username or password',
+			});
+		}
+		if (!account.isActive) {
+			throw new RelayError('forbidden', 'the account is not active', { detail: 'User account is inactive' });
+		}
+		if (account.passwordHash !== null && this.passwords.isOutdated(account.passwordHash)) {
+			await this.accounts.rehash(account, password);
+		}
+		return this.#issue(account, await this.sessions.issue(account.accountId, 'password-login'));
+	}
+
+	/** Begins a session of an account that has shown in some other way who it is. */
+	async begin(account: Account, clientHint: string | null): Promise<Tokens> {
+		return this.#issue(account, await this.sessions.issue(account.accountId, clientHint));
+	}
+
+	/** Gives new tokens for a refresh token. Rejects with `invalid_credentials`. */
+	async refresh(refreshToken: string): Promise<Tokens> {
+		const outcome = await this.sessions.rotate(refreshToken);
+		if (outcome.status !== 'rotated') {
+			if (outcome.status === 'replayed') {
+				const { accountId, jti } = outcome;
+				this.#options.log.warn({ account_id: accountId, session: jti }, 'a used refresh token came again; its session was ended');
+			}
+			throw new RelayError('invalid_credentials', 'invalid refresh token', { detail: 'invalid refresh token' });
+		}
+		const account = await this.accounts.get(outcome.accountId);
+		if (account === null || !account.isActive) {
+			await this.sessions.delete(outcome.accountId, outcome.jti);
+			throw new RelayError('invalid_credentials', 'user not found', { detail: 'user not found' });
+		}
+		return this.#issue(account, outcome.refreshToken);
+	}
+
+	/** Deletes an account, its sessions and its keys. False when there is none. */
+	async deleteAccount(accountId: string): Promise<boolean> {
+		const deleted = await this.accounts.delete(accountId);
+		// Without their account they are worth nothing; this only tidies up.
+		await this.sessions.deleteAll(accountId);
+		await this.keys.deleteAll(accountId);
+		return deleted;
+	}
+
+	/** Stops the background work. The records are closed by whoever opened them. */
+	close(): void {
+		this.#closed = true;
+		this.#cancelPurge();
+		this.live.close();
+		this.topics.close();
+		this.keys.close();
+		this.tokens.close();
+		this.accounts.close();
+	}
+
+	async #issue(account: Account, refreshToken: string): Promise<Tokens> {
+		const { token, expiresInS } = await this.tokens.issue(account);
+		return { accessToken: token, expiresInS, refreshToken };
+	}
+
+	#purgeLater(delayMs: number): void {
+		if (this.#closed) return;
+		this.#cancelPurge = this.#options.clock.after(delayMs, () => {
+			this.#options.records.purge().then(
+				({ more }) => this.#purgeLater(more ? PURGE_AGAIN_MS : PURGE_INTERVAL_MS),
+				(error: unknown) => {
+					if (!this.#closed) this.#options.log.warn({ err: error }, 'expired records could not be removed');
+					this.#purgeLater(PURGE_INTERVAL_MS);
+				},
+			);
+		});
+	}
+}

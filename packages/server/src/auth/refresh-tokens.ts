@@ -1,0 +1,264 @@
+/**
+ * Refresh tokens. A session is a chain of them: each use gives a successor, and a token that comes again after its successor is
+ * known shows that somebody else has it: the session ends.
+ *
+ * A session is one record however often it is rotated. Nothing is kept of the tokens before the last but one, and they are
+ * recognised all the same: part of each secret is a check by a key of the session, which is worth nothing to who reads the record
+ * but to end the session. The successor is computed from the secret that is presented and a salt of the record: only who has the
+ * one can be given the other again, in the short while in which an answer may have been lost or two processes share a token.
+ */
+
+import { createHmac, hash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { Clock } from '../ports/clock.ts';
+import type { RecordOp, Records, StoredRecord } from '../ports/records.ts';
+import { ACCOUNT } from './accounts.ts';
+
+const SESSION = 'session';
+/** `<account>/<session>`, so that an account's sessions can be listed. */
+const ACCOUNT_SESSION = 'account-session';
+
+const JTI_FORM = /^[A-Za-z0-9-]{1,64}$/;
+const SECRET_LENGTH_MAX = 256;
+const HINT_LENGTH_MAX = 255;
+const BODY_BYTES = 24;
+const CHECK_BYTES = 8;
+/**
+ * Sessions of one account. Clients that sign in by password every few minutes and forget their refresh tokens make thousands: beyond
+ * this the oldest of those that were never used end.
+ */
+export const SESSIONS_MAX = 500;
+const ATTEMPTS_MAX = 10;
+
+interface SessionDocument {
+	readonly accountId: string;
+	readonly clientHint: string | null;
+	readonly issuedAtMs: number;
+	readonly expiresAtMs: number;
+	readonly lastUsedAtMs: number | null;
+	/** SHA-256 of the secret that is good now, in hex. */
+	readonly secretHash: string;
+	/** Computes the check in each secret; base64url. */
+	readonly checkKey: string;
+	/** The secret before, while it can still be presented by mistake. */
+	readonly previous: { readonly secretHash: string; readonly salt: string; readonly rotatedAtMs: number } | null;
+}
+
+/** A session as its owner sees it. */
+export interface RefreshSession {
+	readonly jti: string;
+	readonly issuedAtMs: number;
+	readonly expiresAtMs: number;
+	readonly lastUsedAtMs: number | null;
+	readonly clientHint: string | null;
+}
+
+/**
+ * - `rotated`: the token was good; its successor is the one that is good now.
+ * - `replayed`: it had been good, and its time to be presented again is over; the session has been ended.
+ * - `invalid`: anything else.
+ */
+export type RotateOutcome =
+	| { readonly status: 'rotated'; readonly accountId: string; readonly refreshToken: string; readonly jti: string }
+	| { readonly status: 'replayed'; readonly accountId: string; readonly jti: string }
+	| { readonly status: 'invalid' };
+
+export interface RefreshTokensOptions {
+	readonly records: Records;
+	readonly clock: Clock;
+	readonly lifetimeS: number;
+	/** How long after its use a token gives the same successor again; 0 = not at all. */
+	readonly graceS: number;
+}
+
+export class RefreshTokens {
+	readonly #options: RefreshTokensOptions;
+
+	constructor(options: RefreshTokensOptions) {
+		this.#options = options;
+	}
+
+	/** Begins a session. Rejects with `invalid_credentials` when the account is gone meanwhile. */
+	async issue(accountId: string, clientHint: string | null): Promise<string> {
+		const { records, clock, lifetimeS } = this.#options;
+		const jti = randomUUID();
+		const checkKey = randomBytes(16);
+		const secret = sealed(randomBytes(BODY_BYTES), checkKey);
+		const nowMs = clock.nowMs();
+		const document: SessionDocument = {
+			accountId,
+			clientHint: clientHint === null ? null : clientHint.slice(0, HINT_LENGTH_MAX).toWellFormed(),
+			issuedAtMs: nowMs,
+			expiresAtMs: nowMs + lifetimeS * 1000,
+			lastUsedAtMs: null,
+			secretHash: hashOf(secret),
+			checkKey: checkKey.toString('base64url'),
+			previous: null,
+		};
+		await this.#makeRoom(accountId);
+		const outcome = await records.write([
+			{ op: 'check', kind: ACCOUNT, id: accountId, expected: 'present' },
+			...putSession(jti, document, 'absent'),
+		]);
+		if (outcome.status === 'conflict') throw new RelayError('invalid_credentials', 'the account is gone');
+		return `${jti}.${secret}`;
+	}
+
+	/** Gives the successor of a token; see {@link RotateOutcome}. Of two that present the same token at once both get the same. */
+	async rotate(token: string): Promise<RotateOutcome> {
+		const parsed = parse(token);
+		if (parsed === null) return { status: 'invalid' };
+		for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+			const record = await this.#options.records.get(SESSION, parsed.jti);
+			if (record === undefined) return { status: 'invalid' };
+			const outcome = await this.#rotate(record, parsed);
+			if (outcome !== null) return outcome;
+		}
+		throw new RelayError('overloaded', 'the session is being refreshed by too many at once');
+	}
+
+	/** Ends the session of a token, if it is one; nothing tells whether it was. False for what has not the form of a token. */
+	async revoke(token: string): Promise<boolean> {
+		const parsed = parse(token);
+		if (parsed === null) return false;
+		const record = await this.#options.records.get(SESSION, parsed.jti);
+		if (record === undefined) return true;
+		const document = documentOf(record);
+		const isOfSession = equals(document.secretHash, hashOf(parsed.secret)) || isSealed(parsed.secret, document.checkKey);
+		if (isOfSession) await this.#end(parsed.jti, document.accountId);
+		return true;
+	}
+
+	/** The sessions of an account that have not ended, newest first. */
+	async list(accountId: string): Promise<readonly RefreshSession[]> {
+		const { records } = this.#options;
+		const found = await Promise.all((await this.#jtisOf(accountId)).map((jti) => records.get(SESSION, jti)));
+		return found
+			.filter((record) => record !== undefined)
+			.map(sessionOf)
+			.sort((a, b) => b.issuedAtMs - a.issuedAtMs);
+	}
+
+	/** Ends one session of an account. False when it has no such session. */
+	async delete(accountId: string, jti: string): Promise<boolean> {
+		const record = JTI_FORM.test(jti) ? await this.#options.records.get(SESSION, jti) : undefined;
+		if (record === undefined || documentOf(record).accountId !== accountId) return false;
+		return this.#end(jti, accountId);
+	}
+
+	/** Ends every session of an account. */
+	async deleteAll(accountId: string): Promise<void> {
+		for (const jti of await this.#jtisOf(accountId)) await this.#end(jti, accountId);
+	}
+
+	/** Null when somebody else changed the session at the same time. */
+	async #rotate(record: StoredRecord, { jti, secret }: ParsedToken): Promise<RotateOutcome | null> {
+		const { records, clock, lifetimeS, graceS } = this.#options;
+		const document = documentOf(record);
+		const { accountId, previous } = document;
+		const nowMs = clock.nowMs();
+		const presentedHash = hashOf(secret);
+		if (equals(document.secretHash, presentedHash)) {
+			const salt = randomBytes(16).toString('base64url');
+			const next = successorOf(secret, salt, document.checkKey);
+			const rotated: SessionDocument = {
+				...document,
+				expiresAtMs: nowMs + lifetimeS * 1000,
+				lastUsedAtMs: nowMs,
+				secretHash: hashOf(next),
+				previous: { secretHash: presentedHash, salt, rotatedAtMs: nowMs },
+			};
+			const outcome = await records.write(putSession(jti, rotated, record.version));
+			return outcome.status === 'ok' ? { status: 'rotated', accountId, jti, refreshToken: `${jti}.${next}` } : null;
+		}
+		if (previous !== null && equals(previous.secretHash, presentedHash) && nowMs - previous.rotatedAtMs <= graceS * 1000) {
+			const refreshToken = `${jti}.${successorOf(secret, previous.salt, document.checkKey)}`;
+			return { status: 'rotated', accountId, jti, refreshToken };
+		}
+		const wasGood = (previous !== null && equals(previous.secretHash, presentedHash)) || isSealed(secret, document.checkKey);
+		if (!wasGood) return { status: 'invalid' };
+		await this.#end(jti, accountId);
+		return { status: 'replayed', accountId, jti };
+	}
+
+	async #end(jti: string, accountId: string): Promise<boolean> {
+		const outcome = await this.#options.records.write([
+			{ op: 'delete', kind: SESSION, id: jti, expected: 'present' },
+			{ op: 'delete', kind: ACCOUNT_SESSION, id: `${accountId}/${jti}`, expected: 'any' },
+		]);
+		return outcome.status === 'ok';
+	}
+
+	async #jtisOf(accountId: string): Promise<string[]> {
+		const prefix = `${accountId}/`;
+		const page = await this.#options.records.list(ACCOUNT_SESSION, { prefix, after: null, limit: 2 * SESSIONS_MAX });
+		return page.map(({ id }) => id.slice(prefix.length));
+	}
+
+	/** Ends sessions until one more is not too many: first those that were never used, oldest first, then the longest unused. */
+	async #makeRoom(accountId: string): Promise<void> {
+		if ((await this.#jtisOf(accountId)).length < SESSIONS_MAX) return;
+		const sessions = await this.list(accountId);
+		const usedMs = ({ lastUsedAtMs }: RefreshSession) => lastUsedAtMs ?? 0;
+		const byUse = sessions.toSorted((a, b) => usedMs(a) - usedMs(b) || a.issuedAtMs - b.issuedAtMs);
+		for (const { jti } of byUse.slice(0, sessions.length - SESSIONS_MAX + 1)) await this.#end(jti, accountId);
+	}
+}
+
+interface ParsedToken {
+	readonly jti: string;
+	readonly secret: string;
+}
+
+function parse(token: string): ParsedToken | null {
+	const dot = token.indexOf('.');
+	const jti = token.slice(0, Math.max(dot, 0));
+	const secret = token.slice(dot + 1);
+	return JTI_FORM.test(jti) && secret !== '' && secret.length <= SECRET_LENGTH_MAX ? { jti, secret } : null;
+}
+
+/** Also renews the entry under the account, so that it lives as long as the session. */
+function putSession(jti: string, document: SessionDocument, expected: 'absent' | number): RecordOp[] {
+	const { accountId, expiresAtMs } = document;
+	return [
+		{ op: 'put', kind: SESSION, id: jti, value: { ...document }, expected, expiresAtMs },
+		{ op: 'put', kind: ACCOUNT_SESSION, id: `${accountId}/${jti}`, value: {}, expected: 'any', expiresAtMs },
+	];
+}
+
+function documentOf({ value }: StoredRecord): SessionDocument {
+	return value as unknown as SessionDocument;
+}
+
+function sessionOf(record: StoredRecord): RefreshSession {
+	const { issuedAtMs, expiresAtMs, lastUsedAtMs, clientHint } = documentOf(record);
+	return { jti: record.id, issuedAtMs, expiresAtMs, lastUsedAtMs, clientHint };
+}
+
+function hashOf(secret: string): string {
+	return hash('sha256', secret, 'hex');
+}
+
+function equals(a: string, b: string): boolean {
+	return a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
+}
+
+/** A secret: 24 bytes that nobody can guess, and a check of them by the session's key. */
+function sealed(body: Buffer, checkKey: Buffer): string {
+	return Buffer.concat([body, checkOf(body, checkKey)]).toString('base64url');
+}
+
+function isSealed(secret: string, checkKey: string): boolean {
+	const bytes = Buffer.from(secret, 'base64url');
+	if (bytes.byteLength !== BODY_BYTES + CHECK_BYTES || bytes.toString('base64url') !== secret) return false;
+	return timingSafeEqual(checkOf(bytes.subarray(0, BODY_BYTES), Buffer.from(checkKey, 'base64url')), bytes.subarray(BODY_BYTES));
+}
+
+function checkOf(body: Buffer, checkKey: Buffer): Buffer {
+	return createHmac('sha256', checkKey).update(body).digest().subarray(0, CHECK_BYTES);
+}
+
+function successorOf(secret: string, salt: string, checkKey: string): string {
+	const body = createHmac('sha256', secret).update(`successor ${salt}`).digest().subarray(0, BODY_BYTES);
+	return sealed(body, Buffer.from(checkKey, 'base64url'));
+}

@@ -1,0 +1,21 @@
+/** The relay as one process. */
+
+import type { Config } from '../config/schema.ts';
+import { announce } from './announcement.ts';
+import { exitOnDefects, failToStart, firstStopSignal, openLog } from './lifetime.ts';
+import { serve, stopServing } from './serving.ts';
+
+/** Serves until it is told to stop, and ends the process. */
+export async function runAlone(config: Config, warnings: readonly string[]): Promise<never> {
+	const log = openLog(config);
+	const { logger } = log;
+	exitOnDefects(logger);
+	for (const warning of warnings) logger.warn(warning);
+
+	// Before the start, so that a signal during it is not lost: the relay then starts, and drains at once.
+	const stopSignal = firstStopSignal(logger);
+	const outcome = await serve({ config, logger });
+	if (outcome.status === 'failed') failToStart(outcome.reason);
+	announce(outcome.served, config, log);
+	return stopServing(outcome.app, { signal: await stopSignal }, config, logger);
+}

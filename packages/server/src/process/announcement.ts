@@ -1,0 +1,40 @@
+/** What the relay says once it serves: where it is, and how to try it. */
+
+import { resolve } from 'node:path';
+import packageJson from '../../package.json' with { type: 'json' };
+import type { Config } from '../config/schema.ts';
+import type { Served } from '../workers/messages.ts';
+import type { ProcessLog } from './lifetime.ts';
+
+/** Prints it, or logs it away from a terminal. */
+export function announce({ url, durability }: Served, config: Config, { logger, onTerminal }: ProcessLog): void {
+	const places = {
+		http: url,
+		ws: `${url.replace(/^http/, 'ws')}/ws`,
+		docs: `${url}/docs`,
+		metrics: `${url}/metrics`,
+		data: placeOfData(config),
+		durability,
+		mode: config.auth,
+		...(config.workers === 1 ? {} : { workers: config.workers }),
+	};
+	const body = '{"topic":"hello","payload":{"text":"Hello, world"}}';
+	const curl = `curl -X POST ${url}/api/v1/messages -H 'Content-Type: application/json' -d '${body}'`;
+	if (!onTerminal) {
+		logger.info({ version: packageJson.version, ...places, try: curl }, 'listening');
+		return;
+	}
+	const lines = Object.entries(places).map(([name, place]) => `  ${name.padEnd(10)}  ${place}`);
+	process.stdout.write(`\nPulsar Relay ${packageJson.version}\n\n${lines.join('\n')}\n\nTry it:\n  ${curl}\n\n`);
+}
+
+function placeOfData(config: Config): string {
+	switch (config.storageBackend) {
+		case 'embedded':
+			return resolve(config.dataDir);
+		case 'memory':
+			return 'in memory only';
+		case 'valkey':
+			return `Valkey at ${config.valkeyAddresses.length > 0 ? config.valkeyAddresses.join(', ') : `${config.valkeyHost}:${config.valkeyPort}`}`;
+	}
+}

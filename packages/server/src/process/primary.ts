@@ -1,0 +1,26 @@
+/** The process that an operator started, when the relay is several: it serves nothing, and looks after the workers that do. */
+
+import type { Served } from '../workers/messages.ts';
+import { Supervisor, type SupervisorOptions } from '../workers/supervisor.ts';
+import { end, exitOnDefects, failToStart, firstStopSignal } from './lifetime.ts';
+
+export interface PrimaryOptions<Setup> extends SupervisorOptions<Setup> {
+	/** How long all workers together may take to drain. */
+	readonly stopTimeoutS: number;
+	/** Called once all workers serve. */
+	readonly onServing: (served: Served) => void;
+}
+
+/** Runs the workers until it is told to stop, and ends the process. Workers that lose it drain by themselves. */
+export async function runPrimary<Setup>(options: PrimaryOptions<Setup>): Promise<never> {
+	const { logger, stopTimeoutS, onServing } = options;
+	exitOnDefects(logger);
+	const supervisor = new Supervisor(options);
+	const kill = () => supervisor.kill();
+	const stopSignal = firstStopSignal(logger, kill);
+	const outcome = await supervisor.start();
+	if (outcome.status === 'failed') failToStart(outcome.reason);
+	onServing(outcome.served);
+	const why = { signal: await stopSignal };
+	return end({ timeoutS: stopTimeoutS, drain: () => supervisor.stop(), giveUp: kill, why }, logger);
+}

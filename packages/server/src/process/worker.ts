@@ -1,0 +1,26 @@
+/** The process of a worker: a relay that is told by its primary what to run with, and when to stop. The primary starts it. */
+
+import type { Config } from '../config/schema.ts';
+import { joinPrimary } from '../workers/link.ts';
+import { EXIT_FAILED, exitOnDefects, firstStopSignal, openLog } from './lifetime.ts';
+import { serve, stopServing } from './serving.ts';
+
+async function main(): Promise<void> {
+	const primary = await joinPrimary<Config>();
+	if (primary === null) process.exit(0);
+	const config = primary.setup;
+	const logger = openLog(config).logger.child({ worker: primary.number });
+	exitOnDefects(logger);
+	// A terminal and some supervisors signal every process of the group, others the primary only, which then asks.
+	const stopSignal = firstStopSignal(logger);
+	const outcome = await serve({ config, logger, metricsOfAll: () => primary.scrape() });
+	if (outcome.status === 'failed') {
+		await primary.cannotStart(outcome.reason);
+		process.exit(EXIT_FAILED);
+	}
+	primary.serving(outcome.served, () => outcome.app.report());
+	const why = await Promise.race([stopSignal.then((signal) => ({ signal })), primary.stopped.then((primary) => ({ primary }))]);
+	await stopServing(outcome.app, why, config, logger);
+}
+
+await main();

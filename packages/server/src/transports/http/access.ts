@@ -1,0 +1,222 @@
+/**
+ * Who may call what. Every route has a row in the table below, or the server does not start; what a row asks for is checked
+ * before anything of the request is validated, and the stored account counts, not the token (PROTOCOL.md, "Credentials").
+ */
+
+import type { IncomingMessage } from 'node:http';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
+import type { Auth } from '../../auth/auth.ts';
+import { bearerOf } from '../../auth/authenticate.ts';
+import { type AccountPrincipal, type KnownPrincipal, OPEN, type Permission, type Principal } from '../../auth/principal.ts';
+import { permissionRequired } from '../../auth/topic-access.ts';
+import { parseJsonBody } from './json-body.ts';
+
+/**
+ * - `open`: anybody.
+ * - `account`: an account by its access token; no key, no scoped token.
+ * - `any`: an account, a key or a scoped token; what it may do with which topic is the handler's to ask.
+ */
+export interface RouteAccess {
+	readonly who: 'open' | 'account' | 'any';
+	/** What the account must be permitted. */
+	readonly permission?: Permission;
+	/** A scoped token may come in the query, for clients that cannot set headers: `EventSource`. */
+	readonly inQuery?: true;
+}
+
+const OPEN_ROUTE: RouteAccess = { who: 'open' };
+
+/** Which route needs what; `*` stands for the rest of a path. Tests take their matrix from here. */
+export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
+	'GET /health': OPEN_ROUTE,
+	'HEAD /health': OPEN_ROUTE,
+	'GET /ready': OPEN_ROUTE,
+	'HEAD /ready': OPEN_ROUTE,
+	'GET /metrics': OPEN_ROUTE,
+	'GET /openapi.json': OPEN_ROUTE,
+	'GET /docs*': OPEN_ROUTE,
+	'POST /api/v1/messages': { who: 'any', permission: 'write' },
+	'POST /api/v1/messages/bulk': { who: 'any', permission: 'write' },
+	'POST /api/v1/messages/stream': { who: 'any', permission: 'write' },
+	'GET /api/v1/poll': { who: 'any', permission: 'read' },
+	'POST /messages/poll': { who: 'any', permission: 'read' },
+	'GET /messages/poll/stats': { who: 'account' },
+	'GET /api/v1/events': { who: 'any', permission: 'read', inQuery: true },
+	'POST /api/v1/topics': { who: 'account', permission: 'write' },
+	'GET /api/v1/topics': { who: 'account' },
+	'GET /api/v1/topics/stats': { who: 'account', permission: 'admin' },
+	'GET /api/v1/topics/:topic_name': { who: 'any' },
+	'PUT /api/v1/topics/:topic_name': { who: 'account' },
+	'DELETE /api/v1/topics/:topic_name': { who: 'account' },
+	'GET /api/v1/topics/:topic_name/messages': { who: 'any', permission: 'read' },
+	'POST /api/v1/topics/:topic_name/permissions': { who: 'account' },
+	'GET /api/v1/topics/:topic_name/permissions': { who: 'account' },
+	'DELETE /api/v1/topics/:topic_name/permissions/:username': { who: 'account' },
+	'POST /auth/login': OPEN_ROUTE,
+	'POST /auth/logout': { who: 'any' },
+	'POST /auth/token/refresh': OPEN_ROUTE,
+	'POST /auth/token/revoke': OPEN_ROUTE,
+	'POST /auth/token/scoped': { who: 'any' },
+	'GET /auth/me': { who: 'account' },
+	'GET /auth/sessions': { who: 'account' },
+	'DELETE /auth/sessions/:jti': { who: 'account' },
+	'POST /auth/keys': { who: 'account' },
+	'GET /auth/keys': { who: 'account' },
+	'PATCH /auth/keys/:key_id': { who: 'account' },
+	'POST /auth/keys/:key_id/rotate': { who: 'account' },
+	'DELETE /auth/keys/:key_id': { who: 'account' },
+	'POST /auth/register': { who: 'account', permission: 'admin' },
+	'GET /auth/users': { who: 'account', permission: 'admin' },
+	'GET /auth/users/stats': { who: 'account', permission: 'admin' },
+	'PATCH /auth/users/:user_id': { who: 'account', permission: 'admin' },
+	'DELETE /auth/users/:user_id': { who: 'account', permission: 'admin' },
+};
+
+declare module 'fastify' {
+	interface FastifyContextConfig {
+		/** Instead of a row of the table: for routes that tests add. */
+		access?: RouteAccess;
+	}
+	interface FastifyRequest {
+		/** Null on open routes where credentials are asked for elsewhere; see {@link principalOf}. */
+		principal: Principal | null;
+		/** Why the request is refused once its body is known to be well-formed. */
+		refusal: RelayError | null;
+	}
+}
+
+/** Bodies up to this are read of requests that will be refused, since what is no JSON is told first. */
+const REFUSED_BODY_BYTES_MAX = 64 * 1024;
+const QUERY_TOKEN = 'access_token';
+
+/** Adds the checks, and that every route added later has a row. Without `auth` everybody may do everything. */
+export function addAccess(server: FastifyInstance, auth: Auth | null, payloadDepthMax: number): void {
+	server.decorateRequest('principal', null);
+	server.decorateRequest('refusal', null);
+	server.addHook('onRoute', (route: RouteOptions) => {
+		for (const method of [route.method].flat()) rowOf(method, route.url, route.config?.access);
+	});
+	if (auth === null) {
+		server.addHook('onRequest', (request, _reply, done) => {
+			request.principal = OPEN;
+			done();
+		});
+		return;
+	}
+	addChecks(server, auth, payloadDepthMax);
+}
+
+function addChecks(server: FastifyInstance, auth: Auth, payloadDepthMax: number): void {
+	server.addHook('onRequest', (request, _reply, done) => {
+		const access = rowOf(request.method, request.routeOptions.url ?? '', request.routeOptions.config.access);
+		if (access.who === 'open') {
+			done();
+			return;
+		}
+		const refuse = (thrown: unknown) => {
+			const error = RelayError.from(thrown);
+			if (!hasSmallBody(request.raw)) return done(error);
+			request.refusal = error;
+			done();
+		};
+		const accept = (principal: KnownPrincipal) => {
+			const problem = accessProblem(access, principal);
+			if (problem !== null) return refuse(problem);
+			request.principal = principal;
+			done();
+		};
+		let principal: KnownPrincipal | Promise<KnownPrincipal>;
+		try {
+			principal = authenticate(auth, request, access);
+		} catch (thrown) {
+			refuse(thrown);
+			return;
+		}
+		if (principal instanceof Promise) principal.then(accept, refuse);
+		else accept(principal);
+	});
+	server.addHook('preValidation', (request, _reply, done) => {
+		if (request.refusal === null) {
+			done();
+			return;
+		}
+		// Routes that take bytes have not looked at them yet.
+		const { body } = request;
+		try {
+			if (Buffer.isBuffer(body) && body.byteLength > 0) parseJsonBody(body, payloadDepthMax + 3);
+			done(request.refusal);
+		} catch (thrown) {
+			done(RelayError.from(thrown));
+		}
+	});
+}
+
+function authenticate(auth: Auth, request: FastifyRequest, access: RouteAccess): KnownPrincipal | Promise<KnownPrincipal> {
+	const { authorization } = request.headers;
+	const inQuery = queryToken(request);
+	if (inQuery === null) return auth.authenticator.authenticate(bearerOf(authorization));
+	if (authorization !== undefined) throw new RelayError('bad_request', 'the request has more than one credential');
+	if (access.inQuery !== true) return auth.authenticator.authenticate(bearerOf(authorization));
+	return authenticateQuery(auth, inQuery);
+}
+
+/** What stands in a query is written down on its way: only what is short-lived and limited may come there. */
+async function authenticateQuery(auth: Auth, token: string): Promise<KnownPrincipal> {
+	const principal = await auth.authenticator.authenticate(token);
+	if (principal.kind === 'scoped') return principal;
+	throw new RelayError('invalid_credentials', 'only a scoped token may come in the query', {
+		detail: 'Invalid or expired token',
+	});
+}
+
+function queryToken({ raw, query }: FastifyRequest): string | null {
+	if (!(raw.url ?? '').includes(QUERY_TOKEN)) return null;
+	const token = (query as Readonly<Record<string, unknown>>)[QUERY_TOKEN];
+	if (token === undefined) return null;
+	if (typeof token !== 'string') throw new RelayError('bad_request', 'the request has more than one credential');
+	return token;
+}
+
+/** Why a principal may not call a route, or null. */
+export function accessProblem({ who, permission }: RouteAccess, principal: KnownPrincipal): RelayError | null {
+	if (who === 'account' && principal.kind !== 'account') {
+		return new RelayError('forbidden', 'API keys and scoped tokens cannot do this', { detail: 'An access token is required' });
+	}
+	return permission === undefined || principal.permissions.includes(permission) ? null : permissionRequired(permission);
+}
+
+/** On whose behalf a request is made. */
+export function principalOf({ principal }: FastifyRequest): Principal {
+	// An open route that asks this is a defect, and must not act as if nobody needed credentials.
+	if (principal === null) throw new Error('the route has no principal');
+	return principal;
+}
+
+/** The account that a request is made by. */
+export function accountOf(request: FastifyRequest): AccountPrincipal {
+	const principal = principalOf(request);
+	if (principal.kind !== 'account') throw new Error('the route has no account');
+	return principal;
+}
+
+/** Anybody who has shown a credential. */
+export function knownOf(request: FastifyRequest): KnownPrincipal {
+	const principal = principalOf(request);
+	if (principal.kind === 'open') throw new Error('the route asked nobody for credentials');
+	return principal;
+}
+
+/** The row of a route; throws when there is none. */
+export function rowOf(method: string, url: string, own?: RouteAccess): RouteAccess {
+	if (own !== undefined) return own;
+	const path = url.startsWith('/docs') ? '/docs*' : url.replace(/(.)\/$/, '$1');
+	const row = ROUTE_ACCESS[`${method === 'HEAD' && path === '/docs*' ? 'GET' : method} ${path}`];
+	if (row === undefined) throw new Error(`${method} ${url} has no row in transports/http/access.ts`);
+	return row;
+}
+
+function hasSmallBody({ headers }: IncomingMessage): boolean {
+	if (headers['transfer-encoding'] !== undefined) return false;
+	return Number(headers['content-length'] ?? 0) <= REFUSED_BODY_BYTES_MAX;
+}

@@ -1,0 +1,36 @@
+/** Forms, as OAuth clients and existing clients sign in with: their fields as texts, of two of a name the last. */
+
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { BodyReader } from './bodies.ts';
+
+const FORM_BYTES_MAX = 64 * 1024;
+const FORM_TYPES = /^(?:application\/x-www-form-urlencoded|multipart\/form-data)(?:;|$)/i;
+/** A body of any other type has no fields: existing clients are told what is missing rather than what they sent. */
+const OTHER_TYPES = '*';
+
+/** Reads the bodies of a scope as forms. */
+export function addFormBodies(scope: FastifyInstance, bodies: BodyReader): void {
+	scope.removeAllContentTypeParsers();
+	scope.addContentTypeParser(FORM_TYPES, (request: FastifyRequest, payload, done) => {
+		bodies.read(payload as FastifyRequest['raw'], FORM_BYTES_MAX, (error, body) => {
+			if (error !== null || body === undefined) return done(error, undefined);
+			fieldsOf(request.headers['content-type'] ?? '', body).then(
+				(fields) => done(null, fields),
+				() => done(new RelayError('bad_request', 'the form is malformed'), undefined),
+			);
+		});
+	});
+	scope.addContentTypeParser(OTHER_TYPES, (_request: FastifyRequest, payload, done) => {
+		bodies.read(payload as FastifyRequest['raw'], FORM_BYTES_MAX, (error) => done(error, {}));
+	});
+}
+
+async function fieldsOf(type: string, body: Buffer): Promise<Record<string, string>> {
+	const fields: Record<string, string> = Object.create(null);
+	const form = /^multipart/i.test(type)
+		? await new Response(new Uint8Array(body), { headers: { 'content-type': type } }).formData()
+		: new URLSearchParams(body.toString('utf8'));
+	for (const [name, value] of form as Iterable<[string, unknown]>) if (typeof value === 'string') fields[name] = value;
+	return fields;
+}

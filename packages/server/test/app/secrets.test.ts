@@ -1,0 +1,86 @@
+/** No secret is ever written down: not in a log, not in a metric, not in an answer but the one that gives it out. */
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { ADMIN_PASSWORD, type AuthRelay, JWT_SECRET, Socket, startAuthRelay } from '../support/auth-relay.ts';
+import { send } from '../support/http-client.ts';
+
+let world: AuthRelay;
+before(async () => {
+	world = await startAuthRelay();
+});
+after(() => world.close());
+
+test('planted secrets are in no log at its most talkative, no metric, and no other answer', async () => {
+	const secrets = new Map([
+		['the signing secret', JWT_SECRET],
+		['the password of the administrator', ADMIN_PASSWORD],
+		['a wrong password', 'planted-wrong-password'],
+		['a new password', 'planted-new-password'],
+		['a forged token', 'planted.forged.token'],
+		['a forged key', `prk_0123456789abcdef_${'planted'.repeat(7).slice(0, 43)}`],
+		['a forged refresh token', '66bb7031-2d7c-4e3b-a215-c7eecda35ae7.planted-refresh-secret'],
+	]);
+	const answers: string[] = [];
+	const call: AuthRelay['call'] = async (...given) => {
+		const answer = await world.call(...given);
+		answers.push(answer.text);
+		return answer;
+	};
+	const person = await world.person('person');
+	secrets.set('a password', person.password);
+	secrets.set('an access token', person.token);
+	secrets.set('a refresh token', person.refreshToken.split('.')[1] ?? '');
+	const { keyId, secret } = await world.key(person, ['publish', 'subscribe'], ['*']);
+	secrets.set('a key', secret.slice(21));
+	const scoped = await world.scoped(person, ['subscribe'], ['a']);
+	secrets.set('a scoped token', scoped);
+
+	answers.push((await world.login('person', secrets.get('a wrong password') ?? '')).text);
+	for (const credential of [person.token, secret, scoped, 'planted.forged.token', secrets.get('a forged key') ?? '']) {
+		await call('GET', '/auth/me', credential);
+		await call('GET', '/api/v1/poll?topics=a&timeout=0', credential);
+		await call('POST', '/api/v1/messages', credential, { topic: '', payload: 1 });
+		await call('GET', `/api/v1/topics/${credential}`, person);
+		await call('GET', `/nowhere/${credential}?access_token=${credential}`, credential);
+		await call('DELETE', `/auth/sessions/unknown?access_token=${credential}`, credential);
+		await Socket.refused(world.url, `${credential}x`);
+	}
+	await call('POST', '/auth/token/refresh', null, { refresh_token: secrets.get('a forged refresh token') });
+	await call('POST', '/auth/token/refresh', null, { refresh_token: [person.refreshToken] });
+	await call('POST', '/auth/token/revoke', null, { refresh_token: secrets.get('a forged refresh token') });
+	await call('PATCH', `/auth/users/${person.userId}`, world.admin, { password: 'planted-new-password', email: 7 });
+	await call('PATCH', `/auth/users/${person.userId}`, world.admin, { password: 'planted-new-password' });
+	await call('POST', '/auth/register', world.admin, { username: 'person', password: 'planted-new-password' });
+	await call('POST', '/auth/register', world.admin, `{"username":"x","password":"planted-new-password"`);
+	await call('POST', `/auth/keys/${keyId}/rotate`, person, { overlap: -1 });
+	await call('GET', '/auth/keys', person);
+	await call('GET', '/auth/users', world.admin);
+	const socket = await world.socket(person.token);
+	await socket.ask({ type: 'refresh', token: secrets.get('a forged key') });
+	await socket.ask({ type: 'subscribe', topics: [person.token] });
+	await socket.end();
+	await call('DELETE', `/auth/keys/${keyId}`, person);
+	await call('POST', '/auth/logout', person);
+
+	const log = world.relay.log();
+	assert(log.includes('a request was refused') && log.includes('"route":"/auth/me"'), 'the log is at its most talkative');
+	const written = new Map([
+		['the log', log],
+		['the metrics', (await send(`${world.url}/metrics`)).text],
+		// What a path names is told back, as any name that is not there.
+		['the answers', answers.filter((text) => !text.includes("Topic '")).join('\n')],
+	]);
+	for (const [where, text] of written) {
+		for (const [what, value] of secrets) assert(!text.includes(value), `${what} is in ${where}`);
+	}
+});
+
+test('what a client sends cannot add a line to the log', async () => {
+	const injected = 'x"}\n{"level":"critical","msg":"planted line"}';
+	await world.login(injected, injected);
+	await world.call('GET', `/api/v1/topics/${encodeURIComponent(injected)}`, world.admin);
+	await world.call('POST', '/auth/token/refresh', null, { refresh_token: injected });
+	await world.call('POST', '/auth/register', world.admin, { username: injected.slice(0, 50), password: injected });
+	for (const line of world.relay.log().trimEnd().split('\n')) assert.notEqual(JSON.parse(line).level, 'critical', line);
+});

@@ -1,0 +1,171 @@
+/** A TCP proxy between a relay and its store, to make a network that fails in ways a loopback does not. */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+
+export interface Address {
+	readonly host: string;
+	readonly port: number;
+}
+
+export interface TcpProxy extends Address {
+	/** Connections open through it now. */
+	readonly connections: number;
+	/** Holds every byte back for so long, both ways. 0 = not at all. */
+	delay(ms: number): void;
+	/** Sends new connections to another address. */
+	moveTo(target: Address): void;
+	/** Refuses new connections, until {@link accept}; those that are open stay. */
+	refuse(): Promise<void>;
+	accept(): Promise<void>;
+	/** Breaks the open connections, with a RST to both sides. */
+	reset(): void;
+	/**
+	 * Leaves the open connections standing and carries nothing through them any more, as when a peer has gone without a FIN. New
+	 * connections work.
+	 */
+	deaden(): void;
+	/** On the open connections lets requests through and keeps back what is answered; the first answer kept back breaks the connection. */
+	dropReplies(): void;
+	close(): Promise<void>;
+	[Symbol.asyncDispose](): Promise<void>;
+}
+
+const HOST = '127.0.0.1';
+
+/** Starts a proxy on a free port. */
+export async function startProxy(target: Address): Promise<TcpProxy> {
+	const proxy = new RunningProxy(target);
+	await proxy.accept();
+	return proxy;
+}
+
+class RunningProxy implements TcpProxy {
+	readonly host = HOST;
+	port = 0;
+	#target: Address;
+	#delayMs = 0;
+	#server: Server | null = null;
+	readonly #pairs = new Set<Pair>();
+
+	constructor(target: Address) {
+		this.#target = target;
+	}
+
+	get connections(): number {
+		return this.#pairs.size;
+	}
+
+	delay(ms: number): void {
+		this.#delayMs = ms;
+	}
+
+	moveTo(target: Address): void {
+		this.#target = target;
+	}
+
+	async refuse(): Promise<void> {
+		// Its close event would wait for the connections, which stay.
+		this.#server?.close();
+		this.#server = null;
+	}
+
+	async accept(): Promise<void> {
+		assert(this.#server === null, 'it accepts already');
+		const server = createServer({ noDelay: true }, (client) => this.#carry(client));
+		server.listen(this.port, HOST);
+		await once(server, 'listening');
+		this.port = (server.address() as AddressInfo).port;
+		this.#server = server;
+	}
+
+	reset(): void {
+		for (const pair of this.#pairs) pair.reset();
+	}
+
+	deaden(): void {
+		for (const pair of this.#pairs) pair.deaden();
+	}
+
+	dropReplies(): void {
+		for (const pair of this.#pairs) pair.dropReplies();
+	}
+
+	async close(): Promise<void> {
+		await this.refuse();
+		this.reset();
+	}
+
+	[Symbol.asyncDispose](): Promise<void> {
+		return this.close();
+	}
+
+	#carry(client: Socket): void {
+		const server = connect({ host: this.#target.host, port: this.#target.port, noDelay: true });
+		const pair = new Pair(client, server, () => this.#delayMs);
+		this.#pairs.add(pair);
+		for (const socket of [client, server]) socket.on('close', () => this.#pairs.delete(pair));
+	}
+}
+
+/**
+ * A connection through the proxy.
+ *
+ * - `carrying`: bytes go through. Leaves to any other.
+ * - `deaf`: answers are kept back; the first one resets.
+ * - `dead`: nothing goes through, and neither side hears of the other any more.
+ */
+class Pair {
+	#state: 'carrying' | 'deaf' | 'dead' = 'carrying';
+	readonly #client: Socket;
+	readonly #server: Socket;
+	readonly #delayMs: () => number;
+
+	constructor(client: Socket, server: Socket, delayMs: () => number) {
+		this.#client = client;
+		this.#server = server;
+		this.#delayMs = delayMs;
+		this.#join(client, server, 'request');
+		this.#join(server, client, 'reply');
+	}
+
+	reset(): void {
+		this.#client.resetAndDestroy();
+		this.#server.resetAndDestroy();
+	}
+
+	deaden(): void {
+		this.#state = 'dead';
+		this.#client.pause();
+		this.#server.pause();
+	}
+
+	dropReplies(): void {
+		this.#state = 'deaf';
+	}
+
+	#join(from: Socket, to: Socket, direction: 'request' | 'reply'): void {
+		const later = (act: () => void) => {
+			const delayMs = this.#delayMs();
+			if (delayMs === 0) act();
+			else setTimeout(act, delayMs);
+		};
+		from.on('data', (chunk: Buffer) =>
+			later(() => {
+				if (this.#state === 'dead') return;
+				if (this.#state === 'deaf' && direction === 'reply') this.reset();
+				else if (!to.destroyed && !to.write(chunk)) from.pause();
+			}),
+		);
+		to.on('drain', () => {
+			if (this.#state !== 'dead') from.resume();
+		});
+		from.on('end', () => later(() => this.#state !== 'dead' && to.end()));
+		// What became of a broken connection its other side is told by its close.
+		from.on('error', () => {});
+		from.on('close', () => {
+			if (this.#state !== 'dead') later(() => to.destroy());
+		});
+	}
+}

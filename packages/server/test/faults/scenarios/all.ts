@@ -1,0 +1,18 @@
+/** Every scenario, in the order of the table. */
+
+import type { Scenario } from '../scenario.ts';
+import { failoverScenarios } from './failover.ts';
+import { networkScenarios } from './network.ts';
+import { killEmbedded, killOneOfTwo, rollingRestart } from './relay.ts';
+import { valkeyScenarios } from './valkey.ts';
+
+/** Those that need no Valkey. */
+export const embeddedScenarios: readonly Scenario[] = [killEmbedded];
+
+export const sharedScenarios: readonly Scenario[] = [
+	killOneOfTwo,
+	rollingRestart,
+	...valkeyScenarios,
+	...networkScenarios,
+	...failoverScenarios,
+];

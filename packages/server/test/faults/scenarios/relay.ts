@@ -1,0 +1,76 @@
+/** Relays that are killed, and that are restarted in turn. */
+
+import { startValkey } from '../../support/valkey.ts';
+import { type LoadSize, runLoad } from '../load.ts';
+import { RelayNode } from '../node.ts';
+import { anyGaps, findingsBut, type Scenario, type ScenarioResult, unless } from '../scenario.ts';
+
+/** Restarts of one relay, in a run. */
+const KILLS = 3;
+
+export const killEmbedded: Scenario = {
+	name: 'kill -9 of the only relay, embedded store',
+	async run(size) {
+		await using node = await RelayNode.start({});
+		return await killed(size, [node], node);
+	},
+};
+
+export const killOneOfTwo: Scenario = {
+	name: 'kill -9 of one of two relays',
+	async run(size) {
+		await using valkey = await startValkey({ settings: { appendonly: 'yes' } });
+		await using first = await RelayNode.start(valkey.relayEnv);
+		await using second = await RelayNode.start(valkey.relayEnv);
+		return await killed(size, [first, second], second);
+	},
+};
+
+async function killed(size: LoadSize, nodes: readonly RelayNode[], victim: RelayNode): Promise<ScenarioResult> {
+	const report = await runLoad({
+		size,
+		urls: nodes.map(({ url }) => url),
+		async fault({ publishers }) {
+			for (let kill = 0; kill < KILLS; kill++) {
+				await victim.end('SIGKILL');
+				await victim.restart();
+				await publishers.untilTried(({ url, status }) => url === victim.url && status === 201);
+			}
+		},
+	});
+	return { report, problems: [...findingsBut(report), ...anyGaps(report)] };
+}
+
+export const rollingRestart: Scenario = {
+	name: 'rolling restart of three relays',
+	async run(size) {
+		await using valkey = await startValkey({ settings: { appendonly: 'yes' } });
+		await using first = await RelayNode.start(valkey.relayEnv);
+		await using second = await RelayNode.start(valkey.relayEnv);
+		await using third = await RelayNode.start(valkey.relayEnv);
+		const nodes = [first, second, third];
+		const codes: (number | null)[] = [];
+		const report = await runLoad({
+			size,
+			urls: nodes.map(({ url }) => url),
+			async fault({ publishers }) {
+				for (const node of nodes) {
+					codes.push(await node.end('SIGTERM'));
+					await node.restart();
+					await publishers.untilTried(({ url, status }) => url === node.url && status === 201);
+				}
+			},
+		});
+		return {
+			report,
+			problems: [
+				...findingsBut(report),
+				...anyGaps(report),
+				...unless(
+					codes.every((code) => code === 0),
+					`the relays ended with ${codes}`,
+				),
+			],
+		};
+	},
+};

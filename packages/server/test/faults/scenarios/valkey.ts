@@ -1,0 +1,212 @@
+/** A Valkey server that is killed, frozen, full, emptied, or that an operator works on. */
+
+import { readdir, stat, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { startValkey, type Valkey } from '../../support/valkey.ts';
+import { type LoadOptions, type LoadReport, type LoadSize, type RunningLoad, runLoad } from '../load.ts';
+import { RelayNode } from '../node.ts';
+import { answersLate, anyGaps, findingsBut, gapsLate, type Scenario, unless, untilRefused } from '../scenario.ts';
+
+/** Two relays over one server, under load. */
+async function overTwoRelays(
+	size: LoadSize,
+	valkey: Valkey,
+	fault: (load: RunningLoad, urls: readonly string[]) => Promise<void>,
+	check: Pick<LoadOptions, 'removed'> = {},
+): Promise<LoadReport> {
+	await using first = await RelayNode.start(valkey.relayEnv);
+	await using second = await RelayNode.start(valkey.relayEnv);
+	const urls = [first.url, second.url];
+	return await runLoad({ size, urls, fault: (load) => fault(load, urls), ...check });
+}
+
+function killValkey(appendfsync: 'everysec' | 'always'): Scenario {
+	return {
+		name: `kill -9 of Valkey, appendfsync ${appendfsync}`,
+		async run(size) {
+			await using valkey = await startValkey({ settings: { appendonly: 'yes', appendfsync } });
+			const report = await overTwoRelays(size, valkey, async (load, urls) => {
+				await valkey.kill('SIGKILL');
+				await untilRefused(load, urls);
+				await valkey.restart();
+			});
+			return { report, problems: [...findingsBut(report), ...anyGaps(report), ...answersLate(report)] };
+		},
+	};
+}
+
+/** A stopped process holds its connections and its port, and answers nothing. */
+function freezeValkey(seconds: number): Scenario {
+	return {
+		name: `SIGSTOP of Valkey for ${seconds} s`,
+		async run(size) {
+			await using valkey = await startValkey({ settings: { appendonly: 'yes' } });
+			const report = await overTwoRelays(size, valkey, async () => {
+				valkey.pause();
+				await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+				valkey.resume();
+			});
+			return {
+				report,
+				problems: [
+					...findingsBut(report),
+					...anyGaps(report),
+					...answersLate(report),
+					...ackedWhileFrozen(report),
+					...unless(!report.broken.some((transport) => transport !== 'long-poll'), `broken connections: ${report.broken}`),
+				],
+			};
+		},
+	};
+}
+
+/** What was under way may be answered in the first moment. */
+const UNDER_WAY_MS = 200;
+
+function ackedWhileFrozen({ attempts, faultFromMs, faultToMs }: LoadReport): string[] {
+	const acked = attempts.filter(({ status, sentAtMs, tookMs }) => {
+		const atMs = sentAtMs + tookMs;
+		return status === 201 && atMs > faultFromMs + UNDER_WAY_MS && atMs < faultToMs;
+	});
+	return unless(acked.length === 0, `${acked.length} publishes were acknowledged by a frozen server`);
+}
+
+const REFUSALS = 20;
+
+const fullValkey: Scenario = {
+	name: 'maxmemory reached, noeviction',
+	async run(size) {
+		await using valkey = await startValkey({ settings: { appendonly: 'yes', 'maxmemory-policy': 'noeviction' } });
+		const reads: number[] = [];
+		const report = await overTwoRelays(size, valkey, async (load, urls) => {
+			// Less than is used: nothing more can be written, everything can be read.
+			await valkey.cli('CONFIG', 'SET', 'maxmemory', '1mb');
+			await untilRefused(load, urls, REFUSALS);
+			for (const url of urls) {
+				for (const topic of load.topics)
+					reads.push((await fetch(`${url}/api/v1/poll?topics=${topic}&since=earliest&timeout=0`)).status);
+			}
+			await valkey.cli('CONFIG', 'SET', 'maxmemory', '0');
+		});
+		return {
+			report,
+			problems: [
+				...findingsBut(report),
+				...anyGaps(report),
+				...answersLate(report),
+				...unless(
+					reads.every((status) => status === 200),
+					`polls from the beginning were answered ${reads}`,
+				),
+			],
+		};
+	},
+};
+
+/** The part of the append-only file that is cut off. */
+const CUT = 0.2;
+
+const truncatedFile: Scenario = {
+	name: 'append-only file with a truncated tail',
+	async run(size) {
+		await using valkey = await startValkey({ settings: { appendonly: 'yes', 'aof-load-truncated': 'yes' } });
+		const report = await overTwoRelays(
+			size,
+			valkey,
+			async (load, urls) => {
+				await valkey.kill('SIGKILL');
+				await untilRefused(load, urls);
+				await cutFile(valkey);
+				await valkey.restart();
+			},
+			{ removed: true },
+		);
+		return {
+			report,
+			problems: [
+				...findingsBut(report, 'lost'),
+				...gapsLate(report),
+				...unless(report.gaps.length > 0, 'nobody was told by a gap'),
+				...unless(
+					report.findings.some(({ kind }) => kind === 'lost'),
+					'the cut lost nothing: the run shows nothing',
+				),
+			],
+		};
+	},
+};
+
+async function cutFile(valkey: Valkey): Promise<void> {
+	const directory = join(valkey.dir, 'appendonlydir');
+	const name = (await readdir(directory)).find((file) => file.endsWith('.incr.aof'));
+	const path = join(directory, name ?? '');
+	await truncate(path, Math.floor((await stat(path)).size * (1 - CUT)));
+}
+
+const flushed: Scenario = {
+	name: 'FLUSHALL under live subscribers',
+	async run(size) {
+		await using valkey = await startValkey({ settings: { appendonly: 'yes' } });
+		const report = await overTwoRelays(size, valkey, async () => void (await valkey.cli('FLUSHALL')), { removed: true });
+		return {
+			report,
+			problems: [...findingsBut(report, 'lost'), ...gapsLate(report), ...untold(report)],
+		};
+	},
+};
+
+/** Subscribers that had something of a topic which is gone, and got no gap. */
+function untold({ history }: LoadReport): string[] {
+	const silent = history.traces.filter(({ topic, items }) => {
+		const kept = new Set(history.logs.get(topic)?.map(({ id }) => id));
+		const hadGone = items.some((item) => item.kind === 'message' && !kept.has(item.id));
+		return hadGone && !items.some(({ kind }) => kind === 'gap');
+	});
+	const [first] = silent;
+	return first === undefined
+		? []
+		: [`${silent.length} traces had lost messages and no gap, ${first.subscriber} in ${first.topic}`];
+}
+
+const operator: Scenario = {
+	name: "an operator's own XADD, XTRIM and DEL",
+	async run(size) {
+		await using valkey = await startValkey({ settings: { appendonly: 'yes' } });
+		const report = await overTwoRelays(
+			size,
+			valkey,
+			async ({ topics, byHand, publishers }) => {
+				const [added = '', trimmed = '', deleted = ''] = topics;
+				for (let i = 0; i < 20; i++) {
+					const payload = `"by hand ${i}"`;
+					const id = await valkey.cli('XADD', `topic:${added}:stream`, '*', 'payload', payload);
+					byHand.push({ topic: added, key: `by-hand-${i}`, lane: 'operator', payload, outcome: { status: 'acked', id } });
+				}
+				await valkey.cli('XTRIM', `topic:${trimmed}:stream`, 'MAXLEN', '10');
+				await publishers.untilAcked(publishers.acked + size.messagesPerS / 2);
+				await valkey.cli('DEL', `topic:${deleted}:stream`);
+			},
+			{ removed: true },
+		);
+		const [added] = report.history.logs.keys();
+		return {
+			report,
+			problems: [
+				...findingsBut(report, 'lost'),
+				...gapsLate(report),
+				...unless(!report.gaps.some(({ topic }) => topic === added), `gaps in ${added}, of which nothing was removed`),
+			],
+		};
+	},
+};
+
+export const valkeyScenarios: readonly Scenario[] = [
+	killValkey('everysec'),
+	killValkey('always'),
+	freezeValkey(5),
+	{ ...freezeValkey(15), fullOnly: true },
+	fullValkey,
+	truncatedFile,
+	flushed,
+	operator,
+];

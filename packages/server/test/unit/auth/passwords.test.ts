@@ -1,0 +1,86 @@
+/** Passwords: which hashes verify, what they cost, and that only so many are checked at once. */
+
+import assert from 'node:assert/strict';
+import { performance } from 'node:perf_hooks';
+import { describe, test } from 'node:test';
+import { hash } from '@node-rs/argon2';
+import { Passwords } from '../../../src/auth/passwords.ts';
+import { refused } from './world.ts';
+
+test('a password verifies against its own hash only, and two hashes of it differ', async () => {
+	const passwords = new Passwords();
+	const [first, second] = await Promise.all([passwords.hash('pässwörd'), passwords.hash('pässwörd')]);
+	assert.match(first, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
+	assert.notEqual(first, second);
+	assert.equal(await passwords.verify(first, 'pässwörd'), true);
+	assert.equal(await passwords.verify(first, 'passwort'), false);
+	assert.equal(await passwords.verify(first, ''), false);
+});
+
+test("a hash of the earlier server's costs verifies, and is one to make anew", async () => {
+	const passwords = new Passwords();
+	const imported = await hash('correct horse', { memoryCost: 65_536, timeCost: 3, parallelism: 4 });
+	assert.match(imported, /^\$argon2id\$v=19\$m=65536,t=3,p=4\$/);
+	assert.equal(await passwords.verify(imported, 'correct horse'), true);
+	assert.equal(await passwords.verify(imported, 'wrong horse'), false);
+	assert.equal(passwords.isOutdated(imported), true);
+	assert.equal(passwords.isOutdated(await passwords.hash('x')), false);
+});
+
+describe('what is no usable hash is a wrong password, not a failure', () => {
+	const salt = 'c2FsdHNhbHRzYWx0c2FsdA';
+	const digest = 'q2JtVn1uQ4V0h5b0F0m0u1S9Jq0M8rV0m3q0bq2Jt1U';
+	for (const [title, phc] of [
+		['no hash', null],
+		['nothing', ''],
+		['plain text', 'correct horse'],
+		['bcrypt', '$2b$12$abcdefghijklmnopqrstuv'],
+		['argon2i', `$argon2i$v=19$m=19456,t=2,p=1$${salt}$${digest}`],
+		['a digest cut off', `$argon2id$v=19$m=19456,t=2,p=1$${salt}$abc`],
+		['costs that would take the machine away', `$argon2id$v=19$m=4194304,t=100,p=64$${salt}$${digest}`],
+	] as const) {
+		test(title, async () => assert.equal(await new Passwords().verify(phc, 'correct horse'), false));
+	}
+});
+
+test('who does not exist takes as long as a wrong password', async () => {
+	const passwords = new Passwords();
+	const known = await passwords.hash('correct horse');
+	await passwords.verify(null, 'warm');
+	const time = async (phc: string | null) => {
+		const times: number[] = [];
+		for (let i = 0; i < 9; i++) {
+			const startMs = performance.now();
+			await passwords.verify(phc, 'wrong horse');
+			times.push(performance.now() - startMs);
+		}
+		return times.sort((a, b) => a - b)[4] ?? 0;
+	};
+	const [nobody, somebody] = [await time(null), await time(known)];
+	// Without the work it would be a hundredth; a busy machine makes a factor of two at most of nine tries' median.
+	assert(nobody > somebody / 3 && nobody < somebody * 3, `${nobody} ms against ${somebody} ms`);
+});
+
+test('so many are checked at once, so many wait in their order, and more are refused', async () => {
+	const passwords = new Passwords({ concurrency: 1, waitingMax: 2 });
+	const order: number[] = [];
+	const checks = [1, 2, 3].map((n) => passwords.hash('x').then(() => order.push(n)));
+	await refused(() => passwords.hash('x'), 'too_many_logins');
+	await Promise.all(checks);
+	assert.deepEqual(order, [1, 2, 3]);
+	assert.equal(typeof (await passwords.hash('x')), 'string', 'room again');
+});
+
+test('the event loop goes on while passwords are hashed', async () => {
+	const passwords = new Passwords();
+	let turns = 0;
+	let done = false;
+	const turn = () => {
+		turns++;
+		if (!done) setImmediate(turn);
+	};
+	setImmediate(turn);
+	await Promise.all(Array.from({ length: 10 }, () => passwords.hash('x')));
+	done = true;
+	assert(turns > 100, `${turns} turns`);
+});

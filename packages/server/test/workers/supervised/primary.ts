@@ -1,0 +1,17 @@
+/** A primary as a process of its own, with workers that are small HTTP servers. */
+
+import { openLog } from '../../../src/process/lifetime.ts';
+import { runPrimary } from '../../../src/process/primary.ts';
+import type { PrimarySetup } from './setup.ts';
+
+const { workers, timings, stopTimeoutS, worker } = JSON.parse(process.argv[2] ?? '') as PrimarySetup;
+const { logger } = openLog({ logFormat: 'json', logLevel: 'info' });
+await runPrimary({
+	module: new URL('./worker.ts', import.meta.url),
+	workers,
+	setup: worker,
+	logger,
+	timings,
+	stopTimeoutS,
+	onServing: ({ url }) => logger.info({ http: url }, 'listening'),
+});
