@@ -207,6 +207,10 @@ function durability(): void {
 			/: the server gives durability memory, and PULSAR_DURABILITY asks for process; it needs appendonly yes$/,
 		);
 		await starts({ ...none.relayEnv, PULSAR_DURABILITY: 'any' });
+		assert.match(
+			await refusal({ ...everysec.relayEnv, PULSAR_DURABILITY: 'replicated:1' }),
+			/: the server has 0 replicas, and PULSAR_DURABILITY asks for 1$/,
+		);
 	});
 }
 

@@ -30,7 +30,7 @@ import { positionOf, readPage, type StrangeEntries } from './pages.ts';
 import { checkPermissions } from './permissions.ts';
 import { whyUnreachable } from './reachability.ts';
 import { SCRIPTS } from './scripts.ts';
-import { checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
+import { checkReplicas, checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
 import { Sizes } from './sizes.ts';
 import { Sweep } from './sweep.ts';
 import { createTopic, deleteTopic, getTopic, listTopics, updateTopic } from './topics.ts';
@@ -130,6 +130,8 @@ class ValkeyStore implements Store {
 		});
 		this.#finding = await checkServer(this.#writes, this.#options.demands);
 		if (this.#finding.status === 'unfit' && this.#finding.fatal) throw unavailable(this.#finding.reason);
+		const tooFew = await checkReplicas(this.#writes, this.#options.demands.replicas);
+		if (tooFew !== null) throw unavailable(tooFew);
 		await checkPermissions(this.#writes, this.#announcements);
 		this.#tellFinding(null);
 		this.#sweep = new Sweep({
