@@ -54,6 +54,9 @@ function settings(): void {
 			await says(new RegExp(`"ok","durability":"${durability}"`));
 			await appendOne(store, 'matrix', entry('1'));
 		}
+		await valkey.cli('CONFIG', 'SET', 'appendonly', 'yes', 'appendfsync', 'always', 'no-appendfsync-on-rewrite', 'yes');
+		await says(/"ok","durability":"process"/);
+		await valkey.cli('CONFIG', 'SET', 'no-appendfsync-on-rewrite', 'no', 'appendonly', 'no');
 	});
 
 	test('a server that gives less than was asked for, from some moment on, is not used until it does again', async (t) => {

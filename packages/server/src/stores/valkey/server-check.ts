@@ -34,7 +34,7 @@ export async function checkServer(connection: Connection, demands: ServerDemands
 	if (problem !== null) return problem;
 	let settings: readonly ReadonlyMap<string, string>[] | null = null;
 	try {
-		settings = (await connection.runEverywhere(['CONFIG', 'GET', 'append*', 'maxmemory*'])).map(toSettings);
+		settings = (await connection.runEverywhere(['CONFIG', 'GET', '*append*', 'maxmemory*'])).map(toSettings);
 	} catch (error) {
 		const { assumeDurability } = demands;
 		if (!isForbidden(error) && !isRenamed(error)) throw error;
@@ -95,7 +95,9 @@ function judgeSettings(settings: readonly ReadonlyMap<string, string>[], demands
 
 function durabilityOf(server: ReadonlyMap<string, string>): Durability {
 	if (server.get('appendonly') !== 'yes') return 'memory';
-	return server.get('appendfsync') === 'always' ? 'disk' : 'process';
+	// With the other setting, no file is synced while one is rewritten.
+	const syncs = server.get('appendfsync') === 'always' && server.get('no-appendfsync-on-rewrite') !== 'yes';
+	return syncs ? 'disk' : 'process';
 }
 
 function judge(durability: Durability, demands: ServerDemands, warnings: readonly string[]): ServerFinding {
