@@ -41,6 +41,15 @@ export class Ring {
 		return this.head === this.blocks.length;
 	}
 
+	/** Whether a message of this id is in one of the blocks, or is the one before the first. */
+	has(id: MessageId): boolean {
+		const at = this.indexAfter(id);
+		const last = at > this.head ? (this.blocks[at - 1] as HotBlock).last : this.floor;
+		if (compareMessageIds(id, last) === 0 || compareMessageIds(id, this.floor) === 0) return true;
+		const block = this.blocks[at];
+		return block != null && block.ms === id.ms && block.n <= id.n;
+	}
+
 	/** The index in `blocks` of the first block that ends after `id`; `blocks.length` when none does. */
 	indexAfter(id: MessageId): number {
 		let low = this.head;

@@ -283,6 +283,7 @@ export class Hub implements LogListener {
 		const reached = topic.offered;
 		this.#hotTier.reset(topic.ring, tip);
 		topic.forgetSlices();
+		topic.rewinds++;
 		// Pages that are being read may be of the log as it was: whoever reads on must not share them.
 		for (const key of this.#reads.keys()) if (key.startsWith(`${topic.name}:`)) this.#reads.delete(key);
 		topic.tip = tip;

@@ -32,22 +32,32 @@ export interface Followed {
  * store's writer, and a thousand topics for seconds. Rejects when one of them fails; then none is followed.
  */
 export async function followAll(hub: Hub, starts: ReadonlyMap<string, Start>): Promise<readonly Followed[]> {
-	const outcomes = await Promise.allSettled(Array.from(starts, ([name, start]) => followFrom(hub, name, start)));
-	const followed = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
-	const failure = outcomes.find((outcome) => outcome.status === 'rejected');
-	if (failure === undefined) return followed;
-	for (const { topic } of followed) hub.unfollow(topic);
-	throw failure.reason;
-}
-
-async function followFrom(hub: Hub, name: string, start: Start): Promise<Followed> {
-	const topic = await hub.follow(name);
+	const outcomes = await Promise.allSettled(Array.from(starts.keys(), (name) => hub.follow(name)));
+	const topics = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
 	try {
-		return { topic, start: await resolveStart(hub, topic, start) };
+		for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+		return await resolveAll(hub, topics, starts);
 	} catch (error) {
-		hub.unfollow(topic);
+		for (const topic of topics) hub.unfollow(topic);
 		throw error;
 	}
+}
+
+/** Finds all starts, and those again whose log was found to be shorter while others were looked for. */
+async function resolveAll(
+	hub: Hub,
+	topics: readonly TopicLog[],
+	starts: ReadonlyMap<string, Start>,
+): Promise<readonly Followed[]> {
+	const resolve = async (topic: TopicLog) => {
+		const { rewinds } = topic;
+		return { topic, rewinds, start: await resolveStart(hub, topic, starts.get(topic.name) ?? 'last') };
+	};
+	let followed = await Promise.all(topics.map(resolve));
+	while (followed.some(({ topic, rewinds }) => topic.rewinds !== rewinds)) {
+		followed = await Promise.all(followed.map((one) => (one.topic.rewinds === one.rewinds ? one : resolve(one.topic))));
+	}
+	return followed;
 }
 
 /**
@@ -60,8 +70,10 @@ async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Promise<Re
 	if (start === 'unknown') return { cursor: topic.offered, gap: { reason: 'unknown', from: null } };
 	if (compareMessageIds(start, topic.offered) > 0) await hub.verify(topic);
 	if (compareMessageIds(start, topic.offered) <= 0) {
-		// Of the log as it was before the store lost a part of it, which the end of the log does not show once it has grown again.
-		const lost = !topic.covers(start) && !(await hub.hasSeen(topic, start));
+		// Of the log as it was before the store lost a part of it, which the end of the log does not show once it has grown again. That
+		// the cursor is within what is in memory does not show it either: the memory may be of the new log only.
+		const known = compareMessageIds(start, topic.floor) <= 0 || topic.ring.has(start);
+		const lost = !known && !(await hub.hasSeen(topic, start));
 		return { cursor: start, gap: lost ? { reason: 'ahead', from: start } : null };
 	}
 	return { cursor: topic.offered, gap: { reason: 'ahead', from: start } };

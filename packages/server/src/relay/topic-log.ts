@@ -73,6 +73,8 @@ export class TopicLog {
 	readonly waiters = new Set<Waiter>();
 	/** Sessions and polls that follow the topic or are about to; the topic is not forgotten before they are gone. */
 	followers = 0;
+	/** How often the store was found to have lost messages: whoever begins meanwhile has to find its place again. */
+	rewinds = 0;
 	/** Whether the store must announce the topic; announcements of an unwatched topic only warm the hot tier. */
 	watched = false;
 	/** The watch call under way. */

@@ -4,7 +4,15 @@
  */
 
 import assert from 'node:assert/strict';
-import { type From, type Reader, type Received, type TransportUnderTest, transports } from '../support/readers.ts';
+import {
+	type From,
+	type Reader,
+	type Received,
+	sse,
+	type TransportUnderTest,
+	transports,
+	websocket,
+} from '../support/readers.ts';
 import type { Trace, TraceItem } from './history.ts';
 
 export interface SubscriberOptions {
@@ -15,6 +23,8 @@ export interface SubscriberOptions {
 	readonly start: 'earliest' | 'last';
 }
 
+/** Transports that say where they began before they give the first message. */
+const BEGINNING: readonly TransportUnderTest[] = [websocket, sse];
 const STAY_MIN_MS = 300;
 const STAY_MAX_MS = 4000;
 const AWAY_MAX_MS = 500;
@@ -83,7 +93,7 @@ export class Subscriber {
 
 	async #run(): Promise<void> {
 		while (this.#mode !== 'stopping') {
-			const transport = pick(transports);
+			const transport = pick(this.#starts === null ? BEGINNING : transports);
 			const reader = await this.#open(transport);
 			if (reader === null) {
 				await this.#waitFor(RETRY_MS);

@@ -165,6 +165,20 @@ function suite(): void {
 		}
 	});
 
+	test('FLUSHALL: whoever comes back with a cursor of the log before is told, though the node has the new log whole', async (t) => {
+		const { store, subscribe } = await open(t);
+		const ids = idsOf(await store.append('back', entries(3)));
+		await valkey.cli('FLUSHALL');
+		await appendOne(store, 'back', entry('"new"'));
+		const sink = await subscribe('back', ids[0]);
+		await until(() => sink.told.length >= 2, 'told');
+		assert.deepEqual(toldTo(sink), ['gap ahead', '"new"']);
+		// Who has seen nothing has missed nothing that is there.
+		const fresh = await subscribe('back', { ms: 0, n: 0 });
+		await until(() => fresh.told.length >= 1, 'told');
+		assert.deepEqual(toldTo(fresh), ['"new"']);
+	});
+
 	test('a stream key of another type stops its own topic with a clear error, and no other', async (t) => {
 		const { store, subscribe, warnings } = await open(t);
 		await store.append('wrong', entries(3));

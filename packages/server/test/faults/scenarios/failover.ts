@@ -6,9 +6,12 @@ import { startCluster, type ValkeyCluster } from '../../support/valkey-cluster.t
 import { type LoadOptions, type LoadReport, type LoadSize, runLoad } from '../load.ts';
 import { RelayNode } from '../node.ts';
 import { startProxy } from '../proxy.ts';
-import { answersLate, anyGaps, findingsBut, gapsLate, type Scenario, unless } from '../scenario.ts';
+import { answersLate, anyGaps, findingsBut, gapsLate, type Scenario, unless, untilRefused } from '../scenario.ts';
 
-/** The replica is cut off for so many messages before the primary dies, so that these are lost for certain. */
+/**
+ * The replica is cut off for so many messages before the primary dies, so that these are lost for certain; or until publishes that
+ * have to wait for it are refused.
+ */
 const LAG_S = 0.5;
 
 /** A primary with a replica that no longer hears of it, killed; the replica promoted. */
@@ -28,10 +31,10 @@ async function promote(size: LoadSize, env: Readonly<Record<string, string>>, re
 		size,
 		removed,
 		urls: [first.url, second.url],
-		async fault({ publishers }) {
+		async fault(load) {
 			link.deaden();
-			const tries = size.messagesPerS * LAG_S;
-			await publishers.untilTried(() => true, tries);
+			const lagging = load.publishers.untilTried(() => true, size.messagesPerS * LAG_S);
+			await Promise.race([lagging, untilRefused(load, [first.url])]);
 			await primary.kill('SIGKILL');
 			await replica.cli('REPLICAOF', 'NO', 'ONE');
 			// What waits for a replica has to have one.

@@ -34,6 +34,16 @@ test('a topic keeps its newest blocks, by count', () => {
 	assert.deepEqual(held(other), [1], 'another topic has its own count');
 });
 
+test('a topic knows which messages it holds, and the one before them', () => {
+	const tier = new HotTier({ ...UNLIMITED, messagesPerTopicMax: 8 });
+	const ring = new Ring(ZERO_ID);
+	assert.equal(ring.has(ZERO_ID), true);
+	assert.equal(ring.has({ ms: 1, n: 0 }), false);
+	for (const ms of [1, 3, 5]) tier.add(ring, hotBlock(ms, 4), 0);
+	const has = (ms: number) => [0, 1, 2, 3, 4].filter((n) => ring.has({ ms, n }));
+	assert.deepEqual([0, 1, 2, 3, 4, 5, 6].map(has), [[], [3], [], [0, 1, 2, 3], [], [0, 1, 2, 3], []]);
+});
+
 test('all topics share the byte budget, the oldest arrival leaves first', () => {
 	const cost = hotBlock(1, 1).costBytes;
 	const tier = new HotTier({ ...UNLIMITED, bytesMax: 4 * cost });

@@ -6,7 +6,7 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Gap } from '@pulsar-relay/protocol/frames';
 import { compareMessageIds, formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Start } from '../../../src/relay/start.ts';
-import { answeringReads, createFixture, deferred, type Reader, texts } from './support/fixture.ts';
+import { answeringReads, createFixture, deferred, overlay, type Reader, texts } from './support/fixture.ts';
 import type { Told } from './support/recording-sink.ts';
 
 const NOTHING_HOT = { bytesMax: 0 };
@@ -66,6 +66,47 @@ for (const hotTier of [{}, NOTHING_HOT]) {
 		}
 	});
 }
+
+test('a log that is found to be shorter while another topic is looked for is told of, and read on from its end', async () => {
+	const turn = deferred<void>();
+	const shorter: { tip: MessageId | null } = { tip: null };
+	let looks = 0;
+	const { append, attach, hub, rest } = createFixture({
+		wrap: (store) =>
+			overlay(store, {
+				watch: async (topic, seen) => {
+					// The second look at the other topic, for a cursor beyond its end.
+					if (topic === 'b' && ++looks === 2) await turn.promise;
+					const { tip } = shorter;
+					const position = await store.watch(topic, seen);
+					if (topic === 'b' || tip === null) return position;
+					return { ...position, tip, intact: compareMessageIds(seen ?? tip, tip) <= 0 };
+				},
+			}),
+	});
+	const ids = await append('a', '1', '2', '3');
+	const [first, , last] = ids as [MessageId, MessageId, MessageId];
+	const { sink, session } = attach();
+	let cursors: ReadonlyMap<string, MessageId> = new Map();
+	const starts = new Map<string, Start>([
+		['a', last],
+		['b', { ms: 1, n: 0 }],
+	]);
+	const subscribed = session.subscribe(starts, (told) => {
+		cursors = told;
+	});
+	await rest();
+	shorter.tip = first;
+	hub.repositioned('a', { exists: true, tip: first, floor: { ms: 0, n: 0 }, intact: false });
+	turn.resolve();
+	await rest();
+	await subscribed;
+	assert.deepEqual(cursors.get('a'), first);
+	assert.deepEqual(
+		sink.told.flatMap((told) => (told.kind === 'gap' && told.gap.topic === 'a' ? [told.gap] : [])),
+		[{ topic: 'a', reason: 'ahead', from: last, to: first }],
+	);
+});
 
 test('the cursors are told before anything of the topics, and are where what follows begins', async () => {
 	for (const hotTier of [{}, NOTHING_HOT]) {
