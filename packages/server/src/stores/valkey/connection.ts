@@ -23,7 +23,7 @@ import {
 	type PubSubMsg,
 } from '@valkey/valkey-glide';
 import type { Clock } from '../../ports/clock.ts';
-import { isUnknownScript, reasonOf, unavailable } from './failure.ts';
+import { isUnknownScript, NO_ANSWER, reasonOf, unavailable } from './failure.ts';
 import { type Script, SOURCES } from './scripts.ts';
 
 export interface ServerAddress {
@@ -110,7 +110,7 @@ export class Connection {
 		try {
 			return new Connection(options, client, await identify(client));
 		} catch (error) {
-			client.close();
+			closeSoon(client);
 			throw error;
 		}
 	}
@@ -181,7 +181,7 @@ export class Connection {
 	/** Gives the connection up. Idempotent. */
 	close(): void {
 		this.#cancelTimer();
-		this.#client?.close();
+		if (this.#client !== null) closeSoon(this.#client);
 		this.#client = null;
 		this.#state = { status: 'closed' };
 	}
@@ -218,7 +218,7 @@ export class Connection {
 			if (beat !== this.#beats || this.#state.status === 'closed') return;
 			this.#missedBeats++;
 			if (this.#client !== null && this.#missedBeats >= MISSED_BEATS_MAX) {
-				this.#client.close();
+				closeSoon(this.#client);
 				this.#client = null;
 			}
 			this.#went(reasonOf(error));
@@ -230,7 +230,7 @@ export class Connection {
 	async #inTime<Result>(answer: Promise<Result>): Promise<Result> {
 		let timer: NodeJS.Timeout | undefined;
 		const late = new Promise<never>((_, reject) => {
-			timer = setTimeout(() => reject(unavailable('the store does not answer')), BEAT_TIMEOUT_MS).unref();
+			timer = setTimeout(() => reject(unavailable(NO_ANSWER)), BEAT_TIMEOUT_MS).unref();
 		});
 		// Whichever comes second has nobody waiting for it.
 		answer.catch(ignoreFailure);
@@ -242,11 +242,11 @@ export class Connection {
 		try {
 			await subscribeOn(client, [...this.#channels], this.#options.requestTimeoutMs);
 		} catch (error) {
-			client.close();
+			closeSoon(client);
 			throw error;
 		}
 		if (this.#state.status === 'closed') {
-			client.close();
+			closeSoon(client);
 			throw unavailable('the store is closed');
 		}
 		this.#client = client;
@@ -301,7 +301,7 @@ async function connect(options: ConnectionOptions): Promise<Client> {
 			await identify(client);
 			return client;
 		} catch (error) {
-			client.close();
+			closeSoon(client);
 			throw error;
 		}
 	});
@@ -310,7 +310,7 @@ async function connect(options: ConnectionOptions): Promise<Client> {
 		const reasons = error instanceof AggregateError ? error.errors : [error];
 		throw reasons.find((reason) => reason instanceof RelayError) ?? reasons[0];
 	});
-	for (const one of tries) one.then(async (client) => client !== (await chosen) && client.close()).catch(ignoreFailure);
+	for (const one of tries) one.then(async (client) => client !== (await chosen) && closeSoon(client)).catch(ignoreFailure);
 	return chosen;
 }
 
@@ -375,6 +375,14 @@ async function identify(client: Client): Promise<string> {
 	if (runs.includes(undefined) || !connections?.every((id) => typeof id === 'number'))
 		throw unavailable('the connection is confused');
 	return `${runs.sort().join()} ${connections.map(String).sort().join()}`;
+}
+
+/**
+ * Closes a client once the calls that were just made are written: the library writes them in a later turn, and what it then finds
+ * closed it tells standard error.
+ */
+function closeSoon(client: Client): void {
+	setImmediate(() => setImmediate(() => client.close()));
 }
 
 /** For a promise whose failure changes nothing. */

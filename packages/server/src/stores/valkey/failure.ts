@@ -2,6 +2,8 @@
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
 
+export const NO_ANSWER = 'the store does not answer';
+export const UNREACHABLE = 'the store cannot be reached';
 const LACKS_PERMISSION = 'the user lacks a permission';
 const ANOTHER_TYPE = 'a key of the topic holds another type of value';
 
@@ -9,7 +11,7 @@ const ANOTHER_TYPE = 'a key of the topic holds another type of value';
 const REASONS: readonly (readonly [RegExp, string])[] = [
 	[/\bOOM\b|OutOfMemory|used memory > 'maxmemory'/i, 'the store is out of memory (maxmemory)'],
 	[/MISCONF|MasterNoReadOnly|unable to persist/i, 'the store cannot write to its disk'],
-	[/READONLY|ReadOnly|read only replica/i, 'the store is a read-only replica'],
+	[/READONLY|ReadOnly|read only replica|No primary node found/i, 'the store is a read-only replica'],
 	[/NOREPLICAS|not enough good replicas/i, 'the store has too few replicas'],
 	[/LOADING|BusyLoading/i, 'the store is loading its data'],
 	[/CLUSTERDOWN|ClusterDown|MasterDown|MASTERDOWN/i, 'the cluster is down'],
@@ -17,14 +19,14 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
 	[/NOPERM|no permissions|PermissionDenied|user executing the script/i, LACKS_PERMISSION],
 	[/WRONGTYPE|wrong kind of value/i, ANOTHER_TYPE],
 	[/IDSPACE/, 'the topic has no message ids left'],
-	[/timed? ?out|TimeoutError/i, 'the store does not answer'],
+	[/timed? ?out|TimeoutError/i, NO_ANSWER],
 ];
 
 /** One clause, without a full stop, never a driver's words. */
 export function reasonOf(error: unknown): string {
 	if (error instanceof RelayError) return error.message;
 	const text = error instanceof Error ? `${error.constructor.name} ${error.message}` : String(error);
-	const reason = REASONS.find(([pattern]) => pattern.test(text))?.[1] ?? 'the store cannot be reached';
+	const reason = REASONS.find(([pattern]) => pattern.test(text))?.[1] ?? UNREACHABLE;
 	if (reason !== LACKS_PERMISSION) return reason;
 	const command = /run the '([\w|]+)' command/.exec(text)?.[1];
 	return command === undefined ? `${reason} on keys or channels` : `the user lacks the permission for ${command.toUpperCase()}`;

@@ -34,7 +34,7 @@ export async function checkServer(connection: Connection, demands: ServerDemands
 	if (problem !== null) return problem;
 	let settings: readonly ReadonlyMap<string, string>[] | null = null;
 	try {
-		settings = (await connection.runEverywhere(['CONFIG', 'GET', 'append*', 'maxmemory*'])).map(toSettings);
+		settings = (await connection.runEverywhere(['CONFIG', 'GET', '*append*', 'maxmemory*'])).map(toSettings);
 	} catch (error) {
 		const { assumeDurability } = demands;
 		if (!isForbidden(error) && !isRenamed(error)) throw error;
@@ -68,6 +68,18 @@ async function checkDisk(connection: Connection): Promise<ServerFinding | null> 
 	return failing ? unfit('the store cannot write to its disk (aof_last_write_status)', false) : null;
 }
 
+/**
+ * Whether there are as many replicas as are to be waited for; null when there are. Only at the start: later on an append finds out by
+ * itself, and finds a replica that has come back at once.
+ */
+export async function checkReplicas(connection: Connection, wanted: number): Promise<string | null> {
+	if (wanted === 0) return null;
+	const [text] = await connection.runEverywhere(['INFO', 'replication']);
+	const connected = Number(/^connected_slaves:(\d+)/m.exec(String(text))?.[1] ?? 0);
+	if (connected >= wanted) return null;
+	return `the server has ${connected} replicas, and PULSAR_DURABILITY asks for ${wanted}`;
+}
+
 function judgeSettings(settings: readonly ReadonlyMap<string, string>[], demands: ServerDemands): ServerFinding {
 	const warnings: string[] = [];
 	for (const server of settings) {
@@ -83,7 +95,9 @@ function judgeSettings(settings: readonly ReadonlyMap<string, string>[], demands
 
 function durabilityOf(server: ReadonlyMap<string, string>): Durability {
 	if (server.get('appendonly') !== 'yes') return 'memory';
-	return server.get('appendfsync') === 'always' ? 'disk' : 'process';
+	// With the other setting, no file is synced while one is rewritten.
+	const syncs = server.get('appendfsync') === 'always' && server.get('no-appendfsync-on-rewrite') !== 'yes';
+	return syncs ? 'disk' : 'process';
 }
 
 function judge(durability: Durability, demands: ServerDemands, warnings: readonly string[]): ServerFinding {

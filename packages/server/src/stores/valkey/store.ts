@@ -24,12 +24,13 @@ import type {
 } from '../../ports/store.ts';
 import { type AppendsOptions, takeAppends } from './appends.ts';
 import { Connection, type Reply, type ServerOptions } from './connection.ts';
-import { failureOf, reasonOf, unavailable } from './failure.ts';
+import { failureOf, NO_ANSWER, reasonOf, UNREACHABLE, unavailable } from './failure.ts';
 import { topicKeys, topicOfChannel } from './keys.ts';
 import { positionOf, readPage, type StrangeEntries } from './pages.ts';
 import { checkPermissions } from './permissions.ts';
+import { whyUnreachable } from './reachability.ts';
 import { SCRIPTS } from './scripts.ts';
-import { checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
+import { checkReplicas, checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
 import { Sizes } from './sizes.ts';
 import { Sweep } from './sweep.ts';
 import { createTopic, deleteTopic, getTopic, listTopics, updateTopic } from './topics.ts';
@@ -75,8 +76,15 @@ export async function openValkeyStore(options: ValkeyStoreOptions): Promise<Stor
 		return store;
 	} catch (error) {
 		await store.close();
-		throw unavailable(`cannot use Valkey at ${at}: ${reasonOf(error)}`, error);
+		throw unavailable(`cannot use Valkey at ${at}: ${await startFailureOf(error, options.server)}`, error);
 	}
+}
+
+async function startFailureOf(error: unknown, { addresses, tls }: ServerOptions): Promise<string> {
+	const reason = reasonOf(error);
+	if (reason !== UNREACHABLE && reason !== NO_ANSWER) return reason;
+	const found = await Promise.all(addresses.map((address) => whyUnreachable(address, tls)));
+	return found.find((why) => why !== null) ?? reason;
 }
 
 class ValkeyStore implements Store {
@@ -123,9 +131,11 @@ class ValkeyStore implements Store {
 			onState,
 			onMessage: (channel, message) => this.#watches.heard(topicOfChannel(channel), message),
 		});
-		await checkPermissions(this.#writes, this.#announcements);
 		this.#finding = await checkServer(this.#writes, this.#options.demands);
 		if (this.#finding.status === 'unfit' && this.#finding.fatal) throw unavailable(this.#finding.reason);
+		const tooFew = await checkReplicas(this.#writes, this.#options.demands.replicas);
+		if (tooFew !== null) throw unavailable(tooFew);
+		await checkPermissions(this.#writes, this.#announcements);
 		this.#tellFinding(null);
 		this.#sweep = new Sweep({
 			connection: this.#writes,

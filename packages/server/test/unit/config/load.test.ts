@@ -233,3 +233,51 @@ test('an IPv6 address may stand in brackets, as in a URL', () => {
 test('an empty PULSAR_AUTH does not say open mode', () => {
 	assert.equal(problems({ env: { PULSAR_HOST: '0.0.0.0', PULSAR_AUTH: '' } }).length, 1);
 });
+
+test('the password of Valkey may be in a file, without the line end', () => {
+	const env = { PULSAR_VALKEY_PASSWORD_FILE: '/run/secrets/valkey' };
+	for (const text of ['hunter2', 'hunter2\n', 'hunter2\r\n']) {
+		assert.equal(loaded({ env, files: { '/run/secrets/valkey': text } }).config.valkeyPassword, 'hunter2');
+	}
+	assert.equal(loaded({ env, files: { '/run/secrets/valkey': ' two\nlines \n' } }).config.valkeyPassword, ' two\nlines ');
+});
+
+test('a password file that cannot be read, is empty or stands beside a password is a problem, which does not show it', () => {
+	const env = { PULSAR_VALKEY_PASSWORD_FILE: 'secret.txt' };
+	assert.deepEqual(problems({ env }), ['PULSAR_VALKEY_PASSWORD_FILE: secret.txt cannot be read (ENOENT)']);
+	assert.deepEqual(problems({ env, files: { 'secret.txt': '\n' } }), ['PULSAR_VALKEY_PASSWORD_FILE: secret.txt is empty']);
+	assert.deepEqual(problems({ env: { ...env, PULSAR_VALKEY_PASSWORD: 'hunter2' }, files: { 'secret.txt': 'hunter3' } }), [
+		'PULSAR_VALKEY_PASSWORD_FILE: PULSAR_VALKEY_PASSWORD is set, too; keep one of them',
+	]);
+});
+
+for (const [env, problem] of [
+	[{ PULSAR_STORAGE_BACKEND: 'memory', PULSAR_DURABILITY: 'process' }, 'PULSAR_DURABILITY: the memory store cannot give process'],
+	[
+		{ PULSAR_STORAGE_BACKEND: 'embedded', PULSAR_DURABILITY: 'replicated:1' },
+		'PULSAR_DURABILITY: the embedded store has no replicas',
+	],
+	[
+		{ PULSAR_STORAGE_BACKEND: 'valkey', PULSAR_DURABILITY: 'replicated:2', PULSAR_VALKEY_CLUSTER: 'true' },
+		'PULSAR_DURABILITY: replicas are waited for on one server with replicas only, not on a Cluster',
+	],
+	[{ PULSAR_VALKEY_ADDRESSES: '["a:1", "b"]' }, 'PULSAR_VALKEY_ADDRESSES: "b" is not host:port'],
+	[{ PULSAR_VALKEY_ADDRESSES: '["a:0"]' }, 'PULSAR_VALKEY_ADDRESSES: "a:0" is not host:port'],
+] as const) {
+	test(`settings that do not go together: ${problem}`, () => {
+		assert.deepEqual(problems({ env }), [problem]);
+	});
+}
+
+test('each durability goes with a store that can give it', () => {
+	for (const [storageBackend, durability] of [
+		['memory', 'any'],
+		['embedded', 'disk'],
+		['embedded', 'process'],
+		['valkey', 'disk'],
+		['valkey', 'replicated:2'],
+	] as const) {
+		const { config } = loaded({ env: { PULSAR_STORAGE_BACKEND: storageBackend, PULSAR_DURABILITY: durability } });
+		assert.deepEqual([config.storageBackend, config.durability], [storageBackend, durability]);
+	}
+});
