@@ -1,7 +1,8 @@
 /**
  * What the server is really set up to do: read at the start and every 10 s, since anybody may change it (I2). Facts behind the
- * mapping (docs/operations.md, "What an acknowledgement survives"): with an append-only file no acknowledged entry was lost by
- * kill -9 under any `appendfsync`; only `always` syncs before it answers; WAITAOF is not to be trusted under `everysec`; an
+ * mapping (docs/operations.md, "What an acknowledgement survives"): only `always` syncs before it answers; `no` writes before it answers,
+ * and lost nothing by kill -9; `everysec` holds writes back for up to 2 s while a flush is under way and acknowledges them all the same,
+ * so that counting it as `process` promises more than it gives on a slow disk; WAITAOF is not to be trusted under `everysec`; an
  * `allkeys-*` policy throws away whole streams.
  */
 
