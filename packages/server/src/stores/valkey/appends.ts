@@ -8,7 +8,7 @@ import { type PackedRun, packRuns, pickFromRun } from '../../log/packing.ts';
 import type { AppendEntry, AppendOutcome } from '../../ports/store.ts';
 import type { Connection, Reply, ScriptCall } from './connection.ts';
 import { failureOf, unavailable } from './failure.ts';
-import { REPLICATED_CHANNEL, recordKeys, topicKeys } from './keys.ts';
+import { publishCommand, REPLICATED_CHANNEL, recordKeys, topicKeys } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 import { listCommands, registerCall } from './topic-list.ts';
 import type { AppendCall } from './turns.ts';
@@ -104,7 +104,7 @@ function callOf({ cluster, nowMs }: AppendsOptions, { topic, entries, runs }: Pi
 	const args: (string | Buffer)[] = [
 		String(nowMs()),
 		topicId,
-		cluster ? 'SPUBLISH' : 'PUBLISH',
+		publishCommand(cluster),
 		channel,
 		String(runs.length),
 		...runs.map(({ packed }) => Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength)),

@@ -44,3 +44,8 @@ export function recordKeys(topic: string | null): RecordKeys {
 export function topicOfChannel(channel: string): string {
 	return channel.slice('{topic:'.length, -':stream}:live'.length);
 }
+
+/** The command that announces: on a Cluster one that stays within the shard of the channel. */
+export function publishCommand(cluster: boolean): 'PUBLISH' | 'SPUBLISH' {
+	return cluster ? 'SPUBLISH' : 'PUBLISH';
+}

@@ -9,7 +9,7 @@ import type { Clock } from '../../ports/clock.ts';
 import type { TrimStep } from '../../ports/store.ts';
 import type { Connection, ScriptCall } from './connection.ts';
 import { failureOf } from './failure.ts';
-import { ENDINGS_KEY, recordKeys, topicKeys } from './keys.ts';
+import { ENDINGS_KEY, publishCommand, recordKeys, topicKeys } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 import type { Sizes } from './sizes.ts';
 import { toNames, topicNames, unlist } from './topic-list.ts';
@@ -158,7 +158,7 @@ export class Sweep {
 			names.map((name): ScriptCall => {
 				const { stream, meta, channel } = topicKeys(name);
 				const limits = [step.nowMs, step.defaultMaxAgeS, step.defaultMaxMessages, blocksMax, TRIMMED_PER_CALL_MAX].map(String);
-				return { script: SCRIPTS.trim, keys: [stream, meta], args: [...limits, cluster ? 'SPUBLISH' : 'PUBLISH', channel] };
+				return { script: SCRIPTS.trim, keys: [stream, meta], args: [...limits, publishCommand(cluster), channel] };
 			}),
 		);
 		let trimmed = 0;

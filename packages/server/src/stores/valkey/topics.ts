@@ -6,7 +6,7 @@ import type { Topic, TopicChange } from '../../ports/store.ts';
 import { topicLimit } from './appends.ts';
 import type { Connection, Reply } from './connection.ts';
 import { failureOf, isOfAnotherType, unavailable } from './failure.ts';
-import { topicKeys } from './keys.ts';
+import { publishCommand, topicKeys } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 import { getCall } from './sweep.ts';
 import { listCommands, registerCall, topicNames, unlist } from './topic-list.ts';
@@ -68,7 +68,7 @@ export async function deleteTopic(
 	{ nowMs, cluster }: { readonly nowMs: number; readonly cluster: boolean },
 ): Promise<{ readonly tip: MessageId; readonly topicId: string } | undefined> {
 	const { stream, meta, channel } = topicKeys(name);
-	const args = [cluster ? 'SPUBLISH' : 'PUBLISH', channel];
+	const args = [publishCommand(cluster), channel];
 	const [reply] = await connection.evaluate([{ script: SCRIPTS.delete, keys: [stream, meta], args }]);
 	if (reply instanceof Error) throw failureOf(reply);
 	if (!Array.isArray(reply)) return undefined;
