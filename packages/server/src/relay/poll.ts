@@ -108,8 +108,10 @@ class Waiting implements Waiter {
 		const reader = this.#readers.find((candidate) => candidate.topic === topic);
 		if (reader === undefined) return;
 		const { cursor } = reader;
-		if (compareMessageIds(cursor, topic.tip) > 0) reader.cursor = topic.tip;
-		this.#addGap(topic, 'ahead', cursor, reader.cursor);
+		if (!topic.meetsLoss(cursor)) {
+			if (compareMessageIds(cursor, topic.tip) > 0) reader.cursor = topic.tip;
+			this.#addGap(topic, 'ahead', cursor, reader.cursor);
+		}
 		reader.page = [];
 		this.wake();
 	}
@@ -182,9 +184,14 @@ class Waiting implements Waiter {
 			this.#addGap(topic, 'trimmed', reader.cursor, topic.floor);
 			reader.cursor = topic.floor;
 		}
+		const loss = topic.lossAt(reader.cursor);
+		if (loss !== undefined) {
+			this.#addGap(topic, 'ahead', reader.cursor, loss.to);
+			reader.cursor = loss.to;
+		}
 		const ranges = topic.covers(reader.cursor)
 			? topic.rangesAfter(reader.cursor, limits)
-			: rangesAfter(reader.page, reader.pageAt, reader.cursor, topic.offered, limits);
+			: rangesAfter(reader.page, reader.pageAt, reader.cursor, topic.endAfter(reader.cursor), limits);
 		if (ranges.length === 0) return null;
 		return new Slice(topic.shown, ranges, this.#options.clock.nowMs()).named(this.#shown(topic));
 	}
@@ -200,7 +207,7 @@ class Waiting implements Waiter {
 		// Nothing up to where the log ended, though announced: somebody else removed it. Unless the reader was moved meanwhile.
 		const end = compareMessageIds(tip, topic.offered) < 0 ? tip : topic.offered;
 		if (blocks.length > 0 || reader.cursor !== cursor || compareMessageIds(end, cursor) <= 0) return;
-		if (compareMessageIds(cursor, topic.floor) < 0) return;
+		if (compareMessageIds(cursor, topic.floor) < 0 || topic.lossAt(cursor) !== undefined) return;
 		this.#addGap(topic, 'trimmed', cursor, end);
 		reader.cursor = end;
 	}
