@@ -281,5 +281,8 @@ for (const [where, hotTier] of [
 		}
 		assert.deepEqual(ids, texts([second, third]));
 		assert.deepEqual(gaps, [[second, losses[0]?.to]]);
+		const large = await poll({ t: first });
+		assert.deepEqual([large.slices.flatMap(messagesIn).map(({ id }) => id), large.gaps], [texts([second]), []]);
+		assert.ok(large.hasMore, 'an answer ends before a gap, which stands before what it is about');
 	});
 }
