@@ -55,6 +55,8 @@ const WRITE_TIMEOUT_MS = 1200;
 /** A page of eight megabytes over a slow network. */
 const READ_TIMEOUT_MS = 5000;
 const CHECK_INTERVAL_MS = 10_000;
+/** How long a publish waits while the server, being back, is looked at: far longer than that takes, and little of the 2 s. */
+const LOOKED_AT_WAIT_MS = 250;
 /** Topics of which is remembered what was told of their entries; with more, it is told anew. */
 const STRANGE_TOPICS_MAX = 1000;
 
@@ -94,8 +96,8 @@ class ValkeyStore implements Store {
 	#announcements: Connection | null = null;
 	#sweep: Sweep | null = null;
 	#finding: ServerFinding = { status: 'unfit', reason: 'the store has not been looked at yet', fatal: false };
-	/** Whether every watched topic has been looked at since the connections are what they are (I10). */
-	#caughtUp = true;
+	/** Set until the server and every watched topic have been looked at since the connections are what they are (I2, I10). */
+	#behind: PromiseWithResolvers<void> | null = null;
 	#catchingUp = false;
 	/** The newest entry by topic that no relay wrote and that was told of. */
 	readonly #strangeTold = new Map<string, MessageId>();
@@ -155,9 +157,25 @@ class ValkeyStore implements Store {
 	}
 
 	append(topic: string, entries: readonly AppendEntry[]): Promise<readonly AppendOutcome[]> {
+		const trouble = this.#trouble();
+		if (trouble !== null) return Promise.reject(unavailable(trouble));
+		if (entries.length === 0) return Promise.resolve([]);
+		return this.#behind === null ? this.#turns.append(topic, entries) : this.#appendAfterwards(this.#behind, topic, entries);
+	}
+
+	/** A look takes some milliseconds: no reason to refuse anything. In the order of the calls. */
+	async #appendAfterwards(
+		{ promise }: PromiseWithResolvers<void>,
+		topic: string,
+		entries: readonly AppendEntry[],
+	): Promise<readonly AppendOutcome[]> {
+		const late = Promise.withResolvers<void>();
+		const cancel = this.#options.clock.after(LOOKED_AT_WAIT_MS, late.resolve);
+		await Promise.race([promise, late.promise]);
+		cancel();
 		const health = this.health();
-		if (health.status !== 'ok') return Promise.reject(unavailable(health.reason));
-		return entries.length === 0 ? Promise.resolve([]) : this.#turns.append(topic, entries);
+		if (health.status !== 'ok') throw unavailable(health.reason);
+		return this.#turns.append(topic, entries);
 	}
 
 	read(topic: string, after: MessageId, limits: ReadLimits): Promise<Page> {
@@ -225,13 +243,18 @@ class ValkeyStore implements Store {
 	}
 
 	health(): StoreHealth {
-		if (this.#closed !== null) return { status: 'unavailable', reason: 'the store is closed' };
+		const trouble = this.#trouble() ?? (this.#behind === null ? null : 'the store is back and is being looked at');
+		const finding = this.#finding;
+		if (trouble === null && finding.status === 'ok') return { status: 'ok', durability: finding.durability };
+		return { status: 'unavailable', reason: trouble ?? 'the store has not been looked at' };
+	}
+
+	#trouble(): string | null {
+		if (this.#closed !== null) return 'the store is closed';
 		for (const connection of [this.#writes, this.#reads, this.#announcements]) {
-			if (connection?.state.status === 'down') return { status: 'unavailable', reason: connection.state.reason };
+			if (connection?.state.status === 'down') return connection.state.reason;
 		}
-		if (this.#finding.status === 'unfit') return { status: 'unavailable', reason: this.#finding.reason };
-		if (!this.#caughtUp) return { status: 'unavailable', reason: 'the store is back and is being looked at' };
-		return { status: 'ok', durability: this.#finding.durability };
+		return this.#finding.status === 'unfit' ? this.#finding.reason : null;
 	}
 
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number } {
@@ -331,7 +354,7 @@ class ValkeyStore implements Store {
 	}
 
 	#stateChanged(change: 'up' | 'down' | 'replaced'): void {
-		this.#caughtUp = false;
+		this.#behind ??= Promise.withResolvers();
 		this.#changes++;
 		if (change === 'down') this.#turns.refuse(() => unavailable(this.#downReason()));
 		else void this.#catchUp();
@@ -351,7 +374,9 @@ class ValkeyStore implements Store {
 			await this.#check();
 			// Not done, because a connection is down: its coming back is a change.
 			const done = await this.#looking.lookAfterOutage();
-			this.#caughtUp = done && changes === this.#changes;
+			if (!done || changes !== this.#changes) continue;
+			this.#behind?.resolve();
+			this.#behind = null;
 		}
 		this.#catchingUp = false;
 	}
