@@ -21,9 +21,9 @@ export function lossAt(losses: readonly Loss[], cursor: MessageId): Loss | undef
 	return losses.find(({ after, to }) => compareMessageIds(after, cursor) <= 0 && compareMessageIds(cursor, to) < 0);
 }
 
-/** Where the next loss after a cursor begins; undefined when there is none. */
-export function nextLossAfter(losses: readonly Loss[], cursor: MessageId): MessageId | undefined {
-	return losses.find(({ after }) => compareMessageIds(after, cursor) > 0)?.after;
+/** The next loss that begins after a cursor; undefined when there is none. */
+export function nextLossAfter(losses: readonly Loss[], cursor: MessageId): Loss | undefined {
+	return losses.find(({ after }) => compareMessageIds(after, cursor) > 0);
 }
 
 /** Whether a reader that goes on from `cursor` is told of a loss on its way. */

@@ -273,11 +273,11 @@ export class Hub implements LogListener {
 	/** Takes over where the store says that a topic stands. */
 	#moveTo(topic: TopicLog, { tip, floor, intact, losses = NO_LOSSES }: WatchedPosition): void {
 		const moved = compareMessageIds(tip, topic.tip);
-		// Several looks may find the same loss, which is told once: it is news, or, not being written down, where the log now ends is.
+		// Several looks may find the same loss, which is told once: it is news, or, not being written down, where the log now ends is. One
+		// that is not among those found now stays known: the position may be older, or be told without them.
 		const lost = hasNews(losses, topic.losses) || (!intact && (losses.length === 0 ? moved !== 0 : moved < 0));
 		if (lost) this.#rewind(topic, intact && moved < 0 ? topic.tip : tip, floor, losses);
 		else if (moved > 0) this.#skipTo(topic, tip);
-		topic.losses = losses;
 		this.#raiseFloor(topic, floor);
 	}
 

@@ -189,7 +189,11 @@ class Waiting implements Waiter {
 		const ranges = topic.covers(reader.cursor)
 			? topic.rangesAfter(reader.cursor, limits)
 			: rangesAfter(reader.page, reader.pageAt, reader.cursor, topic.endAfter(reader.cursor), limits);
-		if (ranges.length === 0) return null;
+		if (ranges.length === 0) {
+			// Nothing is left before the next loss, not even the message that it began after: somebody else removed that.
+			const next = reader.page.length > 0 ? topic.nextLossAfter(reader.cursor) : undefined;
+			return next !== undefined && this.#passTo(reader, 'ahead', next.to) ? this.#next(reader, limits) : null;
+		}
 		return new Slice(topic.shown, ranges, this.#options.clock.nowMs()).named(this.#shown(topic));
 	}
 

@@ -220,14 +220,10 @@ export class Session implements SubscriptionOwner {
 				return;
 			}
 			if (compareMessageIds(subscription.cursor, topic.floor) < 0) {
-				this.#tellGap(subscription, 'trimmed', subscription.cursor, topic.floor);
-				subscription.cursor = topic.floor;
+				this.#passTo(subscription, 'trimmed', topic.floor);
 			}
 			const loss = topic.lossAt(subscription.cursor);
-			if (loss !== undefined) {
-				this.#tellGap(subscription, 'ahead', subscription.cursor, loss.to);
-				subscription.cursor = loss.to;
-			}
+			if (loss !== undefined) this.#passTo(subscription, 'ahead', loss.to);
 			if (compareMessageIds(subscription.cursor, topic.offered) >= 0) {
 				subscription.enterLive();
 				this.#options.observer.behind(-1);
@@ -293,7 +289,10 @@ export class Session implements SubscriptionOwner {
 			} else if (this.sink.writable) {
 				// What the store has beyond `offered` reaches everybody through the next tick; taking it here would deliver it twice.
 				const slice = topic.sliceOfPage(blocks, cursor, SLICE_LIMITS, this.#options.clock.nowMs());
+				const loss = topic.nextLossAfter(cursor);
 				if (slice !== null) this.#deliver(subscription, slice);
+				// Nothing is left before the loss, not even the message that it began after: somebody else removed that.
+				else if (loss !== undefined) this.#passTo(subscription, 'ahead', loss.to);
 			}
 		}
 	}
@@ -305,12 +304,17 @@ export class Session implements SubscriptionOwner {
 	#passHole(subscription: Subscription, end: MessageId): void {
 		const { cursor } = subscription;
 		if (compareMessageIds(end, cursor) > 0) {
-			this.#tellGap(subscription, 'trimmed', cursor, end);
-			subscription.cursor = end;
+			this.#passTo(subscription, 'trimmed', end);
 		} else {
 			subscription.state = 'reading';
 			this.#readLater(subscription);
 		}
+	}
+
+	/** Passes a hole, and tells of it. */
+	#passTo(subscription: Subscription, reason: GapReason, to: MessageId): void {
+		this.#tellGap(subscription, reason, subscription.cursor, to);
+		subscription.cursor = to;
 	}
 
 	#tellGap({ shown }: Subscription, reason: GapReason, from: MessageId | null, to: MessageId): void {

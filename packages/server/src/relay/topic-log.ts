@@ -109,9 +109,14 @@ export class TopicLog {
 		return meetsLoss(this.losses, cursor);
 	}
 
+	/** The loss that a reader at `cursor` comes to next; undefined when there is none. */
+	nextLossAfter(cursor: MessageId): Loss | undefined {
+		return nextLossAfter(this.losses, cursor);
+	}
+
 	/** Where a reader at `cursor` has to pause: the end of what was offered, or the next loss. */
 	endAfter(cursor: MessageId): MessageId {
-		const end = nextLossAfter(this.losses, cursor);
+		const end = this.nextLossAfter(cursor)?.after;
 		return end !== undefined && compareMessageIds(end, this.offered) < 0 ? end : this.offered;
 	}
 
