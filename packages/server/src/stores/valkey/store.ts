@@ -30,6 +30,7 @@ import { topicKeys, topicOfChannel } from './keys.ts';
 import { Looking } from './looking.ts';
 import { readPage, type StrangeEntries } from './pages.ts';
 import { checkPermissions } from './permissions.ts';
+import { Places } from './places.ts';
 import { whyUnreachable } from './reachability.ts';
 import { checkReplicas, checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
 import { Sizes } from './sizes.ts';
@@ -54,6 +55,8 @@ export interface ValkeyStoreOptions {
 const WRITE_TIMEOUT_MS = 1200;
 /** A page of eight megabytes over a slow network. */
 const READ_TIMEOUT_MS = 5000;
+/** Enough to keep the server busy; their answers are some megabytes, which a beat waits behind. */
+const READERS_AT_ONCE_MAX = 32;
 const CHECK_INTERVAL_MS = 10_000;
 /** How long a publish waits while the server, being back, is looked at: far longer than that takes, and little of the 2 s. */
 const LOOKED_AT_WAIT_MS = 250;
@@ -91,6 +94,7 @@ class ValkeyStore implements Store {
 	readonly #watches: Watches;
 	readonly #looking: Looking;
 	readonly #sizes = new Sizes();
+	readonly #readers = new Places(READERS_AT_ONCE_MAX);
 	#writes: Connection | null = null;
 	#reads: Connection | null = null;
 	#announcements: Connection | null = null;
@@ -191,15 +195,15 @@ class ValkeyStore implements Store {
 	}
 
 	readonly has = async (topic: string, id: MessageId): Promise<boolean> => {
-		const [position] = await (this.#refusal() ?? this.#tracked(this.#looking.positions([[topic, id]], 'asked')));
+		const ask = () => this.#looking.positions([[topic, id]], 'asked');
+		const [position] = await (this.#refusal() ?? this.#tracked(this.#readers.run(ask)));
 		if (position === undefined || position instanceof Error) throw failureOf(position);
 		return position.intact;
 	};
 
 	unwatch(topic: string): void {
 		this.#looking.unwatched(topic);
-		this.#watches.drop([topic]);
-		this.#announcements?.unsubscribe([topicKeys(topic).channel]);
+		this.#dropWatches([topic]);
 	}
 
 	createTopic(name: string, change: TopicChange): Promise<{ readonly status: 'created' | 'exists'; readonly topic: Topic }> {
@@ -293,7 +297,7 @@ class ValkeyStore implements Store {
 			connection: this.#reads as Connection,
 			onStrangeEntries: (name: string, strange: StrangeEntries) => this.#noteStrange(name, strange),
 		};
-		return this.#tracked(readPage(options, topic, direction, cursor, limits).catch(rethrow));
+		return this.#tracked(this.#readers.run(() => readPage(options, topic, direction, cursor, limits)).catch(rethrow));
 	}
 
 	/** Every reader passes over the same entries again; they are told of once. */
@@ -339,18 +343,29 @@ class ValkeyStore implements Store {
 				calls.map(({ topic, seen }) => [topic, seen]),
 				'announced',
 			);
+			// What cannot be read is no reason to leave the others unwatched.
+			const unreadable = new Set<string>();
 			for (const [i, call] of calls.entries()) {
 				const position = positions[i];
-				if (position === undefined || position instanceof Error) throw failureOf(position);
+				if (position === undefined || position instanceof Error) {
+					unreadable.add(call.topic);
+					call.reject(failureOf(position));
+					continue;
+				}
 				this.#watches.opened(call.topic, position);
 				if (!position.intact) this.#watches.found(call.topic, call.seen, position);
 				call.resolve(position);
 			}
+			this.#dropWatches(opened.filter((topic) => unreadable.has(topic)));
 		} catch (error) {
-			this.#watches.drop(opened);
-			announcements.unsubscribe(opened.map((topic) => topicKeys(topic).channel));
+			this.#dropWatches(opened);
 			for (const call of calls) call.reject(failureOf(error));
 		}
+	}
+
+	#dropWatches(topics: readonly string[]): void {
+		this.#watches.drop(topics);
+		this.#announcements?.unsubscribe(topics.map((topic) => topicKeys(topic).channel));
 	}
 
 	#stateChanged(change: 'up' | 'down' | 'replaced'): void {

@@ -1,0 +1,61 @@
+/** Calls that share a batch of commands: what is wrong with one topic, or with the number of calls, is nothing to the others. */
+
+import assert from 'node:assert/strict';
+import { after, before, describe, type TestContext, test } from 'node:test';
+import { startValkey, type Valkey, valkeyUnavailable } from '../support/valkey.ts';
+import { appendOne, entries, entry } from './trial.ts';
+import { serverAt } from './valkey-fixture.ts';
+import { openNode, toldTo, until } from './valkey-node.ts';
+
+function suite(): void {
+	let valkey: Valkey;
+	before(async () => {
+		valkey = await startValkey();
+	});
+	after(() => valkey.stop());
+	const open = (t: TestContext) => openNode(t, serverAt(valkey.host, valkey.port));
+
+	test('a topic that cannot be read keeps nobody from watching those that are watched with it', async (t) => {
+		const [one, two] = await Promise.all([open(t), open(t)]);
+		await valkey.cli('SET', 'topic:bad:stream', 'no stream');
+		const told = await Promise.allSettled(['good', 'bad', 'fine'].map((topic) => one.subscribe(topic)));
+		assert.deepEqual(
+			told.map(({ status }) => status),
+			['fulfilled', 'rejected', 'fulfilled'],
+		);
+		await appendOne(two.store, 'good', entry('0'));
+		const again = await one.subscribe('good');
+		await appendOne(two.store, 'good', entry('1'));
+		await until(() => again.told.length === 1, 'told');
+		const [good] = told;
+		assert.ok(good?.status === 'fulfilled');
+		await until(() => good.value.told.length === 2, 'told');
+		assert.deepEqual(toldTo(good.value), ['0', '1']);
+		// Once it can be read it is watched like any other.
+		await valkey.cli('DEL', 'topic:bad:stream');
+		const bad = await one.subscribe('bad');
+		await appendOne(two.store, 'bad', entry('0'));
+		await until(() => bad.told.length === 1, 'told');
+	});
+
+	test('as many readers as there are places in the log, at once, are served, and nobody is refused for it', async (t) => {
+		const node = await open(t);
+		await node.store.append('crowd', entries(3));
+		const refused: string[] = [];
+		const watchHealth = setInterval(() => {
+			const health = node.store.health();
+			if (health.status !== 'ok') refused.push(health.reason);
+		}, 1);
+		t.after(() => clearInterval(watchHealth));
+		const limits = { messagesMax: 1, bytesMax: 1000 };
+		const reads = Array.from({ length: 6000 }, (_, n) => node.store.read('crowd', { ms: 0, n }, limits));
+		const asked = Array.from({ length: 6000 }, (_, n) => node.store.has?.('crowd', { ms: 1, n }) ?? false);
+		const outcomes = await Promise.allSettled([...reads, ...asked]);
+		assert.deepEqual(new Set(outcomes.map(({ status }) => status)), new Set(['fulfilled']));
+		assert.deepEqual(refused, []);
+	});
+}
+
+const unavailable = valkeyUnavailable();
+if (unavailable === null) describe('calls that share a batch', suite);
+else test('calls that share a batch', { skip: unavailable }, () => {});
