@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { startValkey, type Valkey, valkeyUnavailable } from '../support/valkey.ts';
-import { appendOne, entries, entry } from './trial.ts';
+import { appendOne, entries, entry, trimAll } from './trial.ts';
 import { serverAt } from './valkey-fixture.ts';
 import { openNode, toldTo, until } from './valkey-node.ts';
 
@@ -36,6 +36,22 @@ function suite(): void {
 		const bad = await one.subscribe('bad');
 		await appendOne(two.store, 'bad', entry('0'));
 		await until(() => bad.told.length === 1, 'told');
+	});
+
+	test('what is large is read and trimmed one by one, so that the server never has much of it in hand', async (t) => {
+		const [one, two] = await Promise.all([open(t), open(t)]);
+		const payload = Buffer.from(`"${'x'.repeat(2 * 1024 * 1024)}"`);
+		for (let i = 0; i < 32; i++) await one.store.append('large', [{ ...entry('0'), payload }]);
+		const memory = async (field: string) =>
+			Number(new RegExp(`^${field}:(\\d+)`, 'm').exec(await valkey.cli('INFO', 'memory'))?.[1]);
+		const used = await memory('used_memory');
+		const step = { nowMs: Date.now(), defaultMaxAgeS: 1e9, defaultMaxMessages: 1e9, blocksMax: 1e6 };
+		assert.equal((await one.store.trim(step)).removed, 0);
+		const { blocks } = await one.store.read('large', { ms: 0, n: 0 }, { messagesMax: 4096, bytesMax: 256 * 1024 });
+		assert.equal(blocks.length, 1);
+		assert.equal(await trimAll(two.store, { nowMs: Date.now(), defaultMaxMessages: 2 }), 30);
+		const mostInHand = (await memory('used_memory_peak')) - used;
+		assert.ok(mostInHand < 24 * 1024 * 1024, `${mostInHand} bytes of 64 MiB`);
 	});
 
 	test('as many readers as there are places in the log, at once, are served, and nobody is refused for it', async (t) => {

@@ -16,9 +16,12 @@ local removed, removedBytes, more, blocks = 0, 0, 0, 0
 local last
 local cursor = '-'
 local done = topic.length == 0
+-- As in read.lua, large entries one by one.
+local step = 1
 while not done do
-	local some = redis.call('XRANGE', stream, cursor, '+', 'COUNT', 32)
-	done = #some < 32
+	local before = removedBytes
+	local some = redis.call('XRANGE', stream, cursor, '+', 'COUNT', step)
+	done = #some < step
 	for i = 1, #some do
 		local id = parseId(some[i][1])
 		if id.ms >= sinceMs and topic.length - removed <= messagesMax and topic.bytes - removedBytes <= bytesMax then
@@ -41,6 +44,7 @@ while not done do
 		last = id
 		cursor = '(' .. some[i][1]
 	end
+	step = removedBytes - before < 65536 and math.min(4 * step, 16) or 1
 end
 if removed > 0 then
 	redis.call('XTRIM', stream, 'MINID', '=', formatId({ ms = last.ms, n = last.n + 1 }))
