@@ -54,20 +54,17 @@ function suite(): void {
 		assert.ok(mostInHand < 24 * 1024 * 1024, `${mostInHand} bytes of 64 MiB`);
 	});
 
-	test('as many readers as there are places in the log, at once, are served, and nobody is refused for it', async (t) => {
-		const node = await open(t);
-		await node.store.append('crowd', entries(3));
+	test('a crowd of readers, each at its own place in the log, is served, and nobody is refused for it', async (t) => {
+		const { store } = await open(t);
+		await store.append('crowd', entries(3));
 		const refused: string[] = [];
-		const watchHealth = setInterval(() => {
-			const health = node.store.health();
+		const look = setInterval(() => {
+			const health = store.health();
 			if (health.status !== 'ok') refused.push(health.reason);
 		}, 1);
-		t.after(() => clearInterval(watchHealth));
+		t.after(() => clearInterval(look));
 		const limits = { messagesMax: 1, bytesMax: 1000 };
-		const reads = Array.from({ length: 6000 }, (_, n) => node.store.read('crowd', { ms: 0, n }, limits));
-		const asked = Array.from({ length: 6000 }, (_, n) => node.store.has?.('crowd', { ms: 1, n }) ?? false);
-		const outcomes = await Promise.allSettled([...reads, ...asked]);
-		assert.deepEqual(new Set(outcomes.map(({ status }) => status)), new Set(['fulfilled']));
+		await Promise.all(Array.from({ length: 15_000 }, (_, n) => store.read('crowd', { ms: 0, n }, limits)));
 		assert.deepEqual(refused, []);
 	});
 }
