@@ -96,7 +96,7 @@ export class Watches {
 		return true;
 	}
 
-	/** The position that {@link open} waited for. */
+	/** The position that {@link open} waited for, or that was asked for again: from there on the caller is told. */
 	opened(topic: string, position: WatchedPosition): void {
 		const watch = this.#watches.get(topic);
 		if (watch === undefined) return;
@@ -106,6 +106,8 @@ export class Watches {
 			watch.floor = position.floor;
 			watch.losses = position.losses ?? NO_LOSSES;
 			watch.exists = position.exists;
+		} else if (compareMessageIds(position.tip, watch.tip) > 0) {
+			this.#reposition(topic, watch, position);
 		}
 		this.#advance(topic, watch);
 	}

@@ -153,6 +153,16 @@ test('a piece that was appended after a message below ours makes the node look, 
 	assert.deepEqual(told, ['lost, at 9', '9>10']);
 });
 
+test('a caller that has watched again goes on from the position it was given: what was appended after one below it is looked at', () => {
+	const { watches, hear, told, looks, openAt } = setUp();
+	openAt(5);
+	watches.opened(TOPIC, position(7));
+	// The store has lost 6 and 7, and has gone on.
+	hear(pieceAfter(at(5), 9));
+	assert.deepEqual(told, ['at 7']);
+	assert.deepEqual(looks, [TOPIC]);
+});
+
 test('a deletion is told once, by whichever way it is heard of first', () => {
 	for (const first of ['own', 'channel', 'look']) {
 		const { watches, told, hearText, openAt } = setUp();
