@@ -102,6 +102,11 @@ export class Hub implements LogListener {
 	async verify(topic: TopicLog): Promise<void> {
 		const { tip } = topic;
 		const position = await this.#store.watch(topic.name, tip);
+		// Forgotten meanwhile: nobody would ever end the watch.
+		if (!this.#topics.has(topic.name)) {
+			this.#store.unwatch(topic.name);
+			return;
+		}
 		// What was asked about is past: an announcement, or another look, has found out meanwhile.
 		if (!position.intact && compareMessageIds(topic.tip, tip) !== 0) return this.verify(topic);
 		this.#moveTo(topic, position);

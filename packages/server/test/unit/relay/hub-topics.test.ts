@@ -101,6 +101,28 @@ test('a follow while another one fails does not take the failure for its own suc
 	assert.equal(asked, 2);
 });
 
+test('a topic that was forgotten while the store was asked about it is not left watched', async () => {
+	let asked: Promise<void> | null = null;
+	const { wrap, watched } = watching(async (ask) => {
+		await asked;
+		return ask();
+	});
+	const { hub, clock } = createFixture({ wrap });
+	const topic = await hub.follow('t');
+	const answer = deferred<void>();
+	asked = answer.promise;
+	const verified = hub.verify(topic);
+	hub.unfollow(topic);
+	clock.advance(2000);
+	assert.deepEqual([...watched.keys()], [], 'forgotten');
+	answer.resolve();
+	await verified;
+	assert.deepEqual([...watched.keys()], []);
+	const again = await hub.follow('t');
+	hub.unfollow(again);
+	assert.deepEqual([...watched.keys()], ['t']);
+});
+
 test('polls that wait are counted per topic', async () => {
 	const { hub, poll, append, rest } = createFixture();
 	const polls = [poll({ a: 'last', b: 'last' }), poll({ a: 'last' })];
