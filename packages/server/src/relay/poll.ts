@@ -25,6 +25,11 @@ export interface PollRequest {
 	readonly messagesPerTopicMax: number;
 	/** Bytes in the answer at most, unless its first message alone is larger. */
 	readonly bytesMax: number;
+	/**
+	 * Whether a gap at the start is an answer by itself; default: yes. A client that takes no cursor from a gap would ask again at once,
+	 * and so on without end: it is told with the messages, or when its time is up.
+	 */
+	readonly startGapAnswers?: boolean;
 	/** Aborted when nobody waits for the answer any more. */
 	readonly signal: AbortSignal;
 }
@@ -76,6 +81,8 @@ class Waiting implements Waiter {
 	readonly #readers: Reader[] = [];
 	readonly #gaps: Gap[] = [];
 	readonly #cancelTimer: () => void;
+	/** Gaps that are no answer by themselves; null until the first round has found those at the start. */
+	#gapsHeld: number | null = null;
 	#over = false;
 	#woken = false;
 	#resume: (() => void) | null = null;
@@ -155,7 +162,8 @@ class Waiting implements Waiter {
 			}
 			reader.page = [];
 		}
-		if (slices.length > 0 || this.#gaps.length > 0 || this.#over) {
+		this.#gapsHeld ??= this.#request.startGapAnswers === false ? this.#gaps.length : 0;
+		if (slices.length > 0 || this.#gaps.length > this.#gapsHeld || this.#over) {
 			this.#options.observer.delivered('longpoll', messages);
 			const cursors = new Map(this.#readers.map(({ topic, cursor }) => [this.#shown(topic), cursor]));
 			const hasMore = this.#readers.some(({ topic, cursor }) => compareMessageIds(cursor, topic.offered) < 0);

@@ -82,6 +82,7 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 				waitMs: Number(body.timeout ?? 30) * 1000,
 				messagesMax: COMPATIBLE_MESSAGES_PER_TOPIC_MAX * COMPATIBLE_TOPICS_MAX,
 				messagesPerTopicMax: COMPATIBLE_MESSAGES_PER_TOPIC_MAX,
+				startGapAnswers: false,
 			});
 			return reply.type('application/json').send(encodeCompatiblePollAnswer(answer));
 		},

@@ -307,6 +307,34 @@ test('a poll whose cursor cannot be served is answered with the gap, and with th
 	}
 });
 
+test('a poll of a client that takes no cursor from a gap is not answered at once by the gap at its start alone, again and again', async () => {
+	const { append, clock, poll, rest, store } = createFixture();
+	const [id] = (await append('a', '1')) as [MessageId];
+	const ahead = { ms: id.ms, n: 9 };
+	const asked = () => poll({ a: ahead, b: 'last' }, { startGapAnswers: false, waitMs: 1000 });
+	const gap = { topic: 'a', reason: 'ahead', from: ahead, to: id };
+	const timed = asked();
+	await rest();
+	assert.equal(watch(timed).state, 'waiting');
+	await settled();
+	clock.advance(1000);
+	assert.deepEqual((await timed).gaps, [gap], 'told when time is up');
+	const answered = asked();
+	await rest();
+	const ids = await append('b', '1');
+	await rest();
+	assert.deepEqual([(await answered).gaps, messagesOf(await answered)], [[gap], named('b', ids)], 'told with messages');
+	const deleted = asked();
+	await rest();
+	await store.deleteTopic('b');
+	await rest();
+	assert.deepEqual(
+		(await deleted).gaps.map(({ reason }) => reason),
+		['ahead', 'deleted'],
+		'told with one that comes up',
+	);
+});
+
 test('a poll that the store cannot serve is refused and leaves nothing behind', async () => {
 	const failing = () => Promise.reject(new RelayError('storage_unavailable', 'on purpose'));
 	for (const broken of [{ read: failing }, { watch: failing }] satisfies Partial<Store>[]) {
