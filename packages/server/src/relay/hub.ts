@@ -124,12 +124,12 @@ export class Hub implements LogListener {
 		return has;
 	}
 
-	/** Reads the page after a cursor from the store; concurrent reads of one page are one read. */
-	readPage(topic: TopicLog, after: MessageId): Promise<HotPage> {
-		const key = `${topic.name}:${after.ms}-${after.n}`;
+	/** Reads the page after a cursor from the store, of a slice's length at most; concurrent reads of one page are one read. */
+	readPage(topic: TopicLog, after: MessageId, messagesMax: number = SLICE_LIMITS.messagesMax): Promise<HotPage> {
+		const key = `${topic.name}:${after.ms}-${after.n}:${messagesMax}`;
 		let read = this.#reads.get(key);
 		if (read === undefined) {
-			const own = this.#readPage(topic, after).finally(() => {
+			const own = this.#readPage(topic, after, messagesMax).finally(() => {
 				if (this.#reads.get(key) === own) this.#reads.delete(key);
 			});
 			this.#reads.set(key, own);
@@ -138,10 +138,10 @@ export class Hub implements LogListener {
 		return read;
 	}
 
-	async #readPage(topic: TopicLog, after: MessageId): Promise<HotPage> {
+	async #readPage(topic: TopicLog, after: MessageId, messagesMax: number): Promise<HotPage> {
 		let succeeded = false;
 		try {
-			const page = await this.#store.read(topic.name, after, SLICE_LIMITS);
+			const page = await this.#store.read(topic.name, after, { ...SLICE_LIMITS, messagesMax });
 			succeeded = true;
 			// Another node has found a loss: the page is right, but not every reader of it knows yet.
 			if (hasNews(page.losses ?? NO_LOSSES, topic.losses)) await this.verify(topic);

@@ -9,7 +9,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { HotBlock } from './hot-block.ts';
 import type { Hub } from './hub.ts';
-import { rangesAfter, Slice, type SliceLimits } from './slice.ts';
+import { rangesAfter, SLICE_LIMITS, Slice, type SliceLimits } from './slice.ts';
 import { followAll, type ShownNames, type Start } from './start.ts';
 import type { TopicLog, Waiter } from './topic-log.ts';
 
@@ -74,6 +74,17 @@ export async function poll(options: PollOptions, request: PollRequest): Promise<
 		if (answer !== null) return answer;
 	}
 }
+
+/**
+ * Messages in the first page for an answer with room for so many: not many more, or each small answer would cost the store a large
+ * page. If they have expired, the next ones are large. In powers of two, so that polls share pages.
+ */
+function pageMessages(room: number): number {
+	return Math.min(PAGE_MESSAGES_MAX, Math.max(PAGE_MESSAGES_MIN, 2 ** Math.ceil(Math.log2(room))));
+}
+
+const PAGE_MESSAGES_MIN = 128;
+const PAGE_MESSAGES_MAX = SLICE_LIMITS.messagesMax;
 
 class Waiting implements Waiter {
 	readonly #options: PollOptions;
@@ -145,7 +156,7 @@ class Waiting implements Waiter {
 			while (compareMessageIds(reader.cursor, reader.topic.offered) < 0) {
 				const room = Math.min(messagesMax - messages, messagesPerTopicMax - (messages - before));
 				if (room === 0 || bytes >= bytesMax) break;
-				if (!reader.topic.covers(reader.cursor)) await this.#turnPage(reader);
+				if (!reader.topic.covers(reader.cursor)) await this.#turnPage(reader, room);
 				// From here on without a pause, in which the topic could be deleted and the reader be moved.
 				const slice = this.#next(reader, { messagesMax: room, bytesMax: bytesMax - bytes });
 				if (slice === null) break;
@@ -206,11 +217,15 @@ class Waiting implements Waiter {
 	}
 
 	/** Reads a page after the reader's cursor, unless the last one goes beyond it. */
-	async #turnPage(reader: Reader): Promise<void> {
+	async #turnPage(reader: Reader, room: number): Promise<void> {
 		const { page, topic, cursor } = reader;
 		while (reader.pageAt < page.length && compareMessageIds((page[reader.pageAt] as HotBlock).last, cursor) <= 0) reader.pageAt++;
 		if (reader.pageAt < page.length) return;
-		const { blocks, tip } = await this.#options.hub.readPage(topic, cursor);
+		const { blocks, tip } = await this.#options.hub.readPage(
+			topic,
+			cursor,
+			page.length > 0 ? PAGE_MESSAGES_MAX : pageMessages(room),
+		);
 		reader.page = blocks;
 		reader.pageAt = 0;
 		// Nothing up to where the log ended, though announced: somebody else removed it. Unless the reader was moved meanwhile.
