@@ -137,11 +137,13 @@ class Waiting implements Waiter {
 	}
 
 	async follow(): Promise<void> {
-		for (const { topic, start } of await followAll(this.#options.hub, this.#request.starts)) {
-			this.#readers.push({ topic, cursor: start.cursor, page: [], pageAt: 0, served: false });
-			if (start.gap !== null) this.#addGap(topic, start.gap.reason, start.gap.from, start.cursor);
-			topic.waiters.add(this);
-		}
+		await followAll(this.#options.hub, this.#request.starts, (followed) => {
+			for (const { topic, start } of followed) {
+				this.#readers.push({ topic, cursor: start.cursor, page: [], pageAt: 0, served: false });
+				if (start.gap !== null) this.#addGap(topic, start.gap.reason, start.gap.from, start.cursor);
+				topic.waiters.add(this);
+			}
+		});
 	}
 
 	/** One round: the answer when there is one or time is up, else null after something moved. */
@@ -156,7 +158,7 @@ class Waiting implements Waiter {
 			while (compareMessageIds(reader.cursor, reader.topic.offered) < 0) {
 				const room = Math.min(messagesMax - messages, messagesPerTopicMax - (messages - before));
 				if (room === 0 || bytes >= bytesMax) break;
-				if (!reader.topic.covers(reader.cursor)) await this.#turnPage(reader, room);
+				if (!reader.topic.covers(reader.cursor) && !(await this.#turnPage(reader, room))) continue;
 				// From here on without a pause, in which the topic could be deleted and the reader be moved.
 				const slice = this.#next(reader, { messagesMax: room, bytesMax: bytesMax - bytes });
 				if (slice === null) break;
@@ -216,23 +218,29 @@ class Waiting implements Waiter {
 		return new Slice(topic.shown, ranges, this.#options.clock.nowMs()).named(this.#shown(topic));
 	}
 
-	/** Reads a page after the reader's cursor, unless the last one goes beyond it. */
-	async #turnPage(reader: Reader, room: number): Promise<void> {
+	/**
+	 * Reads a page after the reader's cursor, unless the last one goes beyond it. False when it is of the log as it was before the store
+	 * lost a part of it.
+	 */
+	async #turnPage(reader: Reader, room: number): Promise<boolean> {
 		const { page, topic, cursor } = reader;
 		while (reader.pageAt < page.length && compareMessageIds((page[reader.pageAt] as HotBlock).last, cursor) <= 0) reader.pageAt++;
-		if (reader.pageAt < page.length) return;
+		if (reader.pageAt < page.length) return true;
+		const { rewinds } = topic;
 		const { blocks, tip } = await this.#options.hub.readPage(
 			topic,
 			cursor,
 			page.length > 0 ? PAGE_MESSAGES_MAX : pageMessages(room),
 		);
+		if (topic.rewinds !== rewinds) return false;
 		reader.page = blocks;
 		reader.pageAt = 0;
 		// Nothing up to where the log ended, though announced: somebody else removed it. Unless the reader was moved meanwhile.
 		const end = compareMessageIds(tip, topic.offered) < 0 ? tip : topic.offered;
-		if (blocks.length > 0 || reader.cursor !== cursor || compareMessageIds(end, cursor) <= 0) return;
-		if (compareMessageIds(cursor, topic.floor) < 0 || topic.lossAt(cursor) !== undefined) return;
+		if (blocks.length > 0 || reader.cursor !== cursor || compareMessageIds(end, cursor) <= 0) return true;
+		if (compareMessageIds(cursor, topic.floor) < 0 || topic.lossAt(cursor) !== undefined) return true;
 		this.#passTo(reader, 'trimmed', end);
+		return true;
 	}
 
 	/** Passes a hole, and tells of it, unless that is for the next answer. */

@@ -72,21 +72,16 @@ export class Session implements SubscriptionOwner {
 		ready: (cursors: ReadonlyMap<string, MessageId>) => void,
 		shownAs: ShownNames = NO_NAMES,
 	): Promise<void> {
-		const { hub } = this.#options;
 		this.#checkRoom(starts);
-		const followed = await followAll(hub, starts);
-		try {
+		await followAll(this.#options.hub, starts, (followed) => {
 			// Meanwhile the connection may have closed, and another subscribe may have taken the room; `ready` may close it, too.
 			this.#checkOpen();
 			this.#checkRoom(starts);
 			ready(new Map(followed.map(({ topic, start }) => [shownAs.get(topic.name) ?? topic.shown, start.cursor])));
 			this.#checkOpen();
-		} catch (error) {
-			for (const { topic } of followed) hub.unfollow(topic);
-			throw error;
-		}
-		for (const { topic, start } of followed) this.#add(topic, start, shownAs.get(topic.name) ?? topic.shown);
-		this.sink.flush();
+			for (const { topic, start } of followed) this.#add(topic, start, shownAs.get(topic.name) ?? topic.shown);
+			this.sink.flush();
+		});
 	}
 
 	/** Stops following a topic. False when it was not followed. */

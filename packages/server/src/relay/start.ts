@@ -29,35 +29,32 @@ export interface Followed {
 
 /**
  * Follows topics and finds where each is to be read from. All at once: one after the other, each would wait for a batch of the
- * store's writer, and a thousand topics for seconds. Rejects when one of them fails; then none is followed.
+ * store's writer, and a thousand topics for seconds. `begin` puts the reader there, in the same turn of the loop: a log that is found to be
+ * shorter just afterwards must find it. Rejects when one of the topics or `begin` fails; then none is followed.
  */
-export async function followAll(hub: Hub, starts: ReadonlyMap<string, Start>): Promise<readonly Followed[]> {
+export async function followAll(
+	hub: Hub,
+	starts: ReadonlyMap<string, Start>,
+	begin: (followed: readonly Followed[]) => void,
+): Promise<void> {
 	const outcomes = await Promise.allSettled(Array.from(starts.keys(), (name) => hub.follow(name)));
 	const topics = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
 	try {
 		for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
-		return await resolveAll(hub, topics, starts);
+		const resolve = async (topic: TopicLog) => {
+			const { rewinds } = topic;
+			return { topic, rewinds, start: await resolveStart(hub, topic, starts.get(topic.name) ?? 'last') };
+		};
+		let followed = await Promise.all(topics.map(resolve));
+		// Those again whose log was found to be shorter while others were looked for.
+		while (followed.some(({ topic, rewinds }) => topic.rewinds !== rewinds)) {
+			followed = await Promise.all(followed.map((one) => (one.topic.rewinds === one.rewinds ? one : resolve(one.topic))));
+		}
+		begin(followed);
 	} catch (error) {
 		for (const topic of topics) hub.unfollow(topic);
 		throw error;
 	}
-}
-
-/** Finds all starts, and those again whose log was found to be shorter while others were looked for. */
-async function resolveAll(
-	hub: Hub,
-	topics: readonly TopicLog[],
-	starts: ReadonlyMap<string, Start>,
-): Promise<readonly Followed[]> {
-	const resolve = async (topic: TopicLog) => {
-		const { rewinds } = topic;
-		return { topic, rewinds, start: await resolveStart(hub, topic, starts.get(topic.name) ?? 'last') };
-	};
-	let followed = await Promise.all(topics.map(resolve));
-	while (followed.some(({ topic, rewinds }) => topic.rewinds !== rewinds)) {
-		followed = await Promise.all(followed.map((one) => (one.topic.rewinds === one.rewinds ? one : resolve(one.topic))));
-	}
-	return followed;
 }
 
 /**

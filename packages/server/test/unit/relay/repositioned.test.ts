@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compareMessageIds, formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Page, Store } from '../../../src/ports/store.ts';
+import { Session } from '../../../src/relay/session.ts';
 import { createMemoryStore } from '../../../src/stores/memory/store.ts';
 import { messagesIn } from './support/blocks.ts';
 import { createFixture, deferred, overlay, texts } from './support/fixture.ts';
-import type { RecordingSink } from './support/recording-sink.ts';
+import { RecordingSink } from './support/recording-sink.ts';
 
 /** What a peer was told: payloads, and gaps as `gap <reason> <from>..<to>` by the n of their ids. */
 function toldTo({ told }: RecordingSink): string[] {
@@ -19,7 +20,7 @@ function toldTo({ told }: RecordingSink): string[] {
 }
 
 /** A hub over a store that can lose the end of its logs, and whose reads and announcements the test can hold back. */
-function setUp() {
+function setUp(replacements: Partial<Store> = {}) {
 	let current: Store;
 	let asked: (() => void)[] | null = null;
 	let deaf = false;
@@ -30,6 +31,8 @@ function setUp() {
 			return new Proxy(first, {
 				get: (_, property) => {
 					if (property === 'read') return read;
+					const replacement = replacements[property as keyof Store];
+					if (replacement !== undefined) return replacement;
 					const method: unknown = Reflect.get(current, property);
 					return typeof method === 'function' ? method.bind(current) : method;
 				},
@@ -155,6 +158,28 @@ test('a waiting poll is answered with the gap, and one whose cursor is still in 
 	assert.deepEqual(
 		answers[1]?.slices.flatMap((slice) => messagesIn(slice).map(({ id }) => id)),
 		texts([ids[1] as MessageId]),
+	);
+});
+
+test('a poll that is reading when all is lost is given nothing of the log as it was, though the new one has come to be longer', async () => {
+	const { append, keep, rest, poll, listen, holdReads, releaseReads } = setUp();
+	listen();
+	const ids = await append('t', '0', '1', '2');
+	holdReads();
+	const reading = poll({ t: ids[0] as MessageId });
+	await rest();
+	await keep([]);
+	await append('t', '3');
+	releaseReads();
+	await rest();
+	const { gaps, slices } = await reading;
+	assert.deepEqual(
+		gaps.map(({ reason, from, to }) => `${reason} ${from?.n}..${formatMessageId(to)}`),
+		['ahead 0..0-0'],
+	);
+	assert.deepEqual(
+		slices.flatMap((slice) => messagesIn(slice).map(({ json }) => (JSON.parse(json) as { payload: unknown }).payload)),
+		[3],
 	);
 });
 
@@ -286,3 +311,24 @@ for (const [where, hotTier] of [
 		assert.ok(large.hasMore, 'an answer ends before a gap, which stands before what it is about');
 	});
 }
+
+test('whoever begins just as all is lost is told, however close the two are', async () => {
+	for (let steps = 0; steps < 12; steps++) {
+		const has = deferred<boolean>();
+		const { append, keep, rest, listen, hub, observer, clock } = setUp({ has: () => has.promise });
+		listen();
+		const ids = await append('t', '0', '1', '2');
+		const sink = new RecordingSink();
+		const session = new Session({ hub, clock, observer, subscriptionsMax: 1, onClose: () => {} }, sink);
+		const begun = session.subscribe(new Map([['t', ids[1] as MessageId]]), () => {});
+		await rest();
+		has.resolve(true);
+		for (let step = 0; step < steps; step++) await null;
+		await keep([]);
+		await begun;
+		await append('t', '3');
+		await rest();
+		// It may have been given the last message before.
+		assert.match(toldTo(sink).join(), /^(2,gap ahead 2|gap ahead 1)\.\.0,3$/, `after ${steps} steps`);
+	}
+});
