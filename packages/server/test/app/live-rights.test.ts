@@ -89,6 +89,13 @@ function suite(backend: Backend): void {
 			await two.end();
 		});
 
+		test('with the logout of the session that minted its token', async () => {
+			const person = await newPerson();
+			const socket = await subscribed(await world.scoped(person, ['subscribe'], ['a']), 'a');
+			await world.call('POST', '/auth/logout', person);
+			assert.equal(await within(socket.closed), RECONNECT);
+		});
+
 		test('with a deleted key', async () => {
 			const person = await newPerson();
 			const { keyId, secret } = await world.key(person, ['subscribe'], ['*']);
