@@ -75,6 +75,8 @@ export class ValkeyRecords implements Records {
 	#reads: WaitingRead[] = [];
 	#writes: WaitingWrite[] = [];
 	readonly #underWay = new Set<Promise<unknown>>();
+	/** An interruption is being seen to. */
+	#resuming = false;
 	#cancelLook = () => {};
 	#closed: Promise<void> | null = null;
 
@@ -138,13 +140,16 @@ export class ValkeyRecords implements Records {
 		if (change !== undefined) this.#hear(change.previous, change.version, change.changed);
 	}
 
-	/** The subscription was interrupted. Never rejects. */
+	/** The subscription, or the way to read what changed, was interrupted and is there again. Never rejects. */
 	async interrupted(): Promise<void> {
+		if (this.#resuming) return;
+		this.#resuming = true;
 		try {
 			this.#chain.restart(await this.#tracked(this.#lastVersion()));
 		} catch {
 			// The connection knows. Where the chain ended stands, so that the next look finds what is missing.
 		}
+		this.#resuming = false;
 		this.#missed();
 	}
 

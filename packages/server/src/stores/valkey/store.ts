@@ -134,16 +134,18 @@ class ServerStore implements ValkeyStore {
 	async open(): Promise<void> {
 		const { server, clock, topicsMax } = this.#options;
 		const onState = (change: 'up' | 'down' | 'replaced') => this.#stateChanged(change);
-		this.#writes = await Connection.open({ ...server, clock, requestTimeoutMs: WRITE_TIMEOUT_MS, onState });
+		// What was changed meanwhile the records hear of by the one connection, and read over the other.
+		const onRecordsState = (change: 'up' | 'down' | 'replaced') => {
+			onState(change);
+			if (change !== 'down') void this.#records?.interrupted();
+		};
+		this.#writes = await Connection.open({ ...server, clock, requestTimeoutMs: WRITE_TIMEOUT_MS, onState: onRecordsState });
 		this.#reads = await Connection.open({ ...server, clock, requestTimeoutMs: READ_TIMEOUT_MS, onState });
 		this.#announcements = await Connection.open({
 			...server,
 			clock,
 			requestTimeoutMs: WRITE_TIMEOUT_MS,
-			onState: (change) => {
-				onState(change);
-				if (change !== 'down') void this.#records?.interrupted();
-			},
+			onState: onRecordsState,
 			onMessage: (channel, message) => {
 				if (channel === RECORDS_CHANNEL) this.#records?.heard(message);
 				else this.#watches.heard(topicOfChannel(channel), message);
