@@ -59,8 +59,7 @@ export function parseChange(message: Uint8Array): RecordChange | undefined {
 }
 
 function isChanged(changed: unknown): changed is readonly ChangedRecord[] {
-	return (
-		Array.isArray(changed) &&
-		changed.every((pair: unknown) => Array.isArray(pair) && pair.every((one) => typeof one === 'string'))
-	);
+	const isText = (one: unknown) => typeof one === 'string';
+	const isPair = (pair: unknown) => Array.isArray(pair) && pair.length === 2 && pair.every(isText);
+	return Array.isArray(changed) && changed.every(isPair);
 }
