@@ -9,6 +9,7 @@ import type { ServerDemands } from '../../src/stores/valkey/server-check.ts';
 import { createFakeClock } from '../support/clock.ts';
 import { startReplica, startValkey, type Valkey, valkeyUnavailable } from '../support/valkey.ts';
 import { startCluster } from '../support/valkey-cluster.ts';
+import { appendOne, entry } from './trial.ts';
 import { NO_DEMANDS, openStore, serverAt } from './valkey-fixture.ts';
 import { until } from './valkey-node.ts';
 
@@ -197,6 +198,18 @@ function suite(): void {
 		await untilHeard(node, 'thing/a');
 		replica.resume();
 		await until(() => node.records.write([put('a')]).then(Boolean, () => false), 'confirmed again');
+	});
+
+	test('a server that is full of messages still takes a right away', async (t) => {
+		const valkey = await startServer(t);
+		const { store } = await openStore(t, serverAt(valkey.host, valkey.port));
+		const { records } = await openNode(t, valkey);
+		await records.write([put('a'), put('b')]);
+		await valkey.cli('CONFIG', 'SET', 'maxmemory', '1mb');
+		await assert.rejects(appendOne(store, 't', entry('1')), /out of memory/);
+		const ops: RecordOp[] = [put('a', 'present'), { op: 'delete', kind: 'thing', id: 'b', expected: 'present' }];
+		assert.equal((await records.write([...ops, put('c', 'absent', 1)])).status, 'ok');
+		assert.deepEqual(await records.purge(), { removed: 1, more: false });
 	});
 
 	test('one node at a time removes what has expired; when it is gone, another one does', async (t) => {

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Removes some records that have expired. One node at a time does so: whoever was first has the next while for itself.
 --
 -- KEYS: the records, their names, their expiries, their meta hash. ARGV: nowMs · the node · for how long it takes the work, in ms ·

@@ -1,4 +1,5 @@
--- Makes all parts of a write to the records, or none.
+#!lua flags=allow-oom
+-- Makes all parts of a write to the records, or none. Also when the server is out of memory: a right can be taken away then, too.
 --
 -- KEYS: the records, their names, their expiries, their meta hash. ARGV: nowMs · PUBLISH or SPUBLISH · channel · what changes, as it is
 -- announced · then for each part: put, delete or check · name · what is expected · when it expires, or '-' · value.
