@@ -197,8 +197,9 @@ async function openIdentity(
 	{ store, openRecords }: Storage,
 ): Promise<Identity | null> {
 	if (config.auth === 'open') return null;
+	let records: Records | null = null;
 	try {
-		const records = await openRecords();
+		records = await openRecords();
 		const auth = new Auth({
 			records,
 			clock,
@@ -213,6 +214,7 @@ async function openIdentity(
 		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });
 		return { auth, records };
 	} catch (error) {
+		await records?.close();
 		await store.close();
 		throw error;
 	}
