@@ -82,6 +82,29 @@ function suite(): void {
 		});
 	}
 
+	test('on a Cluster whose slot of the records moves, no change is missed for longer than seconds', async (t) => {
+		const cluster = await startCluster();
+		t.after(() => cluster.stop());
+		const [first, second] = cluster.primaries;
+		assert.ok(first !== undefined && second !== undefined);
+		const [one, other] = [await openNode(t, first, { cluster: true }), await openNode(t, second, { cluster: true })];
+		await one.records.write([put('a')]);
+		await untilHeard(other, 'thing/a');
+		const slot = await cluster.slotOf('{relay}:records');
+		const owner = await cluster.ownerOf(slot);
+		await cluster.moveSlot(slot, cluster.primaries.find((primary) => primary !== owner) ?? first);
+		await until(() => one.records.write([put('b')]).then(Boolean, () => false), 'written');
+		await until(() => other.heard.some((what) => what === 'thing/b' || what === 'missed'), 'known');
+		assert.ok((await other.records.get('thing', 'b')) !== undefined);
+		// Heard at once again, once the library has followed the slot with its subscription.
+		await until(async () => {
+			other.heard.length = 0;
+			await one.records.write([put('c')]);
+			await new Promise((resolve) => setImmediate(resolve));
+			return other.heard.includes('thing/c');
+		}, 'heard at once again');
+	});
+
 	test('an announcement that was lost is found missing within seconds, and nothing else is taken for one', async (t) => {
 		const valkey = await startServer(t);
 		const [one, other] = [await openNode(t, valkey), await openNode(t, valkey)];
