@@ -217,13 +217,17 @@ function durability(): void {
 		const everysec = await server(t, { appendonly: 'yes', appendfsync: 'everysec' });
 		assert.match(
 			await refusal({ ...everysec.relayEnv, PULSAR_DURABILITY: 'disk' }),
-			/: the server gives durability process, and PULSAR_DURABILITY asks for disk; it needs appendonly yes and appendfsync always$/,
+			/: the server gives durability everysec, and PULSAR_DURABILITY asks for disk; it needs appendonly yes and appendfsync always$/,
 		);
-		await starts({ ...everysec.relayEnv, PULSAR_DURABILITY: 'process' });
+		assert.match(
+			await refusal({ ...everysec.relayEnv, PULSAR_DURABILITY: 'process' }),
+			/: the server gives durability everysec, and PULSAR_DURABILITY asks for process; it needs appendonly yes and appendfsync always or no$/,
+		);
+		await starts({ ...everysec.relayEnv, PULSAR_DURABILITY: 'everysec' });
 		const none = await server(t, {});
 		assert.match(
 			await refusal({ ...none.relayEnv, PULSAR_DURABILITY: 'process' }),
-			/: the server gives durability memory, and PULSAR_DURABILITY asks for process; it needs appendonly yes$/,
+			/: the server gives durability memory, and PULSAR_DURABILITY asks for process; it needs appendonly yes and appendfsync always or no$/,
 		);
 		await starts({ ...none.relayEnv, PULSAR_DURABILITY: 'any' });
 		assert.match(
