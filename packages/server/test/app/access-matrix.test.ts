@@ -200,14 +200,15 @@ function suite(backend: Backend): void {
 			}
 		}
 
-		test('a logout ends the token that it is made with, a scoped one, too; a key is not one', async () => {
+		test('a logout ends the token that it is made with, a scoped one alone; of an access token, what it has minted, too; a key is none', async () => {
 			const { call } = world;
 			const { token } = await world.person('leaver');
-			const scoped = await world.scoped(token, ['publish'], ['*']);
-			for (const credential of [token, scoped]) {
+			const [scoped, another] = [await world.scoped(token, ['publish'], ['*']), await world.scoped(token, ['publish'], ['*'])];
+			for (const credential of [scoped, token]) {
 				assert.equal((await call('POST', '/auth/logout', credential)).status, 204);
 				assert.equal((await call('POST', '/auth/logout', credential)).json()['detail'], 'Token has been revoked');
 			}
+			assert.equal((await call('POST', '/auth/logout', another)).json()['detail'], 'Token has been revoked');
 			assert.equal((await call('POST', '/auth/logout', credentials.get('a key'))).status, 403);
 			assert.equal((await call('POST', '/auth/logout', null)).status, 401);
 		});
