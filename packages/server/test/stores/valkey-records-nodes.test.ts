@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
+import { Auth } from '../../src/auth/auth.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { Expected, RecordOp, Records } from '../../src/ports/records.ts';
@@ -48,6 +49,22 @@ async function refusedWithin(call: Promise<unknown>, limitMs: number): Promise<v
 	await assert.rejects(call, { code: 'storage_unavailable' });
 	const tookMs = performance.now() - startedMs;
 	assert.ok(tookMs < limitMs, `after ${tookMs} ms`);
+}
+
+/** Records that note what each of their purges has removed. */
+function noting(records: Records, removed: number[]): Records {
+	return {
+		get: (kind, id) => records.get(kind, id),
+		list: (kind, query) => records.list(kind, query),
+		write: (ops) => records.write(ops),
+		listen: (listener) => records.listen(listener),
+		async purge() {
+			const step = await records.purge();
+			removed.push(step.removed);
+			return step;
+		},
+		close: () => records.close(),
+	};
 }
 
 /** Resolves once a node has heard of something, and then forgets what it heard. */
@@ -254,6 +271,38 @@ function suite(): void {
 		await one.records.write([put('short', 'absent', clock.nowMs() + 10)]);
 		clock.advance(10);
 		assert.deepEqual(await other.records.purge(), { removed: 1, more: false });
+	});
+
+	test('relays remove what has expired in the background, in steps, one of them at a time', async (t) => {
+		const valkey = await startServer(t);
+		const clock = createFakeClock();
+		const nodes = [await openNode(t, valkey, { clock }), await openNode(t, valkey, { clock })];
+		const ops = Array.from({ length: 2500 }, (_, i) => put(`short ${i}`, 'absent', clock.nowMs() + 10));
+		for (let at = 0; at < ops.length; at += 32) await nodes[0]?.records.write(ops.slice(at, at + 32));
+		const removed: number[][] = nodes.map(() => []);
+		for (const [i, { records }] of nodes.entries()) {
+			const auth = new Auth({
+				records: noting(records, removed[i] ?? []),
+				clock,
+				log: { warn: () => {} },
+				jwtSecret: 'a secret of the tests, longer than 32 characters',
+				accessTokenLifetimeS: 600,
+				refreshTokenLifetimeS: 600,
+				refreshGraceS: 0,
+			});
+			t.after(() => auth.close());
+		}
+		clock.advance(60_000);
+		await until(async () => {
+			clock.advance(100);
+			return (await valkey.cli('HLEN', '{relay}:records')) === '0';
+		}, 'empty');
+		const busy = removed.filter((steps) => steps.some((step) => step > 0));
+		assert.equal(busy.length, 1, JSON.stringify(removed));
+		assert.deepEqual(
+			busy[0]?.filter((step) => step > 0),
+			[1000, 1000, 500],
+		);
 	});
 
 	test('a page of more than is read at once, with much of it expired, is whole', async (t) => {

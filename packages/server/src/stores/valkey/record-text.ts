@@ -1,6 +1,6 @@
 /** Records and their changes, as they are on the server: names, stored texts, announcements. */
 
-import type { StoredRecord } from '../../ports/records.ts';
+import type { RecordOp, StoredRecord } from '../../ports/records.ts';
 import type { Reply } from './connection.ts';
 import { unavailable } from './failure.ts';
 
@@ -31,6 +31,19 @@ export function parseRecord(name: string, stored: Reply): StoredRecord | undefin
 		version: Number(version),
 		expiresAtMs: expires === '-' ? null : Number(expires),
 	};
+}
+
+/** What a write changes, if it is made. */
+export function changedBy(ops: readonly RecordOp[]): ChangedRecord[] {
+	return ops.filter(({ op }) => op !== 'check').map(({ kind, id }) => [kind, id]);
+}
+
+/** A part as the script takes it. */
+export function partOf(op: RecordOp): string[] {
+	const put = op.op === 'put';
+	const expiresAtMs = put ? (op.expiresAtMs ?? null) : null;
+	const expires = expiresAtMs === null ? '-' : String(expiresAtMs);
+	return [op.op, recordName(op.kind, op.id), String(op.expected), expires, put ? JSON.stringify(op.value) : ''];
 }
 
 /** The names of a kind that begin with a prefix and come after an id, as the least and the greatest of a range by bytes. */

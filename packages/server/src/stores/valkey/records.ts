@@ -21,7 +21,7 @@ import { ChangeChain } from './change-chain.ts';
 import type { Command, Connection, Reply, ScriptCall } from './connection.ts';
 import { failureOf, unavailable } from './failure.ts';
 import { publishCommand, RECORDS_CHANNEL, RECORDS_KEYS } from './keys.ts';
-import { type ChangedRecord, lexRange, parseChange, parseRecord, recordName } from './record-text.ts';
+import { type ChangedRecord, changedBy, lexRange, parseChange, parseRecord, partOf, recordName } from './record-text.ts';
 import { evaluateReplicated } from './replicas.ts';
 import { SCRIPTS } from './scripts.ts';
 
@@ -295,18 +295,6 @@ export class ValkeyRecords implements Records {
 		this.#underWay.add(tracked);
 		return tracked;
 	}
-}
-
-function changedBy(ops: readonly RecordOp[]): ChangedRecord[] {
-	return ops.filter(({ op }) => op !== 'check').map(({ kind, id }) => [kind, id]);
-}
-
-/** A part as the script takes it. */
-function partOf(op: RecordOp): string[] {
-	const put = op.op === 'put';
-	const expiresAtMs = put ? (op.expiresAtMs ?? null) : null;
-	const expires = expiresAtMs === null ? '-' : String(expiresAtMs);
-	return [op.op, recordName(op.kind, op.id), String(op.expected), expires, put ? JSON.stringify(op.value) : ''];
 }
 
 function arrayOf(reply: Reply): readonly Reply[] {
