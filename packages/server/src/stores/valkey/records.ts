@@ -41,8 +41,7 @@ const PURGER_MS = 30_000;
 const KEYS = [RECORDS_KEYS.records, RECORDS_KEYS.names, RECORDS_KEYS.expiries, RECORDS_KEYS.meta];
 
 export interface ValkeyRecordsOptions {
-	/** For what may take longer: pages. */
-	readonly reads: Connection;
+	/** Of the store's two, the one that answers or fails sooner. A page is small, and whoever signs in waits for one. */
 	readonly writes: Connection;
 	readonly announcements: Connection;
 	readonly cluster: boolean;
@@ -175,10 +174,7 @@ export class ValkeyRecords implements Records {
 		const calls = this.#reads;
 		this.#reads = [];
 		try {
-			const found = await this.#read(
-				this.#options.writes,
-				calls.map(({ name }) => name),
-			);
+			const found = await this.#read(calls.map(({ name }) => name));
 			for (const [i, { resolve }] of calls.entries()) resolve(found[i]);
 		} catch (error) {
 			for (const { reject } of calls) reject(failureOf(error));
@@ -186,12 +182,12 @@ export class ValkeyRecords implements Records {
 	}
 
 	/** Records by their names; undefined for those that are not there, or have expired. */
-	async #read(connection: Connection, names: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
+	async #read(names: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
 		const commands: Command[] = [];
 		for (let at = 0; at < names.length; at += NAMES_PER_COMMAND_MAX) {
 			commands.push(['HMGET', RECORDS_KEYS.records, ...names.slice(at, at + NAMES_PER_COMMAND_MAX)]);
 		}
-		const texts = (await connection.run(commands)).flatMap(arrayOf);
+		const texts = (await this.#options.writes.run(commands)).flatMap(arrayOf);
 		const nowMs = this.#options.clock.nowMs();
 		return names.map((name, i) => {
 			const record = parseRecord(name, texts[i] ?? null);
@@ -201,14 +197,14 @@ export class ValkeyRecords implements Records {
 
 	/** What has expired, or is deleted between the names and the records, is passed over, and the next ones are taken instead. */
 	async #list(kind: string, { prefix, after, limit }: RecordQuery): Promise<readonly StoredRecord[]> {
-		const { reads } = this.#options;
+		const { writes } = this.#options;
 		const records: StoredRecord[] = [];
 		for (let from = after; records.length < limit; ) {
 			const wanted = Math.min(limit - records.length, RECORDS_PAGE_MAX, NAMES_PER_COMMAND_MAX);
 			const [min, max] = lexRange(kind, prefix, from);
-			const [reply] = await reads.run([['ZRANGE', RECORDS_KEYS.names, min, max, 'BYLEX', 'LIMIT', '0', String(wanted)]]);
+			const [reply] = await writes.run([['ZRANGE', RECORDS_KEYS.names, min, max, 'BYLEX', 'LIMIT', '0', String(wanted)]]);
 			const names = arrayOf(reply ?? null).map(String);
-			const found = names.length === 0 ? [] : await this.#read(reads, names);
+			const found = names.length === 0 ? [] : await this.#read(names);
 			records.push(...found.filter((record) => record !== undefined));
 			if (names.length < wanted) break;
 			from = names.at(-1)?.slice(kind.length + 1) ?? null;

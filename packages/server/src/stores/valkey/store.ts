@@ -136,7 +136,7 @@ class ServerStore implements ValkeyStore {
 	async open(): Promise<void> {
 		const { server, clock, topicsMax } = this.#options;
 		const onState = (change: 'up' | 'down' | 'replaced') => this.#stateChanged(change);
-		// What was changed meanwhile the records hear of by the one connection, and read over the other.
+		// Of what was changed meanwhile the records hear over the one connection, and read it over the other.
 		const onRecordsState = (change: 'up' | 'down' | 'replaced') => {
 			onState(change);
 			if (change !== 'down') void this.#records?.interrupted();
@@ -175,7 +175,6 @@ class ServerStore implements ValkeyStore {
 	async openRecords(): Promise<Records> {
 		const { server, demands, clock } = this.#options;
 		this.#records = await ValkeyRecords.open({
-			reads: this.#reads as Connection,
 			writes: this.#writes as Connection,
 			announcements: this.#announcements as Connection,
 			cluster: server.cluster,
