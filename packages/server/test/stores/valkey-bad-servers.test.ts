@@ -98,6 +98,19 @@ function servers(): void {
 		);
 	});
 
+	test('two primaries, which are two logs; but not one server under two names', async (t) => {
+		const [one, other] = [await server(t, {}), await server(t, {})];
+		const addresses = [`${one.host}:${one.port}`, `${other.host}:${other.port}`];
+		assert.equal(
+			await refusal({ ...one.relayEnv, PULSAR_VALKEY_ADDRESSES: JSON.stringify(addresses) }),
+			`cannot use Valkey at ${addresses.join(', ')}: more than one of the addresses is a primary`,
+		);
+		await starts({
+			...one.relayEnv,
+			PULSAR_VALKEY_ADDRESSES: JSON.stringify([`localhost:${one.port}`, `127.0.0.1:${one.port}`]),
+		});
+	});
+
 	test('a server below version 7', async (t) => {
 		const stub = await startRespStub(answerAsVersion('6.2.14'));
 		t.after(() => stub.close());
