@@ -107,10 +107,13 @@ function callOf({ cluster, nowMs }: AppendsOptions, { topic, entries, runs }: Pi
 		String(runs.length),
 		...runs.map(({ packed }) => Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength)),
 	];
+	const unkeyed = args.length;
 	for (const [place, { dedupe }] of entries.entries()) {
 		if (dedupe !== null) args.push(String(place), String(dedupe.item), dedupe.key, dedupe.fingerprint);
 	}
-	return { script: SCRIPTS.append, keys: [stream, meta, records, order], args };
+	// A server that is handing the slot over refuses calls of which it has some of the keys only: not those that are needed for nothing.
+	const keys = args.length === unkeyed ? [stream, meta] : [stream, meta, records, order];
+	return { script: SCRIPTS.append, keys, args };
 }
 
 /** Calls a script per piece. */

@@ -15,6 +15,7 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
 	[/READONLY|ReadOnly|read only replica|No primary node found/i, 'the store is a read-only replica'],
 	[/NOREPLICAS|not enough good replicas/i, 'the store has too few replicas'],
 	[/LOADING|BusyLoading/i, 'the store is loading its data'],
+	[/TRYAGAIN|TryAgain/, 'the topic is moving to another server of the cluster'],
 	[/CLUSTERDOWN|ClusterDown|MasterDown|MASTERDOWN/i, 'the cluster is down'],
 	[/WRONGPASS|NOAUTH|AuthenticationFailed|invalid username-password|Authentication required/i, 'wrong user name or password'],
 	[/NOPERM|no permissions|PermissionDenied|user executing the script/i, LACKS_PERMISSION],

@@ -1,6 +1,6 @@
 -- Appends to one topic in one step (I9): dedupe, ids, entries, announcement.
 --
--- KEYS: the stream, the meta hash, the idempotency records (hash), their order (list).
+-- KEYS: the stream, the meta hash and, when a message has a key, the idempotency records (hash) and their order (list).
 -- ARGV: nowMs · the id of a topic to create, '' = do not create · PUBLISH or SPUBLISH · channel · number of runs · the runs, packed
 -- as log/block.ts says · for each message with a key: its place from 0, item, key, fingerprint.
 --
