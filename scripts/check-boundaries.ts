@@ -46,8 +46,22 @@ const ROOMS: readonly Room[] = [
 		npm: [],
 		node: true,
 	},
+	// Like auth it knows no store and no wire: it brings records and messages from one port to two others.
+	{ at: `${SERVER}import`, rooms: ['auth', 'ports', 'log', 'protocol'], npm: [], node: true },
+	{
+		at: `${SERVER}import-app.ts`,
+		rooms: ['app.ts', 'auth', 'config', 'import', 'ops', 'ports', 'protocol', 'stores/*'],
+		npm: [],
+		node: true,
+	},
 	{ at: `${SERVER}workers`, rooms: ['ops'], npm: [], node: true },
-	{ at: `${SERVER}process`, rooms: ['app.ts', 'ops', 'workers'], types: ['config'], npm: [], node: true },
+	{
+		at: `${SERVER}process`,
+		rooms: ['app.ts', 'import-app.ts', 'ops', 'workers'],
+		types: ['config', 'import'],
+		npm: [],
+		node: true,
+	},
 	{ at: `${SERVER}main.ts`, rooms: ['process', 'config'], npm: [], node: true },
 ];
 

@@ -155,7 +155,8 @@ async function closed(server: Server): Promise<void> {
 	await gone;
 }
 
-function openStore(config: Config, clock: Clock, logger: Logger): Promise<Store> {
+/** The configured store. */
+export function openStore(config: Config, clock: Clock, logger: Logger): Promise<Store> {
 	const topicsMax = config.maxTopics;
 	switch (config.storageBackend) {
 		case 'memory':
@@ -202,7 +203,8 @@ async function openIdentity(config: Config, clock: Clock, logger: Logger, store:
 	}
 }
 
-function openRecords(config: Config, clock: Clock): Promise<Records> {
+/** The records beside it, which is open. */
+export function openRecords(config: Config, clock: Clock): Promise<Records> {
 	switch (config.storageBackend) {
 		case 'memory':
 			return Promise.resolve(createMemoryRecords({ clock }));
@@ -213,7 +215,8 @@ function openRecords(config: Config, clock: Clock): Promise<Records> {
 	}
 }
 
-function valkeyServer(config: Config): ServerOptions {
+/** How the configured Valkey is reached. */
+export function valkeyServer(config: Config): ServerOptions {
 	return {
 		addresses: valkeyAddresses(config),
 		cluster: config.valkeyCluster,

@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
-import type { Records, StoredRecord } from '../ports/records.ts';
+import type { RecordOp, Records, StoredRecord } from '../ports/records.ts';
 import type { Passwords } from './passwords.ts';
 import type { Permission } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
@@ -114,6 +114,18 @@ export class Accounts {
 		]);
 		if (outcome.status === 'conflict') throw accountExists(username);
 		return { ...document, accountId, version: outcome.version };
+	}
+
+	/** Makes an account just as it is given, and writes the mark in the same step; or says what is in the way of it. */
+	async adopt(account: Omit<Account, 'version'>, mark: RecordOp): Promise<'adopted' | 'marked' | 'name_taken' | 'id_taken'> {
+		const { accountId, ...document } = account;
+		const outcome = await this.#records.write([
+			mark,
+			{ op: 'put', kind: NAME, id: document.username, value: { accountId }, expected: 'absent' },
+			{ op: 'put', kind: ACCOUNT, id: accountId, value: { ...document }, expected: 'absent' },
+		]);
+		if (outcome.status === 'ok') return 'adopted';
+		return (['marked', 'name_taken', 'id_taken'] as const)[outcome.at] ?? 'id_taken';
 	}
 
 	/** Accounts in the order of their ids. */

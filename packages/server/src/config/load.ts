@@ -4,7 +4,7 @@
  */
 
 import { type ReadFile, readConfigFile } from './file.ts';
-import { parseFlags } from './flags.ts';
+import { parseFlags, type Task } from './flags.ts';
 import { guardAccess } from './guard.ts';
 import { helpText } from './render.ts';
 import { type Config, fileKeyOf, SETTINGS, type Setting } from './schema.ts';
@@ -21,7 +21,7 @@ export interface ConfigSources {
 
 /** What {@link loadConfig} found: settings to run with, a text to print, or everything that is wrong. */
 export type LoadedConfig =
-	| { readonly status: 'ok'; readonly config: Config; readonly warnings: readonly string[] }
+	| { readonly status: 'ok'; readonly task: Task; readonly config: Config; readonly warnings: readonly string[] }
 	| { readonly status: 'help'; readonly text: string }
 	| { readonly status: 'version' }
 	| { readonly status: 'invalid'; readonly problems: readonly string[] };
@@ -83,7 +83,10 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 				'set PULSAR_AUTH=required, or PULSAR_AUTH=open if that is meant',
 		);
 	}
-	return problems.length > 0 ? { status: 'invalid', problems } : { status: 'ok', config, warnings };
+	const { task } = flags;
+	if (task.kind === 'import' && config.storageBackend === 'memory')
+		problems.push('PULSAR_STORAGE_BACKEND: what is imported into the memory store is lost at once; use another');
+	return problems.length > 0 ? { status: 'invalid', problems } : { status: 'ok', task, config, warnings };
 }
 
 /** Puts what the password file holds, without the line's end, in the place of the password. Gives what is wrong. */

@@ -1,7 +1,7 @@
 /** The settings for people: the text of `--help` and the page docs/reference/config.md, both made from the table. */
 
 import { CONFIG_FILES } from './file.ts';
-import { OTHER_FLAGS } from './flags.ts';
+import { IMPORT_FLAGS, OTHER_FLAGS } from './flags.ts';
 import { fileKeyOf, flagOf, SETTING_GROUPS, type Setting } from './schema.ts';
 import { expected } from './values.ts';
 
@@ -12,10 +12,14 @@ const HELP_INDENT = 6;
 export function helpText(): string {
 	const lines = [
 		'Usage: pulsar-relay [flags]',
+		'       pulsar-relay import --from-reference [--dry-run] [flags]',
 		'',
 		'A message relay: publish over HTTP, subscribe over WebSocket, long-poll or SSE, resume from any message id.',
 		'',
 		...OTHER_FLAGS.flatMap(({ usage, doc }) => flagHelp(usage, doc)),
+		'',
+		'import takes over accounts, sessions, topics and messages, and ends (docs/moving.md):',
+		...IMPORT_FLAGS.flatMap(({ usage, doc }) => flagHelp(usage, doc)),
 	];
 	for (const { title, settings } of SETTING_GROUPS) {
 		lines.push('', `${title}:`);

@@ -341,6 +341,23 @@ export const SETTING_GROUPS = [
 		],
 	},
 	{
+		title: 'Import',
+		settings: [
+			{
+				key: 'importSource',
+				env: 'PULSAR_IMPORT_SOURCE',
+				type: 'string',
+				default: null,
+				secret: true,
+				form: {
+					pattern: /^(valkey|redis)s?:\/\/([^@/?#]*@)?(\[[0-9a-f:]+\]|[^@/?#:[\]]+)(:\d{1,5})?\/?$/i,
+					words: 'valkey://user:password@host:port, or valkeys:// with TLS',
+				},
+				doc: 'Where `pulsar-relay import` finds the data of pulsar-relay 0.2; without it, on the server that the Valkey settings name.',
+			},
+		],
+	},
+	{
 		title: 'Hot tier',
 		settings: [
 			{

@@ -1,0 +1,148 @@
+/** What the earlier server kept, as this relay keeps it; or why it cannot be understood. */
+
+import { isUtf8 } from 'node:buffer';
+import { scanDocument } from '@pulsar-relay/protocol/json-scan';
+import { type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
+import { topicNameProblem } from '@pulsar-relay/protocol/topic-name';
+import { type Account, USERNAME_LENGTH_MAX, USERNAME_LENGTH_MIN } from '../auth/accounts.ts';
+import { isUsableHash } from '../auth/passwords.ts';
+import { PERMISSIONS, type Permission } from '../auth/principal.ts';
+import type { AdoptedSession } from '../auth/refresh-tokens.ts';
+import type { NewMessage } from '../log/block.ts';
+import type { EarlierHash, EarlierMessage, EarlierRecord, EarlierTopic } from '../ports/earlier-data.ts';
+
+export type Decoded<T> = { readonly status: 'ok'; readonly value: T } | { readonly status: 'malformed'; readonly why: string };
+
+const USER_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const SECRET_HASH = /^[0-9a-f]{64}$/;
+const JTI = /^[A-Za-z0-9-]{1,64}$/;
+/** Levels of JSON that a payload may have: the most that a relay can be set to take. */
+const DEPTH_MAX = 4096;
+const OPEN_OBJECT = 0x7b;
+
+export function decodeAccount({ id, fields }: EarlierRecord): Decoded<Omit<Account, 'version'>> {
+	if (fields === null) return malformed('it is no hash');
+	const username = fields.get('username') ?? '';
+	const isActive = fields.get('is_active');
+	const createdAtMs = timeOf(fields, 'created_at');
+	const permissions = permissionsOf(fields.get('permissions'));
+	const passwordHash = textOf(fields, 'hashed_password');
+	if (!USER_ID.test(id) || fields.get('user_id') !== id) return malformed('its id is none');
+	if (username.length < USERNAME_LENGTH_MIN || username.length > USERNAME_LENGTH_MAX)
+		return malformed(`its name does not have ${USERNAME_LENGTH_MIN} to ${USERNAME_LENGTH_MAX} characters`);
+	if (isActive !== 'True' && isActive !== 'False') return malformed('whether it is active is not said');
+	if (permissions === null) return malformed('its permissions are not understood');
+	if (createdAtMs === null) return malformed('its time of creation is none');
+	if (passwordHash !== null && !isUsableHash(passwordHash))
+		return malformed('its password hash is no Argon2id that can be checked');
+	return ok({
+		accountId: id,
+		username,
+		email: textOf(fields, 'email'),
+		passwordHash,
+		isActive: isActive === 'True',
+		permissions,
+		createdAtMs,
+	});
+}
+
+/** A session that can still be used; null when it has ended. */
+export function decodeSession({ id, fields }: EarlierRecord, accountId: string, nowMs: number): Decoded<AdoptedSession | null> {
+	if (fields === null) return malformed('it is no hash');
+	if ((fields.get('revoked') ?? '0') !== '0') return ok(null);
+	const secretHash = fields.get('secret_hash') ?? '';
+	const issuedAtMs = timeOf(fields, 'issued_at');
+	const expiresAtMs = timeOf(fields, 'expires_at');
+	if (!JTI.test(id) || !SECRET_HASH.test(secretHash)) return malformed('it has no secret');
+	if (fields.get('user_id') !== accountId) return malformed('it is of another account');
+	if (issuedAtMs === null || expiresAtMs === null) return malformed('its times are none');
+	if (expiresAtMs <= nowMs) return ok(null);
+	const clientHint = textOf(fields, 'client_hint');
+	const lastUsedAtMs = timeOf(fields, 'last_used_at');
+	const isSuccessor = textOf(fields, 'parent_jti') !== null;
+	return ok({ jti: id, accountId, secretHash, issuedAtMs, expiresAtMs, lastUsedAtMs, clientHint, isSuccessor });
+}
+
+/** A topic beside its messages. */
+export interface DecodedTopic {
+	readonly ownerId: string;
+	readonly description: string | null;
+	readonly createdAtMs: number;
+	readonly isPublic: boolean;
+	readonly allowedAccountIds: readonly string[];
+}
+
+export function decodeTopic({ id, fields, allowedAccountIds }: EarlierTopic): Decoded<DecodedTopic> {
+	const [ownerId = '', name = ''] = id.split('/');
+	const problem = topicNameProblem(name);
+	if (fields === null) return malformed('it is no hash');
+	if (!USER_ID.test(ownerId)) return malformed('its owner is none');
+	if (problem !== undefined) return malformed(`this relay allows no such name: ${problem}`);
+	const createdAtMs = timeOf(fields, 'created_at');
+	if (createdAtMs === null) return malformed('its time of creation is none');
+	const isPublic = fields.get('is_public') === 'True';
+	return ok({ ownerId, description: textOf(fields, 'description'), createdAtMs, isPublic, allowedAccountIds });
+}
+
+/** A message and the id it had. */
+export interface DecodedMessage {
+	readonly id: MessageId;
+	readonly message: NewMessage;
+}
+
+export function decodeMessage({ id: idText, payload, metadata }: EarlierMessage): Decoded<DecodedMessage> {
+	const id = parseMessageId(idText);
+	if (id === undefined) return malformed('its id is none that this relay could give');
+	if (payload === null) return malformed('it has no payload');
+	if (!isObject(payload)) return malformed('its payload is no JSON object');
+	if (metadata !== null && !isTextMap(metadata)) return malformed('its metadata is no JSON object of texts');
+	return ok({ id, message: { payload, metadata, expiresAtMs: 0 } });
+}
+
+/** Whether it is what a publish could carry: the earlier server also stored NaN and halves of surrogate pairs. */
+function isObject(bytes: Uint8Array): boolean {
+	if (!isUtf8(bytes)) return false;
+	const scan = scanDocument(bytes, 0, bytes.byteLength, DEPTH_MAX);
+	return scan.status === 'ok' && bytes[scan.valueStart] === OPEN_OBJECT;
+}
+
+function isTextMap(bytes: Uint8Array): boolean {
+	return isObject(bytes) && Object.values(JSON.parse(Buffer.from(bytes).toString())).every((value) => typeof value === 'string');
+}
+
+function permissionsOf(text: string | undefined): readonly Permission[] | null {
+	const listed = parseJson(text ?? '[]');
+	if (!Array.isArray(listed)) return null;
+	const known = PERMISSIONS.filter((permission) => listed.includes(permission));
+	return listed.every((one) => PERMISSIONS.some((permission) => permission === one)) ? known : null;
+}
+
+function parseJson(text: string): unknown {
+	try {
+		return JSON.parse(text);
+	} catch {
+		// Told by the caller as what it is: not understood.
+		return undefined;
+	}
+}
+
+/** The earlier server writes an empty text where there is none. */
+function textOf(fields: EarlierHash, name: string): string | null {
+	const text = fields.get(name) ?? '';
+	return text === '' ? null : text;
+}
+
+/** Unix ms of an ISO time; one without a zone is UTC. */
+function timeOf(fields: EarlierHash, name: string): number | null {
+	const text = fields.get(name) ?? '';
+	const ms = Date.parse(/(Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}Z`);
+	return Number.isNaN(ms) ? null : ms;
+}
+
+function ok<T>(value: T): Decoded<T> {
+	return { status: 'ok', value };
+}
+
+function malformed(why: string): { readonly status: 'malformed'; readonly why: string } {
+	return { status: 'malformed', why };
+}
