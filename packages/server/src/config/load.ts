@@ -3,6 +3,7 @@
  * at once. Pure: what it reads is handed in.
  */
 
+import { EARLIER_NAMES } from './earlier-names.ts';
 import { type ReadFile, readConfigFile } from './file.ts';
 import { parseFlags, type Task } from './flags.ts';
 import { guardAccess } from './guard.ts';
@@ -146,9 +147,15 @@ function givenInEnv(env: ReadonlyMap<string, string>, warnings: string[]): Given
 	const given = new Map<string, Given>();
 	for (const [name, raw] of env) {
 		if (SETTINGS.some((setting) => setting.env === name)) given.set(name, { raw, name });
-		else if (name !== CONFIG_FILE_ENV) warnings.push(`${name} is set, but this version has no such setting; it is ignored`);
+		else if (name !== CONFIG_FILE_ENV) warnings.push(`${name} is set, but ${ignored(name)}`);
 	}
 	return given;
+}
+
+/** Why a name has no effect, and what has, if something does. */
+function ignored(name: string): string {
+	const instead = EARLIER_NAMES.get(name);
+	return `this version has no such setting; ${instead === undefined ? 'it is ignored' : instead}`;
 }
 
 function givenInFile(path: string, entries: Iterable<readonly [string, unknown]>, warnings: string[]): GivenByEnv {
@@ -156,7 +163,7 @@ function givenInFile(path: string, entries: Iterable<readonly [string, unknown]>
 	const given = new Map<string, Given>();
 	for (const [key, raw] of entries) {
 		const setting = settings.get(key);
-		if (setting === undefined) warnings.push(`${key} in ${path}: this version has no such setting; it is ignored`);
+		if (setting === undefined) warnings.push(`${key} in ${path}: ${ignored(`PULSAR_${key.toUpperCase()}`)}`);
 		// A key without a value (`port:` in YAML) leaves the setting as it is.
 		else if (raw !== null) given.set(setting.env, { raw, name: `${key} in ${path}` });
 	}

@@ -94,20 +94,19 @@ export function decodeMessage({ id: idText, payload, metadata }: EarlierMessage)
 	const id = parseMessageId(idText);
 	if (id === undefined) return malformed('its id is none that this relay could give');
 	if (payload === null) return malformed('it has no payload');
-	if (!isObject(payload)) return malformed('its payload is no JSON object');
+	if (!isJson(payload)) return malformed('its payload is no JSON that can be delivered');
 	if (metadata !== null && !isTextMap(metadata)) return malformed('its metadata is no JSON object of texts');
 	return ok({ id, message: { payload, metadata, expiresAtMs: 0 } });
 }
 
 /** Whether it is what a publish could carry: the earlier server also stored NaN and halves of surrogate pairs. */
-function isObject(bytes: Uint8Array): boolean {
-	if (!isUtf8(bytes)) return false;
-	const scan = scanDocument(bytes, 0, bytes.byteLength, DEPTH_MAX);
-	return scan.status === 'ok' && bytes[scan.valueStart] === OPEN_OBJECT;
+function isJson(bytes: Uint8Array): boolean {
+	return isUtf8(bytes) && scanDocument(bytes, 0, bytes.byteLength, DEPTH_MAX).status === 'ok';
 }
 
 function isTextMap(bytes: Uint8Array): boolean {
-	return isObject(bytes) && Object.values(JSON.parse(Buffer.from(bytes).toString())).every((value) => typeof value === 'string');
+	if (!isJson(bytes) || bytes[0] !== OPEN_OBJECT) return false;
+	return Object.values(JSON.parse(Buffer.from(bytes).toString())).every((value) => typeof value === 'string');
 }
 
 function permissionsOf(text: string | undefined): readonly Permission[] | null {

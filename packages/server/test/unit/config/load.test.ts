@@ -34,6 +34,7 @@ function problems(given: Given): readonly string[] {
 test('without anything said, every setting has its default', () => {
 	assert.deepEqual(loaded({}), {
 		status: 'ok',
+		task: { kind: 'serve' },
 		warnings: [],
 		config: {
 			host: '127.0.0.1',
@@ -68,6 +69,7 @@ test('without anything said, every setting has its default', () => {
 			valkeyPasswordFile: null,
 			valkeyAllowEviction: false,
 			valkeyAssumeDurability: 'unknown',
+			importSource: null,
 			hotTierRetentionS: 600,
 			hotTierMaxBytes: 268_435_456,
 			hotTierMaxMessagesPerTopic: 100_000,
@@ -148,7 +150,7 @@ test('every wrong setting is listed at once, each under the name it was given by
 	};
 	const files = { 'config.yaml': 'max_topics: 1.5\napp_name: 1.10\ndrain_timeout: {a: 1}\nlog_format: yes\ndata_dir: ""\n' };
 	assert.deepEqual([...problems({ argv, env, files })].sort(), [
-		'"serve": only flags are understood',
+		'"serve": only flags are understood, and the command import before them',
 		'--host: needs a value',
 		'--log-level: "loud" is not one of debug, info, warning, error, critical',
 		'--port: "-1" is not a whole number from 0 to 65535',
@@ -178,7 +180,7 @@ test('variables and keys that this version does not know are warnings', () => {
 	const files = { 'config.yaml': 'PORT: 1\noidc:\n  enabled: true\n__proto__: {port: 2}\nport: 3\n' };
 	const { config, warnings } = loaded({ env, files });
 	assert.deepEqual(warnings, [
-		'PULSAR_RATE_LIMIT_STORAGE_URI is set, but this version has no such setting; it is ignored',
+		'PULSAR_RATE_LIMIT_STORAGE_URI is set, but this version has no such setting; nodes that share a Valkey share what they must count',
 		'PULSAR_OIDC__ENABLED is set, but this version has no such setting; it is ignored',
 		'PORT in config.yaml: this version has no such setting; it is ignored',
 		'oidc in config.yaml: this version has no such setting; it is ignored',
