@@ -8,18 +8,24 @@
 import { compareMessageIds, type MessageId, nextMessageId } from '@pulsar-relay/protocol/message-id';
 import type { Clock } from '../ports/clock.ts';
 
-/** A clock whose time of day is that of what is being imported. */
+/** A clock whose time of day can be that of what is being imported. */
 export class ImportClock implements Clock {
 	readonly #clock: Clock;
+	/** Null = it is now. */
 	#atMs: number | null = null;
 
 	constructor(clock: Clock) {
 		this.#clock = clock;
 	}
 
-	/** From here on it is this time. */
-	moveTo(atMs: number): void {
+	/** Runs something at another time; one such thing after the other. */
+	async at<Result>(atMs: number, run: () => Promise<Result>): Promise<Result> {
 		this.#atMs = atMs;
+		try {
+			return await run();
+		} finally {
+			this.#atMs = null;
+		}
 	}
 
 	nowMs(): number {

@@ -37,8 +37,7 @@ async function hasOwner({ accounts, source, dryRun }: Import, ownerId: string): 
 }
 
 async function makeTopic({ store, clock, topics, accounts, records }: Import, id: string, topic: DecodedTopic): Promise<void> {
-	clock.moveTo(topic.createdAtMs);
-	await store.createTopic(id, { description: topic.description });
+	await clock.at(topic.createdAtMs, () => store.createTopic(id, { description: topic.description }));
 	if (topic.isPublic) await topics.setPublic(id, true);
 	for (const accountId of topic.allowedAccountIds) {
 		if (accountId === topic.ownerId || (await accounts.get(accountId)) === null) continue;
@@ -118,8 +117,7 @@ class Messages {
 	async #append(atMs: number, messages: readonly DecodedMessage[]): Promise<void> {
 		const { clock, store, report } = this.#work;
 		const entries = messages.map(({ message }): AppendEntry => ({ ...message, dedupe: null }));
-		clock.moveTo(atMs);
-		const outcomes = await store.append(this.#topic, entries);
+		const outcomes = await clock.at(atMs, () => store.append(this.#topic, entries));
 		for (const [i, outcome] of outcomes.entries()) {
 			if (outcome.status !== 'appended') throw new Error('a message without a key was not appended');
 			this.#tip = outcome.id;
