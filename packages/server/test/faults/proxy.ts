@@ -104,7 +104,7 @@ class RunningProxy implements TcpProxy {
 
 	async close(): Promise<void> {
 		await this.refuse();
-		this.reset();
+		await Promise.all(Array.from(this.#pairs, (pair) => pair.close()));
 	}
 
 	[Symbol.asyncDispose](): Promise<void> {
@@ -121,7 +121,7 @@ class RunningProxy implements TcpProxy {
 		};
 		const pair = new Pair(client, server, { delayMs: () => this.#delayMs, dropsReply });
 		this.#pairs.add(pair);
-		for (const socket of [client, server]) socket.on('close', () => this.#pairs.delete(pair));
+		void pair.closed.then(() => this.#pairs.delete(pair));
 	}
 }
 
@@ -144,13 +144,23 @@ class Pair {
 	readonly #client: Socket;
 	readonly #server: Socket;
 	readonly #network: Network;
+	/** Resolves when both sides are closed. */
+	readonly closed: Promise<unknown>;
 
 	constructor(client: Socket, server: Socket, network: Network) {
 		this.#client = client;
 		this.#server = server;
 		this.#network = network;
+		this.closed = Promise.all([client, server].map((socket) => new Promise((resolve) => socket.once('close', resolve))));
 		this.#join(client, server, 'request');
 		this.#join(server, client, 'reply');
+	}
+
+	/** Lets go of both sides at once, where a reset may wait for what is yet to be written. */
+	async close(): Promise<void> {
+		this.#client.destroy();
+		this.#server.destroy();
+		await this.closed;
 	}
 
 	reset(): void {

@@ -12,6 +12,7 @@ import { installClient, PythonClient } from './python.ts';
 import { type Credentials, startWorld, type World } from './world.ts';
 
 const python = installClient();
+const SUITE_TIMEOUT_MS = 300_000;
 /** Why a store is not tried yet. */
 const PENDING: ReadonlyMap<string, string> = new Map([['valkey', 'PENDING: accounts on the valkey store are not there yet']]);
 
@@ -45,7 +46,7 @@ for (const backend of backends) {
 		test(title, { skip }, () => {});
 		continue;
 	}
-	describe(title, () => {
+	describe(title, { timeout: SUITE_TIMEOUT_MS }, () => {
 		let world: World;
 		let galaxy: Credentials;
 		let client: PythonClient;
