@@ -61,8 +61,8 @@ export interface App {
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
 export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
-	const store = await openStore(config, clock, logger);
-	const identity = await openIdentity(config, clock, logger, store);
+	const { store, openRecords } = await openStorage(config, clock, logger);
+	const identity = await openIdentity(config, clock, logger, { store, openRecords });
 	const auth = identity?.auth ?? null;
 	const access = { auth, rights: auth?.topics ?? OPEN_RIGHTS };
 	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
@@ -155,22 +155,38 @@ async function closed(server: Server): Promise<void> {
 	await gone;
 }
 
+<<<<<<< HEAD
 /** The configured store. */
 export function openStore(config: Config, clock: Clock, logger: Logger): Promise<Store> {
 	const topicsMax = config.maxTopics;
+=======
+interface Storage {
+	readonly store: Store;
+	/** Opens what is stored besides the log. */
+	readonly openRecords: () => Promise<Records>;
+}
+
+async function openStorage(config: Config, clock: Clock, logger: Logger): Promise<Storage> {
+	const { dataDir, maxTopics: topicsMax } = config;
+>>>>>>> main
 	switch (config.storageBackend) {
 		case 'memory':
-			return Promise.resolve(createMemoryStore({ topicsMax, clock }));
+			return { store: createMemoryStore({ topicsMax, clock }), openRecords: async () => createMemoryRecords({ clock }) };
 		case 'embedded':
-			return openEmbeddedStore({ dataDir: config.dataDir, topicsMax, clock });
-		case 'valkey':
-			return openValkeyStore({
+			return {
+				store: await openEmbeddedStore({ dataDir, topicsMax, clock }),
+				openRecords: () => openEmbeddedRecords({ dataDir, clock }),
+			};
+		case 'valkey': {
+			const store = await openValkeyStore({
 				server: valkeyServer(config),
 				demands: valkeyDemands(config),
 				topicsMax,
 				clock,
 				onWarning: (text, fields) => logger.warn(fields, text),
 			});
+			return { store, openRecords: () => store.openRecords() };
+		}
 	}
 }
 
@@ -180,10 +196,16 @@ interface Identity {
 }
 
 /** Accounts and what belongs to them; null where nobody is asked for credentials. The store, which holds the data directory's lock, is open. */
-async function openIdentity(config: Config, clock: Clock, logger: Logger, store: Store): Promise<Identity | null> {
+async function openIdentity(
+	config: Config,
+	clock: Clock,
+	logger: Logger,
+	{ store, openRecords }: Storage,
+): Promise<Identity | null> {
 	if (config.auth === 'open') return null;
+	let records: Records | null = null;
 	try {
-		const records = await openRecords(config, clock);
+		records = await openRecords();
 		const auth = new Auth({
 			records,
 			clock,
@@ -198,11 +220,13 @@ async function openIdentity(config: Config, clock: Clock, logger: Logger, store:
 		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });
 		return { auth, records };
 	} catch (error) {
+		await records?.close();
 		await store.close();
 		throw error;
 	}
 }
 
+<<<<<<< HEAD
 /** The records beside it, which is open. */
 export function openRecords(config: Config, clock: Clock): Promise<Records> {
 	switch (config.storageBackend) {
@@ -217,6 +241,9 @@ export function openRecords(config: Config, clock: Clock): Promise<Records> {
 
 /** How the configured Valkey is reached. */
 export function valkeyServer(config: Config): ServerOptions {
+=======
+function valkeyServer(config: Config): ServerOptions {
+>>>>>>> main
 	return {
 		addresses: valkeyAddresses(config),
 		cluster: config.valkeyCluster,
@@ -237,11 +264,17 @@ function valkeyAddresses({ valkeyAddresses, valkeyHost, valkeyPort }: Config): S
 function valkeyDemands({ durability, valkeyAssumeDurability, valkeyAllowEviction }: Config): ServerDemands {
 	const replicas = Number(/^replicated:(\d)$/.exec(durability)?.[1] ?? 0);
 	return {
-		durability: durability === 'disk' ? 'disk' : durability === 'any' ? 'memory' : 'process',
+		durability: levelsOf(durability),
 		replicas,
 		assumeDurability: valkeyAssumeDurability === 'unknown' ? null : valkeyAssumeDurability,
 		allowEviction: valkeyAllowEviction,
 	};
+}
+
+/** What will do for a setting; a message that waits for replicas must not be lost with every restart of the primary. */
+function levelsOf(durability: string): ServerDemands['durability'] {
+	if (durability === 'any') return [];
+	return durability === 'everysec' || durability === 'process' || durability === 'disk' ? [durability] : ['everysec', 'process'];
 }
 
 function createRelay(config: Config, store: Store, clock: Clock, observer: ReturnType<typeof createMetrics>): Relay {

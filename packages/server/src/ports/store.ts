@@ -11,8 +11,11 @@ import type { Block, NewMessage } from '../log/block.ts';
 import type { Loss } from '../log/losses.ts';
 import type { ReadLimits } from '../log/page.ts';
 
-/** What an acknowledgement survives (I2): nothing (`memory`), kill -9 of relay and store (`process`), or also power loss (`disk`). */
-export type Durability = 'memory' | 'process' | 'disk';
+/**
+ * What an acknowledgement survives (I2): kill -9 of the relay at least, and nothing of the store's (`memory`); all but about the last two
+ * seconds also a crash of the store or its machine (`everysec`); kill -9 of the store (`process`); or that and power loss (`disk`).
+ */
+export type Durability = 'memory' | 'everysec' | 'process' | 'disk';
 
 /** Names one message of one idempotent request. Records are kept for the configured window. */
 export interface DedupeKey {

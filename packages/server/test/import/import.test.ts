@@ -98,6 +98,8 @@ interface Target {
 	readonly name: string;
 	/** Why it is not tried yet. */
 	readonly pending?: string;
+	/** Only the first test: for the rest it is the same store as another target. */
+	readonly firstOnly?: true;
 	/** The settings of a relay, and of an import, on a store that nothing is in. */
 	make(t: TestContext, source: Valkey): Promise<Settings>;
 }
@@ -122,6 +124,7 @@ const targets: readonly Target[] = [
 	{ name: 'the Valkey that the earlier server used', pending: PENDING, make: async (_t, source) => source.relayEnv },
 	{
 		name: 'another Valkey',
+		firstOnly: true,
 		pending: PENDING,
 		async make(t, source) {
 			const other = await startValkey();
@@ -144,7 +147,7 @@ async function startRelay(t: TestContext, settings: Settings): Promise<AuthRelay
 	return relay;
 }
 
-for (const { name, pending, make } of targets) {
+for (const { name, pending, firstOnly, make } of targets) {
 	const on = `into ${name}: `;
 	const skipped = { skip: pending ?? skip };
 
@@ -205,6 +208,7 @@ for (const { name, pending, make } of targets) {
 		assert.deepEqual(idsOf(await poll(relay, token, 'job_setup_a-b', ids[3])), [next.json()['message_id']]);
 	});
 
+	if (firstOnly) continue;
 	test(`${on}a second run takes what is new and leaves alone what was changed here`, skipped, async (t) => {
 		const source = await startSource(t);
 		const settings = await make(t, source);

@@ -3,10 +3,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
+import { startAuthRelay } from '../support/auth-relay.ts';
 import { opensslUnavailable } from '../support/certificates.ts';
 import { startRelayProcess } from '../support/process.ts';
 import { bulk, startRespStub } from '../support/resp-stub.ts';
@@ -96,6 +98,19 @@ function servers(): void {
 		);
 	});
 
+	test('two primaries, which are two logs; but not one server under two names', async (t) => {
+		const [one, other] = [await server(t, {}), await server(t, {})];
+		const addresses = [`${one.host}:${one.port}`, `${other.host}:${other.port}`];
+		assert.equal(
+			await refusal({ ...one.relayEnv, PULSAR_VALKEY_ADDRESSES: JSON.stringify(addresses) }),
+			`cannot use Valkey at ${addresses.join(', ')}: more than one of the addresses is a primary`,
+		);
+		await starts({
+			...one.relayEnv,
+			PULSAR_VALKEY_ADDRESSES: JSON.stringify([`localhost:${one.port}`, `127.0.0.1:${one.port}`]),
+		});
+	});
+
 	test('a server below version 7', async (t) => {
 		const stub = await startRespStub(answerAsVersion('6.2.14'));
 		t.after(() => stub.close());
@@ -175,6 +190,23 @@ function permissions(): void {
 		]);
 	});
 
+	test('the user that docs/stack.md shows is one who may do enough, also for accounts', async (t) => {
+		const stack = readFileSync(new URL('../../../../docs/stack.md', import.meta.url), 'utf8');
+		const user = /^user (relay .*) >(\S+)$/m.exec(stack) ?? assert.fail('no user is shown');
+		const valkey = await server(t, { user: `${user[1]} >${SECRET}` });
+		const env = { ...valkey.relayEnv, PULSAR_VALKEY_USERNAME: 'relay', PULSAR_VALKEY_PASSWORD: SECRET };
+		const world = await startAuthRelay(env);
+		t.after(() => world.close());
+		const person = await world.person('somebody');
+		const socket = await world.socket(person.token);
+		assert.equal((await socket.ask({ type: 'subscribe', topics: ['a'] })).type, 'subscribed');
+		assert.equal((await world.call('POST', '/api/v1/messages', person, { topic: 'a', payload: 1 })).status, 201);
+		assert.equal((await socket.next()).type, 'message');
+		assert.equal((await world.call('DELETE', '/api/v1/topics/a', person)).status, 204);
+		assert.equal((await world.call('PATCH', `/auth/users/${person.userId}`, world.admin, { is_active: false })).status, 200);
+		assert.equal(await socket.closed, 4403);
+	});
+
 	test('a user who may not read the settings, unless told what to believe of them', async (t) => {
 		const valkey = await server(t, { user: `low on >${SECRET} ~* &* +@all -config` });
 		const env = { ...valkey.relayEnv, PULSAR_VALKEY_USERNAME: 'low', PULSAR_VALKEY_PASSWORD: SECRET };
@@ -198,13 +230,17 @@ function durability(): void {
 		const everysec = await server(t, { appendonly: 'yes', appendfsync: 'everysec' });
 		assert.match(
 			await refusal({ ...everysec.relayEnv, PULSAR_DURABILITY: 'disk' }),
-			/: the server gives durability process, and PULSAR_DURABILITY asks for disk; it needs appendonly yes and appendfsync always$/,
+			/: the server gives durability everysec, and PULSAR_DURABILITY asks for disk; it needs appendonly yes and appendfsync always$/,
 		);
-		await starts({ ...everysec.relayEnv, PULSAR_DURABILITY: 'process' });
+		assert.match(
+			await refusal({ ...everysec.relayEnv, PULSAR_DURABILITY: 'process' }),
+			/: the server gives durability everysec, and PULSAR_DURABILITY asks for process; it needs appendonly yes and appendfsync always or no$/,
+		);
+		await starts({ ...everysec.relayEnv, PULSAR_DURABILITY: 'everysec' });
 		const none = await server(t, {});
 		assert.match(
 			await refusal({ ...none.relayEnv, PULSAR_DURABILITY: 'process' }),
-			/: the server gives durability memory, and PULSAR_DURABILITY asks for process; it needs appendonly yes$/,
+			/: the server gives durability memory, and PULSAR_DURABILITY asks for process; it needs appendonly yes and appendfsync always or no$/,
 		);
 		await starts({ ...none.relayEnv, PULSAR_DURABILITY: 'any' });
 		assert.match(

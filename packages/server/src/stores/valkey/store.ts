@@ -11,6 +11,7 @@ import { compareMessageIds, formatMessageId, type MessageId, ZERO_ID } from '@pu
 import { lastIdOf } from '../../log/block.ts';
 import type { ReadLimits } from '../../log/page.ts';
 import type { Clock } from '../../ports/clock.ts';
+import type { Records } from '../../ports/records.ts';
 import type {
 	AppendEntry,
 	AppendOutcome,
@@ -26,11 +27,12 @@ import type {
 import { type AppendsOptions, takeAppends } from './appends.ts';
 import { Connection, type ServerOptions } from './connection.ts';
 import { failureOf, NO_ANSWER, reasonOf, UNREACHABLE, unavailable } from './failure.ts';
-import { topicKeys, topicOfChannel } from './keys.ts';
+import { RECORDS_CHANNEL, topicKeys, topicOfChannel } from './keys.ts';
 import { Looking } from './looking.ts';
 import { readPage, type StrangeEntries } from './pages.ts';
 import { checkPermissions } from './permissions.ts';
 import { whyUnreachable } from './reachability.ts';
+import { ValkeyRecords } from './records.ts';
 import { checkReplicas, checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
 import { Sizes } from './sizes.ts';
 import { Sweep } from './sweep.ts';
@@ -55,18 +57,29 @@ const WRITE_TIMEOUT_MS = 1200;
 /** A page of eight megabytes over a slow network. */
 const READ_TIMEOUT_MS = 5000;
 const CHECK_INTERVAL_MS = 10_000;
+/** How long a publish waits while the server, being back, is looked at: far longer than that takes, and little of the 2 s. */
+const LOOKED_AT_WAIT_MS = 250;
 /** Topics of which is remembered what was told of their entries; with more, it is told anew. */
 const STRANGE_TOPICS_MAX = 1000;
+
+/** A store whose server has the records, too. */
+export interface ValkeyStore extends Store {
+	/**
+	 * Opens the records, over the connections of the store; once, and they are closed before it. Rejects with `storage_unavailable` when
+	 * the server does not answer.
+	 */
+	openRecords(): Promise<Records>;
+}
 
 /**
  * Connects to the server and finds out what it is.
  *
  * @throws RelayError `storage_unavailable` with one clear line when it cannot be reached, refuses the relay, or is not fit
  */
-export async function openValkeyStore(options: ValkeyStoreOptions): Promise<Store> {
+export async function openValkeyStore(options: ValkeyStoreOptions): Promise<ValkeyStore> {
 	const { addresses } = options.server;
 	const at = addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
-	const store = new ValkeyStore(options);
+	const store = new ServerStore(options);
 	try {
 		await store.open();
 		return store;
@@ -83,7 +96,7 @@ async function startFailureOf(error: unknown, { addresses, tls }: ServerOptions)
 	return found.find((why) => why !== null) ?? reason;
 }
 
-class ValkeyStore implements Store {
+class ServerStore implements ValkeyStore {
 	readonly #options: ValkeyStoreOptions;
 	readonly #turns: Turns;
 	readonly #watches: Watches;
@@ -92,10 +105,11 @@ class ValkeyStore implements Store {
 	#writes: Connection | null = null;
 	#reads: Connection | null = null;
 	#announcements: Connection | null = null;
+	#records: ValkeyRecords | null = null;
 	#sweep: Sweep | null = null;
 	#finding: ServerFinding = { status: 'unfit', reason: 'the store has not been looked at yet', fatal: false };
-	/** Whether every watched topic has been looked at since the connections are what they are (I10). */
-	#caughtUp = true;
+	/** Set until the server and every watched topic have been looked at since the connections are what they are (I2, I10). */
+	#behind: PromiseWithResolvers<void> | null = null;
 	#catchingUp = false;
 	/** The newest entry by topic that no relay wrote and that was told of. */
 	readonly #strangeTold = new Map<string, MessageId>();
@@ -122,14 +136,22 @@ class ValkeyStore implements Store {
 	async open(): Promise<void> {
 		const { server, clock, topicsMax } = this.#options;
 		const onState = (change: 'up' | 'down' | 'replaced') => this.#stateChanged(change);
-		this.#writes = await Connection.open({ ...server, clock, requestTimeoutMs: WRITE_TIMEOUT_MS, onState });
+		// Of what was changed meanwhile the records hear over the one connection, and read it over the other.
+		const onRecordsState = (change: 'up' | 'down' | 'replaced') => {
+			onState(change);
+			if (change !== 'down') void this.#records?.interrupted();
+		};
+		this.#writes = await Connection.open({ ...server, clock, requestTimeoutMs: WRITE_TIMEOUT_MS, onState: onRecordsState });
 		this.#reads = await Connection.open({ ...server, clock, requestTimeoutMs: READ_TIMEOUT_MS, onState });
 		this.#announcements = await Connection.open({
 			...server,
 			clock,
 			requestTimeoutMs: WRITE_TIMEOUT_MS,
-			onState,
-			onMessage: (channel, message) => this.#watches.heard(topicOfChannel(channel), message),
+			onState: onRecordsState,
+			onMessage: (channel, message) => {
+				if (channel === RECORDS_CHANNEL) this.#records?.heard(message);
+				else this.#watches.heard(topicOfChannel(channel), message);
+			},
 		});
 		this.#finding = await checkServer(this.#writes, this.#options.demands);
 		if (this.#finding.status === 'unfit' && this.#finding.fatal) throw unavailable(this.#finding.reason);
@@ -150,14 +172,43 @@ class ValkeyStore implements Store {
 		this.#looking.start();
 	}
 
+	async openRecords(): Promise<Records> {
+		const { server, demands, clock } = this.#options;
+		this.#records = await ValkeyRecords.open({
+			writes: this.#writes as Connection,
+			announcements: this.#announcements as Connection,
+			cluster: server.cluster,
+			replicas: demands.replicas,
+			clock,
+			inTurn: (run) => this.#control(run),
+		});
+		return this.#records;
+	}
+
 	listen(listener: LogListener): void {
 		this.#watches.listen(listener);
 	}
 
 	append(topic: string, entries: readonly AppendEntry[]): Promise<readonly AppendOutcome[]> {
+		const trouble = this.#trouble();
+		if (trouble !== null) return Promise.reject(unavailable(trouble));
+		if (entries.length === 0) return Promise.resolve([]);
+		return this.#behind === null ? this.#turns.append(topic, entries) : this.#appendAfterwards(this.#behind, topic, entries);
+	}
+
+	/** A look takes some milliseconds: no reason to refuse anything. In the order of the calls. */
+	async #appendAfterwards(
+		{ promise }: PromiseWithResolvers<void>,
+		topic: string,
+		entries: readonly AppendEntry[],
+	): Promise<readonly AppendOutcome[]> {
+		const late = Promise.withResolvers<void>();
+		const cancel = this.#options.clock.after(LOOKED_AT_WAIT_MS, late.resolve);
+		await Promise.race([promise, late.promise]);
+		cancel();
 		const health = this.health();
-		if (health.status !== 'ok') return Promise.reject(unavailable(health.reason));
-		return entries.length === 0 ? Promise.resolve([]) : this.#turns.append(topic, entries);
+		if (health.status !== 'ok') throw unavailable(health.reason);
+		return this.#turns.append(topic, entries);
 	}
 
 	read(topic: string, after: MessageId, limits: ReadLimits): Promise<Page> {
@@ -225,13 +276,18 @@ class ValkeyStore implements Store {
 	}
 
 	health(): StoreHealth {
-		if (this.#closed !== null) return { status: 'unavailable', reason: 'the store is closed' };
+		const trouble = this.#trouble() ?? (this.#behind === null ? null : 'the store is back and is being looked at');
+		const finding = this.#finding;
+		if (trouble === null && finding.status === 'ok') return { status: 'ok', durability: finding.durability };
+		return { status: 'unavailable', reason: trouble ?? 'the store has not been looked at' };
+	}
+
+	#trouble(): string | null {
+		if (this.#closed !== null) return 'the store is closed';
 		for (const connection of [this.#writes, this.#reads, this.#announcements]) {
-			if (connection?.state.status === 'down') return { status: 'unavailable', reason: connection.state.reason };
+			if (connection?.state.status === 'down') return connection.state.reason;
 		}
-		if (this.#finding.status === 'unfit') return { status: 'unavailable', reason: this.#finding.reason };
-		if (!this.#caughtUp) return { status: 'unavailable', reason: 'the store is back and is being looked at' };
-		return { status: 'ok', durability: this.#finding.durability };
+		return this.#finding.status === 'unfit' ? this.#finding.reason : null;
 	}
 
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number } {
@@ -331,7 +387,7 @@ class ValkeyStore implements Store {
 	}
 
 	#stateChanged(change: 'up' | 'down' | 'replaced'): void {
-		this.#caughtUp = false;
+		this.#behind ??= Promise.withResolvers();
 		this.#changes++;
 		if (change === 'down') this.#turns.refuse(() => unavailable(this.#downReason()));
 		else void this.#catchUp();
@@ -351,7 +407,9 @@ class ValkeyStore implements Store {
 			await this.#check();
 			// Not done, because a connection is down: its coming back is a change.
 			const done = await this.#looking.lookAfterOutage();
-			this.#caughtUp = done && changes === this.#changes;
+			if (!done || changes !== this.#changes) continue;
+			this.#behind?.resolve();
+			this.#behind = null;
 		}
 		this.#catchingUp = false;
 	}
