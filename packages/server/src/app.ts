@@ -155,20 +155,15 @@ async function closed(server: Server): Promise<void> {
 	await gone;
 }
 
-<<<<<<< HEAD
-/** The configured store. */
-export function openStore(config: Config, clock: Clock, logger: Logger): Promise<Store> {
-	const topicsMax = config.maxTopics;
-=======
-interface Storage {
+export interface Storage {
 	readonly store: Store;
 	/** Opens what is stored besides the log. */
 	readonly openRecords: () => Promise<Records>;
 }
 
-async function openStorage(config: Config, clock: Clock, logger: Logger): Promise<Storage> {
+/** The configured store, and how its records are opened once it is. */
+export async function openStorage(config: Config, clock: Clock, logger: Logger): Promise<Storage> {
 	const { dataDir, maxTopics: topicsMax } = config;
->>>>>>> main
 	switch (config.storageBackend) {
 		case 'memory':
 			return { store: createMemoryStore({ topicsMax, clock }), openRecords: async () => createMemoryRecords({ clock }) };
@@ -226,24 +221,8 @@ async function openIdentity(
 	}
 }
 
-<<<<<<< HEAD
-/** The records beside it, which is open. */
-export function openRecords(config: Config, clock: Clock): Promise<Records> {
-	switch (config.storageBackend) {
-		case 'memory':
-			return Promise.resolve(createMemoryRecords({ clock }));
-		case 'embedded':
-			return openEmbeddedRecords({ dataDir: config.dataDir, clock });
-		case 'valkey':
-			return Promise.reject(new Error('accounts on the valkey store are not in this version'));
-	}
-}
-
 /** How the configured Valkey is reached. */
 export function valkeyServer(config: Config): ServerOptions {
-=======
-function valkeyServer(config: Config): ServerOptions {
->>>>>>> main
 	return {
 		addresses: valkeyAddresses(config),
 		cluster: config.valkeyCluster,

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { openRecords, openStore, valkeyServer } from './app.ts';
+import { openStorage, valkeyServer } from './app.ts';
 import { Accounts } from './auth/accounts.ts';
 import { Passwords } from './auth/passwords.ts';
 import { RefreshTokens } from './auth/refresh-tokens.ts';
@@ -34,9 +34,9 @@ export async function importEarlierData({ config, logger, dryRun, listener }: Im
 	const source = await openEarlierData(sourceOf(config), systemClock);
 	const opened: { close(): unknown }[] = [source];
 	try {
-		const store = await openStore(target, clock, logger);
+		const { store, openRecords } = await openStorage(target, clock, logger);
 		opened.push(store);
-		const records = await openRecords(target, systemClock);
+		const records = await openRecords();
 		opened.push(records);
 		const parts = { records, clock: systemClock };
 		const accounts = new Accounts({ ...parts, passwords: new Passwords() });

@@ -13,8 +13,6 @@ import { type Credentials, startWorld, type World } from './world.ts';
 
 const python = installClient();
 const SUITE_TIMEOUT_MS = 300_000;
-/** Why a store is not tried yet. */
-const PENDING: ReadonlyMap<string, string> = new Map([['valkey', 'PENDING: accounts on the valkey store are not there yet']]);
 
 interface Message {
 	readonly topic: string;
@@ -39,7 +37,7 @@ const idsOf = (messages: readonly Message[]) => messages.map(({ message_id: id }
 const upTo = (count: number) => Array.from({ length: count }, (_, n) => n);
 
 for (const backend of backends) {
-	const skip = PENDING.get(backend.name) ?? backend.unavailable ?? (python.status === 'missing' ? python.reason : false);
+	const skip = backend.unavailable ?? (python.status === 'missing' ? python.reason : false);
 	const title = `the Python client library, on the ${backend.name} store`;
 	if (skip !== false) {
 		// As a test, since a suite that is skipped is not counted.
