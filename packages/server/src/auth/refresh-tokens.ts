@@ -165,6 +165,12 @@ export class RefreshTokens {
 		return this.#end(jti, accountId);
 	}
 
+	/** Ends a session unless its token has been used here. */
+	async deleteUnused(accountId: string, jti: string): Promise<void> {
+		const record = await this.#options.records.get(SESSION, jti);
+		if (record !== undefined && documentOf(record).previous === null) await this.delete(accountId, jti);
+	}
+
 	/** Ends every session of an account. */
 	async deleteAll(accountId: string): Promise<void> {
 		for (const jti of await this.#jtisOf(accountId)) await this.#end(jti, accountId);

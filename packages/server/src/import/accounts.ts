@@ -3,7 +3,7 @@
 import type { Accounts } from '../auth/accounts.ts';
 import { type AdoptedSession, SESSIONS_MAX } from '../auth/refresh-tokens.ts';
 import type { EarlierRecord } from '../ports/earlier-data.ts';
-import { decodeAccount, decodeSession } from './decode.ts';
+import { decodeAccount, decodeSession, isRevoked } from './decode.ts';
 import { isMarked, markOp } from './marks.ts';
 import type { Import } from './work.ts';
 
@@ -21,6 +21,7 @@ export async function importAccount(work: Import, record: EarlierRecord): Promis
 			break;
 		case 'marked':
 			work.report.before('accounts');
+			if (!work.dryRun) await endRevoked(work, accountId);
 			break;
 		case 'name_taken':
 			return work.report.skipped('accounts', record.key, `another account here has the name ${username}; delete that one first`);
@@ -54,6 +55,13 @@ async function sessionsOf({ source, report, nowMs }: Import, accountId: string):
 	}
 	keepBest();
 	return best;
+}
+
+/** Ends what has ended there since an import before, and has not been gone on with here. */
+async function endRevoked({ source, sessions }: Import, accountId: string): Promise<void> {
+	for (const { jti } of await sessions.list(accountId)) {
+		if (isRevoked((await source.session(jti)).fields)) await sessions.deleteUnused(accountId, jti);
+	}
 }
 
 async function importSession({ report, sessions, records, dryRun }: Import, session: AdoptedSession): Promise<void> {

@@ -49,7 +49,7 @@ export function decodeAccount({ id, fields }: EarlierRecord): Decoded<Omit<Accou
 /** A session that can still be used; null when it has ended. */
 export function decodeSession({ id, fields }: EarlierRecord, accountId: string, nowMs: number): Decoded<AdoptedSession | null> {
 	if (fields === null) return malformed('it is no hash');
-	if ((fields.get('revoked') ?? '0') !== '0') return ok(null);
+	if (isRevoked(fields)) return ok(null);
 	const secretHash = fields.get('secret_hash') ?? '';
 	const issuedAtMs = timeOf(fields, 'issued_at');
 	const expiresAtMs = timeOf(fields, 'expires_at');
@@ -61,6 +61,11 @@ export function decodeSession({ id, fields }: EarlierRecord, accountId: string, 
 	const lastUsedAtMs = timeOf(fields, 'last_used_at');
 	const isSuccessor = textOf(fields, 'parent_jti') !== null;
 	return ok({ jti: id, accountId, secretHash, issuedAtMs, expiresAtMs, lastUsedAtMs, clientHint, isSuccessor });
+}
+
+/** Whether a session that was live has ended there: by a refresh, which began the next one, or for good. */
+export function isRevoked(fields: EarlierHash | null): boolean {
+	return !['', '0'].includes(fields?.get('revoked') ?? '');
 }
 
 /** A topic beside its messages. */

@@ -33,6 +33,8 @@ export interface EarlierData {
 	account(accountId: string): Promise<EarlierRecord>;
 	/** Every session that has not ended of an account, in no order. */
 	sessionsOf(accountId: string): AsyncIterable<EarlierRecord>;
+	/** One session; its fields are empty when there is none. */
+	session(jti: string): Promise<EarlierRecord>;
 	/** Every topic, in no order. */
 	topics(): AsyncIterable<EarlierTopic>;
 	/** Messages of a topic after an id, oldest first, in pages of a bounded size. */

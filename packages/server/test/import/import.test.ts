@@ -241,6 +241,29 @@ for (const { name, firstOnly, make } of targets) {
 		assert.equal((await relay.call('POST', '/auth/token/refresh', null, { refresh_token: session })).status, 401);
 	});
 
+	test(`${on}a session that went on at the earlier server after a first run goes on from there`, { skip }, async (t) => {
+		const source = await startSource(t);
+		const settings = await make(t, source);
+		const alice = await writeAccount(source, 'alice');
+		const [rotated, logged, kept] = [
+			await writeSession(source, alice.userId),
+			await writeSession(source, alice.userId),
+			await writeSession(source, alice.userId),
+		];
+		await runImport(settings);
+		const revoke = (token: string, reason: string) =>
+			source.cli('HSET', `refresh:tok:${token.split('.')[0]}`, 'revoked', '1', 'revoked_reason', reason);
+		await revoke(rotated, 'rotated');
+		await revoke(logged, 'logout');
+		const successor = await writeSession(source, alice.userId, { parent_jti: rotated.split('.')[0] ?? '' });
+		assert.deepEqual(countsOf(await runImport(settings))['sessions'], [1, 1, 0]);
+		const relay = await startRelay(t, settings);
+		const refresh = async (token: string) =>
+			(await relay.call('POST', '/auth/token/refresh', null, { refresh_token: token })).status;
+		assert.deepEqual([await refresh(rotated), await refresh(logged)], [401, 401]);
+		assert.deepEqual([await refresh(successor), await refresh(kept)], [200, 200]);
+	});
+
 	test(`${on}an import that is killed again and again is complete in the end, and doubles nothing`, { skip }, async (t) => {
 		const source = await startSource(t);
 		const settings = await make(t, source);

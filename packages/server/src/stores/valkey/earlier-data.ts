@@ -49,10 +49,12 @@ class ValkeyEarlierData implements EarlierData {
 		}
 	}
 
-	async account(accountId: string): Promise<EarlierRecord> {
-		const [record] = await this.#records('user', [accountId]);
-		if (record === undefined) throw unavailable('the store gave no answer for an account');
-		return record;
+	account(accountId: string): Promise<EarlierRecord> {
+		return this.#record('user', accountId);
+	}
+
+	session(jti: string): Promise<EarlierRecord> {
+		return this.#record('refresh:tok', jti);
 	}
 
 	async *sessionsOf(accountId: string): AsyncIterable<EarlierRecord> {
@@ -117,6 +119,12 @@ class ValkeyEarlierData implements EarlierData {
 			cursor = String(next);
 			if (cursor === '0') return;
 		}
+	}
+
+	async #record(kind: string, id: string): Promise<EarlierRecord> {
+		const [record] = await this.#records(kind, [id]);
+		if (record === undefined) throw unavailable('the store gave no answer for a key');
+		return record;
 	}
 
 	async #records(kind: string, ids: readonly string[]): Promise<readonly EarlierRecord[]> {
