@@ -21,7 +21,7 @@ const DEPTH_MAX = 4096;
 const OPEN_OBJECT = 0x7b;
 
 export function decodeAccount({ id, fields }: EarlierRecord): Decoded<Omit<Account, 'version'>> {
-	if (fields === null) return malformed('it is no hash');
+	if (fields === null) return malformed('it is of another type of value');
 	const username = fields.get('username') ?? '';
 	const isActive = fields.get('is_active');
 	const createdAtMs = timeOf(fields, 'created_at');
@@ -48,7 +48,7 @@ export function decodeAccount({ id, fields }: EarlierRecord): Decoded<Omit<Accou
 
 /** A session that can still be used; null when it has ended. */
 export function decodeSession({ id, fields }: EarlierRecord, accountId: string, nowMs: number): Decoded<AdoptedSession | null> {
-	if (fields === null) return malformed('it is no hash');
+	if (fields === null) return malformed('it is of another type of value');
 	if (isRevoked(fields)) return ok(null);
 	const secretHash = fields.get('secret_hash') ?? '';
 	const issuedAtMs = timeOf(fields, 'issued_at');
@@ -80,7 +80,7 @@ export interface DecodedTopic {
 export function decodeTopic({ id, fields, allowedAccountIds }: EarlierTopic): Decoded<DecodedTopic> {
 	const [ownerId = '', name = ''] = id.split('/');
 	const problem = topicNameProblem(name);
-	if (fields === null) return malformed('it is no hash');
+	if (fields === null) return malformed('it is of another type of value');
 	if (!USER_ID.test(ownerId)) return malformed('its owner is none');
 	if (problem !== undefined) return malformed(`this relay allows no such name: ${problem}`);
 	const createdAtMs = timeOf(fields, 'created_at');

@@ -27,7 +27,10 @@ export async function importTopic(work: Import, topic: EarlierTopic): Promise<vo
 		if ((await store.getTopic(topic.id)) === undefined) return;
 	}
 	const messages = new Messages(work, topic.id, mark ?? UNTOUCHED);
-	for await (const page of work.source.messages(topic.id, formatMessageId((mark ?? UNTOUCHED).upTo))) await messages.take(page);
+	for await (const page of work.source.messages(topic.id, formatMessageId((mark ?? UNTOUCHED).upTo))) {
+		if (page === null) report.skipped('messages', topic.id, 'they are in no stream');
+		else await messages.take(page);
+	}
 }
 
 /** In a dry run the accounts have not been made. */

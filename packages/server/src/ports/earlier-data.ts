@@ -37,8 +37,8 @@ export interface EarlierData {
 	session(jti: string): Promise<EarlierRecord>;
 	/** Every topic, in no order. */
 	topics(): AsyncIterable<EarlierTopic>;
-	/** Messages of a topic after an id, oldest first, in pages of a bounded size. */
-	messages(topicId: string, after: string): AsyncIterable<readonly EarlierMessage[]>;
+	/** Messages of a topic after an id, oldest first, in pages of a bounded size; null when its key holds something else than a stream. */
+	messages(topicId: string, after: string): AsyncIterable<readonly EarlierMessage[] | null>;
 	/** Keys of servers before 0.2, whose topics had no owner in their name. They are not read. */
 	countLegacyTopics(): Promise<number>;
 	close(): void;

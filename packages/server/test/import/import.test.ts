@@ -289,6 +289,24 @@ for (const { name, firstOnly, make } of targets) {
 	});
 }
 
+test('into a Valkey on which relays serve: who waits there for a topic is given its messages as they are imported', {
+	skip,
+}, async (t) => {
+	const source = await startSource(t);
+	const alice = await writeAccount(source, 'alice');
+	await runImport(source.relayEnv);
+	const relay = await startRelay(t, source.relayEnv);
+	const token = await signIn(relay, alice);
+	const socket = await relay.socket(token);
+	await socket.ask({ type: 'subscribe', topics: ['late'], client_id: 'c' });
+	await writeMessages(source, await writeTopic(source, alice.userId, 'late'), Date.now() - 600_000, 300);
+	await runImport(source.relayEnv);
+	for (const n of upTo(300)) assert.deepEqual((await socket.next())['payload'], { n });
+	await relay.call('POST', '/api/v1/messages', token, { topic: 'late', payload: { n: 300 } });
+	assert.deepEqual((await socket.next())['payload'], { n: 300 });
+	await socket.end();
+});
+
 describe('the import', { skip }, () => {
 	const embedded = targets[0] as Target;
 
@@ -314,16 +332,23 @@ describe('the import', { skip }, () => {
 		await source.cli('XADD', `stream:topic:${topic}`, `${startMs + 51}-0`, 'something', 'else');
 		await source.cli('XADD', `stream:topic:${topic}`, '18446744073709551615-0', 'payload', '{}');
 
+		await source.cli('SET', `stream:topic:${await writeTopic(source, alice.userId, 'streamless')}`, 'no stream');
+		const dave = await writeAccount(source, 'dave');
+		await source.cli('SET', `refresh:user:${dave.userId}`, 'no set');
+		await source.cli('SADD', `refresh:user:${alice.userId}`, 'long-gone');
+
 		const ended = await runImport(settings);
-		assert.deepEqual(countsOf(ended), { accounts: [1, 0, 6], sessions: [0, 0, 1], topics: [1, 0, 2], messages: [2, 0, 9] });
+		assert.deepEqual(countsOf(ended), { accounts: [2, 0, 6], sessions: [0, 0, 2], topics: [2, 0, 2], messages: [2, 0, 10] });
 		assert.match(ended.stdout, /^1 topics of a server before 0\.2 were not read$/m);
 		for (const line of [
 			/accounts: "user:\S+": its permissions are not understood/,
 			/accounts: "user:\S+": its password hash is no Argon2id that can be checked/,
 			/accounts: "user:\S+": its time of creation is none/,
 			/accounts: "user:\S+": its name does not have 3 to 50 characters/,
-			/accounts: "user:5f0f6a0e-0000-4000-8000-000000000000": it is no hash/,
+			/accounts: "user:5f0f6a0e-0000-4000-8000-000000000000": it is of another type of value/,
 			/sessions: "refresh:tok:\S+": it has no secret/,
+			/sessions: "refresh:user:\S+": it is of another type of value/,
+			/messages: "\S+\/streamless": they are in no stream/,
 			/topics: "topic:\S+\/tópic": this relay allows no such name/,
 			/topics: "topic:\S+\/orphan": its owner has no account here/,
 			/messages: "\S+\/poisoned \d+-0": its payload is no JSON that can be delivered/,

@@ -6,7 +6,7 @@
 import type { Clock } from '../../ports/clock.ts';
 import type { EarlierData, EarlierHash, EarlierMessage, EarlierRecord, EarlierTopic } from '../../ports/earlier-data.ts';
 import { type Command, Connection, type Reply, type ServerOptions } from './connection.ts';
-import { failureOf, reasonOf, unavailable } from './failure.ts';
+import { failureOf, isOfAnotherType, reasonOf, unavailable } from './failure.ts';
 
 /** Keys that the server looks at for one answer. */
 const SCAN_COUNT = 1000;
@@ -59,7 +59,12 @@ class ValkeyEarlierData implements EarlierData {
 
 	async *sessionsOf(accountId: string): AsyncIterable<EarlierRecord> {
 		for (let cursor = '0'; ; ) {
-			const [reply] = await this.#connection.run([['SSCAN', `refresh:user:${accountId}`, cursor, 'COUNT', String(RECORDS_MAX)]]);
+			const key = `refresh:user:${accountId}`;
+			const [reply] = await this.#connection.run([['SSCAN', key, cursor, 'COUNT', String(RECORDS_MAX)]]);
+			if (reply instanceof Error && isOfAnotherType(reply)) {
+				yield { key, id: accountId, fields: null };
+				return;
+			}
 			if (!Array.isArray(reply)) throw failureOf(reply);
 			const [next, jtis] = reply as [Buffer, Buffer[]];
 			for (const record of await this.#records('refresh:tok', jtis.map(String))) if (record.fields?.size !== 0) yield record;
@@ -80,11 +85,15 @@ class ValkeyEarlierData implements EarlierData {
 		}
 	}
 
-	async *messages(topicId: string, after: string): AsyncIterable<readonly EarlierMessage[]> {
+	async *messages(topicId: string, after: string): AsyncIterable<readonly EarlierMessage[] | null> {
 		const key = `stream:topic:${topicId}`;
 		let count = PAGE_ENTRIES_FIRST;
 		for (let last = after; ; ) {
 			const [reply] = await this.#connection.run([['XRANGE', key, `(${last}`, '+', 'COUNT', String(count)]]);
+			if (reply instanceof Error && isOfAnotherType(reply)) {
+				yield null;
+				return;
+			}
 			if (!Array.isArray(reply)) throw failureOf(reply);
 			const entries = reply as unknown as readonly {
 				readonly key: Buffer;
