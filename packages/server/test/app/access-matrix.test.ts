@@ -16,7 +16,7 @@ let people: Record<'admin' | 'writer' | 'reader' | 'nothing' | 'owner', Person>;
 let credentials: ReadonlyMap<string, string | null>;
 
 before(async () => {
-	world = await startAuthRelay();
+	world = await startAuthRelay({ PULSAR_OIDC__BASE_URL: 'https://relay.example.org' });
 	const { admin } = world;
 	const [writer, reader, nothing, owner] = [
 		await world.person('writer', ['write']),
