@@ -6,7 +6,7 @@
 import * as client from 'openid-client';
 import type { Clock } from '../ports/clock.ts';
 import type { AuthLog } from './auth-log.ts';
-import { causeOf, fetchBounded, isUnavailable, OUTBOUND_TIMEOUT_MS, providerUnavailable } from './outbound.ts';
+import { causeOf, fetchBounded, OUTBOUND_TIMEOUT_MS, providerUnavailable } from './outbound.ts';
 
 /** After so long the provider is asked about itself anew; if it does not answer, what is known goes on. */
 const FRESH_MS = 3_600_000;
@@ -84,7 +84,7 @@ export class OidcProvider {
 			this.#notBeforeMs = this.#clock.monotonicMs() + waitMs;
 			const fields = { provider: name, cause: causeOf(error), next_attempt_in_ms: waitMs };
 			this.#log.warn(fields, 'the identity provider could not be asked about itself; nobody can sign in there now');
-			throw isUnavailable(error) ? error : providerUnavailable(error);
+			throw providerUnavailable(error);
 		}
 	}
 
