@@ -65,6 +65,7 @@ export interface Tokens {
 export class Auth {
 	readonly passwords: Passwords;
 	readonly accounts: Accounts;
+	readonly federated: FederatedAccounts;
 	readonly tokens: AccessTokens;
 	readonly sessions: RefreshTokens;
 	readonly keys: ApiKeys;
@@ -82,7 +83,8 @@ export class Auth {
 		this.#options = options;
 		this.passwords = new Passwords();
 		this.accounts = new Accounts({ records, clock, passwords: this.passwords });
-		const federated = new FederatedAccounts({ records, accounts: this.accounts });
+		this.federated = new FederatedAccounts({ records, accounts: this.accounts });
+		const { federated } = this;
 		this.tokens = new AccessTokens({
 			records,
 			clock,
@@ -107,7 +109,7 @@ export class Auth {
 		this.topics = new TopicAccess({ records, clock, accounts: this.accounts });
 		this.authenticator = new Authenticator({ accounts: this.accounts, tokens: this.tokens, keys: this.keys });
 		this.live = new LiveConnections({ records, clock, authenticator: this.authenticator, topics: this.topics });
-		this.browser = options.browser === undefined ? null : this.#openBrowserSignIn(options.browser, federated);
+		this.browser = options.browser === undefined ? null : this.#openBrowserSignIn(options.browser);
 		this.#purgeLater(PURGE_INTERVAL_MS);
 	}
 
@@ -163,6 +165,7 @@ export class Auth {
 		// Without their account they are worth nothing; this only tidies up.
 		await this.sessions.deleteAll(accountId);
 		await this.keys.deleteAll(accountId);
+		await this.federated.forget(accountId);
 		return deleted;
 	}
 
@@ -177,9 +180,9 @@ export class Auth {
 		this.accounts.close();
 	}
 
-	#openBrowserSignIn({ baseUrl, oidc, ...device }: BrowserSignInOptions, federated: FederatedAccounts): BrowserSignIn {
+	#openBrowserSignIn({ baseUrl, oidc, ...device }: BrowserSignInOptions): BrowserSignIn {
 		const { records, clock, log, jwtSecret: secret } = this.#options;
-		const { accounts } = this;
+		const { accounts, federated } = this;
 		return {
 			baseUrl,
 			device: new DeviceFlow({ records, clock, lifetimeS: device.deviceLifetimeS, intervalS: device.deviceIntervalS }),

@@ -169,7 +169,7 @@ export class DeviceFlow {
 		if (found === undefined) return { status: 'gone' };
 		const { deviceId, accountId } = found.value as { readonly deviceId: string; readonly accountId: string };
 		const state: RequestState = decision === 'approve' ? { status: 'approved', accountId } : { status: 'denied' };
-		return this.#decide(deviceId, state, found);
+		return this.#decide(deviceId, state, found.id);
 	}
 
 	/** Denies the pending request of a user code. */
@@ -178,7 +178,7 @@ export class DeviceFlow {
 		return device === null ? { status: 'gone' } : this.#decide(device.deviceId, { status: 'denied' }, null);
 	}
 
-	async #decide(deviceId: string, state: RequestState, ticket: StoredRecord | null): Promise<DecisionOutcome> {
+	async #decide(deviceId: string, state: RequestState, ticketId: string | null): Promise<DecisionOutcome> {
 		const { records } = this.#options;
 		for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
 			const record = await records.get(REQUEST, deviceId);
@@ -188,11 +188,10 @@ export class DeviceFlow {
 			const outcome = await records.write([
 				{ op: 'put', kind: REQUEST, id: deviceId, value: { ...document, state }, expected: record.version, expiresAtMs },
 				{ op: 'delete', kind: USER_CODE, id: userCode, expected: 'any' },
-				...(ticket === null ? [] : [{ op: 'delete', kind: TICKET, id: ticket.id, expected: ticket.version } as const]),
+				...(ticketId === null ? [] : [{ op: 'delete', kind: TICKET, id: ticketId, expected: 'any' } as const]),
 			]);
+			// Else somebody else has decided, or the device asked at that moment, which changes nothing about the decision.
 			if (outcome.status === 'ok') return { status: 'decided', clientHint };
-			// The device polled at that moment, which changes nothing about the decision; or the ticket was used by another.
-			if (outcome.at !== 0) return { status: 'gone' };
 		}
 		throw new RelayError('overloaded', 'the device asks too many times at once');
 	}

@@ -70,10 +70,24 @@ export class FederatedAccounts {
 		throw new RelayError('overloaded', 'no name is free for the account');
 	}
 
+	/** An account is gone, and what it was made for with it. */
+	async forget(accountId: string): Promise<void> {
+		const { records } = this.#options;
+		const record = await records.get(FEDERATED, accountId);
+		const identity = record === undefined ? null : identityOf(record.value['issuer'], record.value['subject']);
+		if (identity === null) return;
+		const id = identityId(identity);
+		const owner = await records.get(IDENTITY, id);
+		await records.write([{ op: 'delete', kind: FEDERATED, id: accountId, expected: 'any' }]);
+		// Somebody who signed in again meanwhile has another account, and keeps it.
+		if (owner?.value['accountId'] !== accountId) return;
+		await records.write([{ op: 'delete', kind: IDENTITY, id, expected: owner.version }]);
+	}
+
 	/** Null when the name was taken, or the identity got an account, meanwhile. */
 	async #make(identity: Identity, username: string, { email, permissions }: Introduction): Promise<Account | null> {
 		const id = identityId(identity);
-		// There may be one whose account was deleted.
+		// There may be one whose account is just being deleted.
 		const before = await this.#options.records.get(IDENTITY, id);
 		try {
 			return await this.#options.accounts.create({ username, password: null, email, permissions }, (accountId) => [

@@ -24,7 +24,7 @@ before(async () => {
 	base = `http://127.0.0.1:${port}`;
 	callback = `${base}/auth/oidc/example/callback`;
 	provider = await startIdentityProvider({
-		redirectUri: callback,
+		redirectUris: [callback, callback.replace('example', 'second')],
 		instead: (path, respond) => {
 			if (path !== '/token' || tokenAnswer === null) return false;
 			respond(tokenAnswer.status, tokenAnswer.body);
@@ -35,6 +35,12 @@ before(async () => {
 		PULSAR_PORT: String(port),
 		PULSAR_ALLOWED_ORIGINS: JSON.stringify([APP]),
 		...settings(base, provider.discoveryUrl),
+		PULSAR_OIDC__PROVIDERS__SECOND__CLIENT_ID: CLIENT_ID,
+		PULSAR_OIDC__PROVIDERS__SECOND__CLIENT_SECRET: CLIENT_SECRET,
+		PULSAR_OIDC__PROVIDERS__SECOND__ISSUER: provider.issuer,
+		PULSAR_OIDC__PROVIDERS__SECOND__AUTHORIZATION_ENDPOINT: `${provider.issuer}/auth`,
+		PULSAR_OIDC__PROVIDERS__SECOND__TOKEN_ENDPOINT: `${provider.issuer}/token`,
+		PULSAR_OIDC__PROVIDERS__SECOND__JWKS_URI: provider.jwksUri,
 	});
 });
 after(async () => {
@@ -82,6 +88,7 @@ function assertRefused(visit: Visit, status: number, detail: string | RegExp): v
 test('the providers are listed, with where to sign in', async () => {
 	assert.deepEqual((await send(`${base}/auth/oidc/providers`)).json(), [
 		{ name: 'example', display_name: 'Example <ID>', login_url: login() },
+		{ name: 'second', display_name: 'second', login_url: `${base}/auth/oidc/second/login` },
 	]);
 });
 
@@ -101,6 +108,14 @@ test('whoever signs in for the first time gets an account and a session, and the
 	const refreshed = await world.call('POST', '/auth/token/refresh', null, { refresh_token });
 	assert.equal(refreshed.status, 200, refreshed.text);
 	assert.equal((await world.login('ann@example.org', '')).status, 401, 'no password opens it');
+});
+
+test('a provider that does not describe itself can be described', async () => {
+	const browser = new HttpBrowser();
+	const address = await browser.signIn(`${base}/auth/oidc/second/login`, 'ann', callback.replace('example', 'second'));
+	const visit = await browser.open(address);
+	assert.equal(visit.status, 200, visit.text);
+	assert.equal((await me(visit))['username'], 'ann@example.org', 'the same issuer and subject are the same person');
 });
 
 test('the way to the provider has PKCE, state and nonce, all new each time', async () => {
@@ -158,6 +173,11 @@ describe('nobody gets in with', () => {
 			change(url);
 			assertRefused(await browser.open(url.href), 400, detail);
 		}
+	});
+
+	test('an answer that was given for another provider', async () => {
+		const [address, browser] = await comeBack('bob');
+		assertRefused(await browser.open(address.replace('example', 'second')), 400, 'State/provider mismatch');
 	});
 
 	test("another sign-in's code: the verifier is not the one of its challenge", async () => {
@@ -375,10 +395,36 @@ describe('failures of the provider', () => {
 			tokenAnswer = null;
 		}
 	});
+});
 
-	test('no secret of it is in any answer or log', () => {
-		assert(!world.relay.log().includes(CLIENT_SECRET));
-	});
+test('nothing that lets somebody in is in any log or metric', async () => {
+	const [address, browser] = await comeBack('olga', new HttpBrowser(), '?next=/docs');
+	const cookie = browser.cookie(base, COOKIE) ?? '';
+	const { location } = await browser.open(address);
+	const code = new URL(location ?? '').searchParams.get('sign_in_code') ?? '';
+	const tokens = (await world.call('POST', '/auth/oidc/token', null, { code })).json<Record<string, string>>();
+	const begun = await send(`${base}/auth/device/code`, { method: 'POST', body: new URLSearchParams() });
+	const { device_code: deviceCode = '', user_code: userCode = '' } = begun.json<Record<string, string>>();
+	const [back, again] = await comeBack('olga', browser, `?device_user_code=${userCode}`);
+	const [, ticket = ''] = /name="ticket" value="([\w-]+)"/.exec((await again.open(back)).text) ?? [];
+	const { searchParams } = new URL(address);
+	const secrets = {
+		'the secret of the client': CLIENT_SECRET,
+		'a code of the provider': searchParams.get('code') ?? '',
+		'a state': searchParams.get('state') ?? '',
+		'a cookie': cookie,
+		'a handed-over code': code,
+		'an access token': tokens['access_token'] ?? '',
+		'a device code': deviceCode,
+		'a user code': userCode,
+		'a ticket': ticket,
+	};
+	const written = world.relay.log() + (await send(`${base}/metrics`)).text;
+	assert(written.includes('/auth/oidc/:provider/callback'), 'it is at its most talkative');
+	for (const [what, value] of Object.entries(secrets)) {
+		assert(value.length >= 9, `${what} is there`);
+		assert(!written.includes(value), `${what} is written down`);
+	}
 });
 
 test('a relay starts while its provider is away, says so when somebody signs in, and asks it again later only', async (t) => {

@@ -20,7 +20,7 @@ describe('in a browser', { skip: chromiumUnavailable }, () => {
 	before(async () => {
 		const port = await freePort();
 		const base = `http://127.0.0.1:${port}`;
-		provider = await startIdentityProvider({ redirectUri: `${base}/auth/oidc/example/callback` });
+		provider = await startIdentityProvider({ redirectUris: [`${base}/auth/oidc/example/callback`] });
 		world = await startAuthRelay({
 			PULSAR_PORT: String(port),
 			PULSAR_OIDC__ENABLED: '1',

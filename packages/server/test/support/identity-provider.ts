@@ -31,19 +31,19 @@ export interface IdentityProvider {
 }
 
 export interface IdentityProviderOptions {
-	readonly redirectUri: string;
+	readonly redirectUris: readonly string[];
 	/** Answers a request instead of the provider; false leaves it to the provider. */
 	readonly instead?: (path: string, respond: (status: number, body: string) => void) => boolean;
 }
 
 /** Starts a provider. */
-export async function startIdentityProvider({ redirectUri, instead }: IdentityProviderOptions): Promise<IdentityProvider> {
+export async function startIdentityProvider({ redirectUris, instead }: IdentityProviderOptions): Promise<IdentityProvider> {
 	const port = await freePort();
 	const issuer = `http://127.0.0.1:${port}`;
 	const requests: string[] = [];
 	const claims = new Map<string, Claims>();
 	let key = await newKey();
-	let provider = createProvider(issuer, redirectUri, key, claims);
+	let provider = createProvider(issuer, redirectUris, key, claims);
 	let server: Server | null = null;
 
 	const up = async () => {
@@ -81,7 +81,7 @@ export async function startIdentityProvider({ redirectUri, instead }: IdentityPr
 		up,
 		async rotate() {
 			key = await newKey();
-			provider = createProvider(issuer, redirectUri, key, claims);
+			provider = createProvider(issuer, redirectUris, key, claims);
 		},
 		close: down,
 	};
@@ -100,9 +100,9 @@ async function newKey(): Promise<Key> {
 	return { alg: 'RS256', privateKey, jwk: { ...(await exportJWK(privateKey)), alg: 'RS256', use: 'sig', kid: `key-${++keys}` } };
 }
 
-function createProvider(issuer: string, redirectUri: string, { jwk }: Key, claims: ReadonlyMap<string, Claims>) {
+function createProvider(issuer: string, redirectUris: readonly string[], { jwk }: Key, claims: ReadonlyMap<string, Claims>) {
 	const provider = new Provider(issuer, {
-		clients: [{ client_id: CLIENT_ID, client_secret: CLIENT_SECRET, redirect_uris: [redirectUri] }],
+		clients: [{ client_id: CLIENT_ID, client_secret: CLIENT_SECRET, redirect_uris: [...redirectUris] }],
 		jwks: { keys: [jwk as never] },
 		cookies: { keys: ['cookies of the tests'] },
 		// Claims in the ID token, where the relay reads them.

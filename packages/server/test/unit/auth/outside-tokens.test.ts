@@ -7,7 +7,6 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from 'jose';
-import { FederatedAccounts } from '../../../src/auth/federated-accounts.ts';
 import { base64url, createWorld, refused, SECRET, type World } from './world.ts';
 
 const ISSUER = 'https://id.example.org/';
@@ -235,7 +234,7 @@ describe('whose token it is', () => {
 
 	test('theirs first who have signed in by that identity, whatever name it says', async () => {
 		const world = await withIssuer();
-		const federated = new FederatedAccounts({ records: world.records, accounts: world.auth.accounts });
+		const { federated } = world.auth;
 		const ann = await federated.findOrMake({ issuer: ISSUER, subject: 'subject of ann' }, introduction);
 		const { accountId } = await authenticate(world, await sign({ ...world.claims, sub: 'subject of ann' }));
 		assert.equal(accountId, ann.accountId);
