@@ -122,9 +122,9 @@ export class DeviceFlow {
 			const document = documentOf(record);
 			const { state, lastPolledAtMs } = document;
 			const nowMs = clock.nowMs();
-			if (state.status !== 'denied' && lastPolledAtMs !== null && nowMs - lastPolledAtMs < intervalS * 1000) {
-				return { status: 'too_soon' };
-			}
+			// A clock that was set back, or another node's that is ahead, makes nobody wait until it has caught up.
+			const sinceMs = lastPolledAtMs === null || nowMs < lastPolledAtMs ? Number.POSITIVE_INFINITY : nowMs - lastPolledAtMs;
+			if (state.status !== 'denied' && sinceMs < intervalS * 1000) return { status: 'too_soon' };
 			if (state.status !== 'pending') {
 				if (!(await this.#remove(record))) continue;
 				if (state.status === 'denied') return { status: 'denied' };

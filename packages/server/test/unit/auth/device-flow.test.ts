@@ -70,6 +70,14 @@ test('who asks too soon is told to slow down, which makes nobody wait longer, an
 	assert.equal((await flow.poll(codes.deviceCode)).status, 'approved');
 });
 
+test('a clock that was set back makes nobody wait until it has caught up', async () => {
+	const { clock, flow, codes } = await withDevice();
+	assert.equal((await flow.poll(codes.deviceCode)).status, 'pending');
+	clock.setNowMs(clock.nowMs() - 3_600_000);
+	assert.equal((await flow.poll(codes.deviceCode)).status, 'pending');
+	assert.equal((await flow.poll(codes.deviceCode)).status, 'too_soon');
+});
+
 test('when its time is over nothing of a request is left', async () => {
 	const { clock, flow, codes, ticket } = await withDevice();
 	const late = await ticket();
