@@ -236,10 +236,10 @@ export class OidcSignIn {
 		if (identity === null) throw this.#invalid(name, new Error(`the claim ${claimSub} is missing`));
 		const email = verifiedEmail(claims, claimEmail);
 		// An address that is not known to be the person's must not get into the account by way of its name.
-		const name0 = claimUsername === claimEmail ? email : claims[claimUsername];
+		const ownName = claimUsername === claimEmail ? email : claims[claimUsername];
 		return this.#parts.federated.findOrMake(identity, {
 			provider: name,
-			names: [name0, claims['preferred_username'], email],
+			names: [ownName, claims['preferred_username'], email],
 			email,
 			permissions: this.#options.defaultPermissions,
 		});

@@ -16,39 +16,35 @@ import { noBodyIsEmpty, tooManyGuesses } from './device.ts';
 const TAGS = ['sign-in'];
 const NO_SUCH_CODE = 'No device waits under this code. Codes end after some minutes, and each can be used once.';
 
+/** What the page and its forms share. */
+interface Context {
+	readonly auth: Auth;
+	/** Null where there is no address for browsers. */
+	readonly browser: BrowserSignIn | null;
+	readonly pages: DevicePages;
+	/** Answers with an error, on a page that is given or on one that says just that. */
+	readonly refuse: (request: FastifyRequest, reply: FastifyReply, error: RelayError, markup?: string) => FastifyReply;
+}
+
 /** Registers the page and its forms. In this scope bodies are forms. */
 export function registerDevicePage(scope: FastifyInstance, deps: HttpDeps, auth: Auth, answerError: AnswerError): void {
-	const { browser } = auth;
 	const pages = devicePages(deps, auth);
-	const refuse = (request: FastifyRequest, reply: FastifyReply, error: RelayError, markup: string) =>
-		answerError(request, reply, error, {
-			headers: { ...PAGE_HEADERS, ...(error.code === 'too_many_guesses' ? { 'retry-after': '60' } : {}) },
-			page: markup,
-		});
-	const refuseAll = (request: FastifyRequest, reply: FastifyReply, error: RelayError) =>
-		refuse(request, reply, error, problemPage(pages, 'That did not work', sentence(error.message)));
-	/** The device of a code that somebody typed; what is answered when there is none has been answered. */
-	const find = async (request: FastifyRequest, reply: FastifyReply, userCode: string): Promise<PendingDevice | null> => {
-		if (browser === null) {
-			refuse(
-				request,
-				reply,
-				unavailable(),
-				problemPage(pages, 'Devices cannot be connected here', 'This relay is not set up for it.'),
-			);
-			return null;
-		}
-		if (!browser.guesses.allows(request.ip)) {
-			refuseAll(request, reply, tooManyGuesses());
-			return null;
-		}
-		const device = await browser.device.find(userCode);
-		if (device !== null) return device;
-		browser.guesses.wrong(request.ip);
-		refuse(request, reply, new RelayError('not_found', 'no device waits under this code'), codePage(pages, NO_SUCH_CODE));
-		return null;
+	const context: Context = {
+		auth,
+		browser: auth.browser,
+		pages,
+		refuse: (request, reply, error, markup = problemPage(pages, 'That did not work', sentence(error.message))) => {
+			const wait = error.code === 'too_many_guesses' ? { 'retry-after': '60' } : {};
+			return answerError(request, reply, error, { headers: { ...PAGE_HEADERS, ...wait }, page: markup });
+		},
 	};
+	registerPage(scope, context);
+	registerSignInForm(scope, context);
+	registerDecisionForm(scope, context);
+}
 
+function registerPage(scope: FastifyInstance, context: Context): void {
+	const { browser, pages } = context;
 	scope.get<{ Querystring: Static<typeof DevicePageQuery> }>(
 		'/auth/device',
 		{
@@ -63,11 +59,14 @@ export function registerDevicePage(scope: FastifyInstance, deps: HttpDeps, auth:
 		async (request, reply) => {
 			const { user_code: userCode } = request.query;
 			if (browser !== null && userCode === undefined) return show(reply, codePage(pages));
-			const device = await find(request, reply, userCode ?? '');
+			const device = await find(context, request, reply, userCode ?? '');
 			return device === null ? reply : show(reply, signInPage(pages, device));
 		},
 	);
+}
 
+function registerSignInForm(scope: FastifyInstance, context: Context): void {
+	const { auth, browser, pages, refuse } = context;
 	scope.post<{ Body: Static<typeof DeviceSignInForm> }>(
 		'/auth/device',
 		{
@@ -81,9 +80,9 @@ export function registerDevicePage(scope: FastifyInstance, deps: HttpDeps, auth:
 			preValidation: noBodyIsEmpty,
 		},
 		async (request, reply) => {
-			if (browser !== null && isForeign(request, browser)) return refuseAll(request, reply, foreign());
+			if (browser !== null && isForeign(request, browser)) return refuse(request, reply, foreign());
 			const { user_code: userCode = '', username = '', password = '' } = request.body;
-			const device = await find(request, reply, userCode);
+			const device = await find(context, request, reply, userCode);
 			if (device === null || browser === null) return reply;
 			let account: Account;
 			try {
@@ -96,7 +95,9 @@ export function registerDevicePage(scope: FastifyInstance, deps: HttpDeps, auth:
 			return show(reply, await askForDecision(browser, pages, device, account));
 		},
 	);
+}
 
+function registerDecisionForm(scope: FastifyInstance, { browser, pages, refuse }: Context): void {
 	scope.post<{ Body: Static<typeof DeviceDecisionForm> }>(
 		'/auth/device/decision',
 		{
@@ -110,16 +111,39 @@ export function registerDevicePage(scope: FastifyInstance, deps: HttpDeps, auth:
 			preValidation: noBodyIsEmpty,
 		},
 		async (request, reply) => {
-			if (browser !== null && isForeign(request, browser)) return refuseAll(request, reply, foreign());
+			if (browser !== null && isForeign(request, browser)) return refuse(request, reply, foreign());
 			const { ticket = '', decision } = request.body;
 			if (decision !== 'approve' && decision !== 'deny') {
-				return refuseAll(request, reply, new RelayError('bad_request', 'there was no decision'));
+				return refuse(request, reply, new RelayError('bad_request', 'there was no decision'));
 			}
 			const outcome = (await browser?.device.decide(ticket, decision)) ?? { status: 'gone' };
 			if (outcome.status === 'decided') return show(reply, decidedPage(pages, decision, outcome.clientHint));
-			return refuseAll(request, reply, new RelayError('bad_request', 'the request has ended or was decided already'));
+			return refuse(request, reply, new RelayError('bad_request', 'the request has ended or was decided already'));
 		},
 	);
+}
+
+/** The device of a code that somebody typed. When it is null, why there is none has been answered. */
+async function find(
+	{ browser, pages, refuse }: Context,
+	request: FastifyRequest,
+	reply: FastifyReply,
+	userCode: string,
+): Promise<PendingDevice | null> {
+	if (browser === null) {
+		const error = new RelayError('not_set_up', 'devices cannot be connected here');
+		refuse(request, reply, error, problemPage(pages, 'Devices cannot be connected here', 'This relay is not set up for it.'));
+		return null;
+	}
+	if (!browser.guesses.allows(request.ip)) {
+		refuse(request, reply, tooManyGuesses());
+		return null;
+	}
+	const device = await browser.device.find(userCode);
+	if (device !== null) return device;
+	browser.guesses.wrong(request.ip);
+	refuse(request, reply, new RelayError('not_found', 'no device waits under this code'), codePage(pages, NO_SUCH_CODE));
+	return null;
 }
 
 /** What the pages of a relay have in common. */
@@ -160,8 +184,4 @@ function isForeign({ headers }: FastifyRequest, { baseUrl }: BrowserSignIn): boo
 
 function foreign(): RelayError {
 	return new RelayError('forbidden', 'the form was sent by a page of another site');
-}
-
-function unavailable(): RelayError {
-	return new RelayError('not_set_up', 'devices cannot be connected here');
 }
