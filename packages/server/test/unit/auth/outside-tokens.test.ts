@@ -24,8 +24,11 @@ const KEYS = new Map<string, Key>();
 /** What the issuer publishes now; null = it answers 500. */
 let published: readonly JWK[] | null = [];
 let requests = 0;
-const issuer = createServer((_request, response) => {
+/** Whether it sends whoever asks somewhere else. */
+let redirect = false;
+const issuer = createServer((request, response) => {
 	requests++;
+	if (redirect && request.url === '/keys') return void response.writeHead(302, { location: '/elsewhere' }).end();
 	response.statusCode = published === null ? 500 : 200;
 	response.setHeader('content-type', 'application/json').end(JSON.stringify({ keys: published }));
 });
@@ -363,6 +366,20 @@ describe('the keys of the issuer', () => {
 		const tokens = await Promise.all(Array.from({ length: 20 }, (_, i) => sign({ ...world.claims, jti: `${i}` })));
 		await Promise.all(tokens.map((token) => authenticate(world, token)));
 		assert.equal(requests, 1);
+	});
+
+	test('are not taken from an answer that never ends, or from where it sends one', async () => {
+		const world = await withIssuer();
+		published = [{ ...key('rsa').jwk, more: 'x'.repeat(1024 * 1024) } as JWK];
+		const token = await sign(world.claims);
+		await refused(() => authenticate(world, token), 'provider_unavailable');
+		published = [key('rsa').jwk];
+		redirect = true;
+		world.clock.advance(5000);
+		await refused(() => authenticate(world, token), 'provider_unavailable');
+		redirect = false;
+		world.clock.advance(5000);
+		await authenticate(world, token);
 	});
 
 	test('are not taken from an answer that is none', async () => {
