@@ -40,9 +40,10 @@ const ROOMS: readonly Room[] = [
 	},
 	{ at: `${SERVER}ops`, rooms: ['ports', 'protocol'], npm: ['pino', 'pino-pretty', 'prom-client'], node: true },
 	{ at: `${SERVER}config`, rooms: [], npm: ['yaml', 'smol-toml'], node: false },
+	{ at: `${SERVER}wiring`, rooms: ['auth', 'config'], npm: [], node: true },
 	{
 		at: `${SERVER}app.ts`,
-		rooms: ['auth', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
+		rooms: ['wiring', 'auth', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
 		npm: [],
 		node: true,
 	},

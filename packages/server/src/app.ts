@@ -8,11 +8,9 @@ import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
-import { Auth, type BrowserSignInOptions } from './auth/auth.ts';
-import type { ProviderAddress } from './auth/oidc-provider.ts';
-import type { Permission } from './auth/principal.ts';
+import { Auth } from './auth/auth.ts';
 import { OPEN_RIGHTS } from './auth/topic-access.ts';
-import type { Config, ProviderConfig } from './config/schema.ts';
+import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
 import { createMetrics } from './ops/metrics.ts';
@@ -32,6 +30,7 @@ import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
+import { signInOf } from './wiring/sign-in.ts';
 
 /** The owner of every topic while the relay runs without accounts. */
 const OPEN_MODE_OWNER_ID = '00000000-0000-0000-0000-000000000000';
@@ -194,8 +193,7 @@ async function openIdentity(config: Config, clock: Clock, logger: Logger, store:
 			accessTokenLifetimeS: config.accessTokenExpireMinutes * 60,
 			refreshTokenLifetimeS: config.refreshTokenTtlDays * 86_400,
 			refreshGraceS: config.refreshGraceS,
-			...browserSignIn(config),
-			...outsideTokens(config),
+			...signInOf(config),
 		});
 		const { bootstrapAdminUsername: username, bootstrapAdminPassword: password, bootstrapAdminEmail: email } = config;
 		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });
@@ -204,46 +202,6 @@ async function openIdentity(config: Config, clock: Clock, logger: Logger, store:
 		await store.close();
 		throw error;
 	}
-}
-
-/** How browsers get in, where an address for them is set. */
-function browserSignIn(config: Config): { readonly browser?: BrowserSignInOptions } {
-	if (config.oidcBaseUrl === null) return {};
-	const oidc = () => ({
-		providers: config.oidcProviders.map((provider) => ({
-			...provider,
-			displayName: provider.displayName ?? provider.name,
-			// The guard has seen to it that these are set.
-			clientId: provider.clientId ?? '',
-			clientSecret: provider.clientSecret ?? '',
-			address: addressOf(provider),
-		})),
-		defaultPermissions: config.oidcDefaultPermissions as readonly Permission[],
-		lifetimeS: config.oidcStateTtlS,
-		returnOrigins: config.allowedOrigins,
-	});
-	return {
-		browser: {
-			baseUrl: config.oidcBaseUrl.replace(/\/+$/, ''),
-			deviceLifetimeS: config.deviceCodeTtlS,
-			deviceIntervalS: config.deviceCodePollIntervalS,
-			oidc: config.oidcEnabled ? oidc() : null,
-		},
-	};
-}
-
-function addressOf(provider: ProviderConfig): ProviderAddress {
-	const { discoveryUrl, issuer, authorizationEndpoint, tokenEndpoint, jwksUri } = provider;
-	if (discoveryUrl !== null) return { kind: 'discovery', url: discoveryUrl };
-	if (issuer === null || authorizationEndpoint === null || tokenEndpoint === null || jwksUri === null) {
-		throw new Error(`the guard let an incomplete provider pass: ${provider.name}`);
-	}
-	return { kind: 'endpoints', issuer, authorizationEndpoint, tokenEndpoint, jwksUri };
-}
-
-function outsideTokens({ tokenIssuer: issuer, tokenAudience: audience, tokenJwksUri: jwksUri, tokenClaimUsername }: Config) {
-	if (issuer === null || audience === null || jwksUri === null) return {};
-	return { outsideTokens: { issuer, audience, jwksUri, claimUsername: tokenClaimUsername } };
 }
 
 function openRecords(config: Config, clock: Clock): Promise<Records> {
