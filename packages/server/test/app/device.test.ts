@@ -1,6 +1,9 @@
 /** The device flow over HTTP, as existing clients use it, and its page, as far as that takes no browser. */
 
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type AuthRelay, type Person, startAuthRelay } from '../support/auth-relay.ts';
 import { type Answer, assertFailure, send } from '../support/http-client.ts';
@@ -99,6 +102,24 @@ test('without a hint a program is called by its User-Agent', async () => {
 	const answer = await post('/auth/device/code', {}, { 'user-agent': 'example/1.0' });
 	const page = await send(`${world.url}/auth/device?user_code=${answer.json<Codes>().user_code}`);
 	assert.match(page.text, /<dd>example\/1\.0<\/dd>/);
+});
+
+test('an approval outlives the relay', async (t) => {
+	const dataDir = await mkdtemp(join(tmpdir(), 'pulsar-relay-device-'));
+	t.after(() => rm(dataDir, { recursive: true, force: true }));
+	const settings = { PULSAR_STORAGE_BACKEND: 'embedded', PULSAR_DATA_DIR: dataDir, PULSAR_OIDC__BASE_URL: BASE };
+	const at = (relay: AuthRelay, path: string, form: Record<string, string>) =>
+		send(`${relay.url}${path}`, { method: 'POST', body: new URLSearchParams(form) });
+	const first = await startAuthRelay(settings);
+	const { device_code, user_code } = (await at(first, '/auth/device/code', {})).json<Codes>();
+	const { username, password } = first.admin;
+	const ticket = ticketIn(await at(first, '/auth/device', { user_code, username, password }));
+	assert.equal((await at(first, '/auth/device/decision', { ticket, decision: 'approve' })).status, 200);
+	await first.close();
+	const second = await startAuthRelay(settings);
+	t.after(() => second.close());
+	const answer = await at(second, '/auth/device/token', { grant_type: GRANT, device_code });
+	assert.equal(answer.status, 200, answer.text);
 });
 
 describe('a program is refused', () => {

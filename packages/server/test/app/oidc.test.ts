@@ -445,6 +445,19 @@ test('a relay starts while its provider is away, says so when somebody signs in,
 	assert.equal((await send(`${own}/ready`)).status, 200);
 });
 
+test('behind a proxy, over https and under a path, what the sign-in takes goes there and nowhere else', async (t) => {
+	const relay = await startAuthRelay(settings('https://relay.example.org/relay/', provider.discoveryUrl));
+	t.after(() => relay.close());
+	const { status, headers, location } = await new HttpBrowser().open(`${relay.url}/auth/oidc/example/login`);
+	assert.equal(status, 302);
+	const { searchParams } = new URL(location ?? '');
+	assert.equal(searchParams.get('redirect_uri'), 'https://relay.example.org/relay/auth/oidc/example/callback');
+	assert.match(
+		headers.get('set-cookie') ?? '',
+		/^__Secure-pulsar-sign-in=[^;]+; Path=\/relay\/auth\/oidc; Max-Age=600; HttpOnly; SameSite=Lax; Secure$/,
+	);
+});
+
 test('without providers there is nothing to sign in at', async (t) => {
 	const relay = await startAuthRelay();
 	t.after(() => relay.close());
