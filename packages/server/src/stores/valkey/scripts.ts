@@ -32,6 +32,8 @@ export const SCRIPTS = {
 	unregister: load('unregister', false),
 	forgetKeys: load('forget-keys', false),
 	forgetEnd: load('forget-end', false),
+	writeRecords: load('records-write', false),
+	purgeRecords: load('records-purge', false),
 } as const satisfies Record<string, Script>;
 
 /** Sources by digest, for a server that does not know one. */

@@ -101,6 +101,8 @@ const ATTACKS: readonly (readonly [title: string, token: (claims: Claims) => str
 	['an empty sub', (claims) => forge(HEADER, { ...claims, sub: '' })],
 	['sub a list', (claims) => forge(HEADER, { ...claims, sub: [claims.sub] })],
 	['no username', (claims) => forge(HEADER, without(claims, 'username'))],
+	['sid a number', (claims) => forge(HEADER, { ...claims, sid: 1 })],
+	['sid empty', (claims) => forge(HEADER, { ...claims, sid: '' })],
 	['jti a number', (claims) => forge(HEADER, { ...claims, jti: 1 })],
 	['jti empty', (claims) => forge(HEADER, { ...claims, jti: '' })],
 	['jti of a kilobyte', (claims) => forge(HEADER, { ...claims, jti: 'a'.repeat(1024) })],
@@ -172,6 +174,6 @@ test('a token of the earlier server without a name is good, and cannot be revoke
 	const token = forge(HEADER, without(claims, 'jti'));
 	const principal = await auth.authenticator.authenticate(token);
 	assert(principal.kind === 'account');
-	await auth.tokens.deny({ jti: principal.jti, expiresAtMs: claims.exp * 1000 });
+	await auth.tokens.deny({ jti: principal.jti, sessionId: null, expiresAtMs: claims.exp * 1000 });
 	await auth.authenticator.authenticate(token);
 });
