@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { SignJWT } from 'jose';
-import { type AuthRelay, startAuthRelay } from '../support/auth-relay.ts';
+import { type AuthRelay, startAuthNodes, startAuthRelay } from '../support/auth-relay.ts';
+import { backends } from '../support/backends.ts';
 import { HttpBrowser, type Visit } from '../support/http-browser.ts';
 import { assertFailure, send } from '../support/http-client.ts';
 import { CLIENT_ID, CLIENT_SECRET, type IdentityProvider, startIdentityProvider } from '../support/identity-provider.ts';
@@ -444,6 +445,25 @@ test('a relay starts while its provider is away, says so when somebody signs in,
 	assert.match(told[0] ?? '', /ECONNREFUSED/);
 	assert.equal((await send(`${own}/ready`)).status, 200);
 });
+
+for (const backend of backends) {
+	test(`what begins at one relay ends at another, once, on the ${backend.name} store`, {
+		skip: backend.unavailable ?? false,
+	}, async (t) => {
+		const nodes = await startAuthNodes(backend, settings(base, provider.discoveryUrl));
+		t.after(() => nodes.close());
+		const browser = new HttpBrowser();
+		const address = await browser.signIn(`${nodes.first.url}/auth/oidc/example/login`, 'two-nodes', callback);
+		const cookie = browser.cookie(nodes.first.url, COOKIE) ?? '';
+		const statuses: number[] = [];
+		for (const { url } of [nodes.last, nodes.first, nodes.last]) {
+			const there = new HttpBrowser();
+			there.cookie(url, COOKIE, cookie);
+			statuses.push((await there.open(address.replace(base, url))).status);
+		}
+		assert.deepEqual(statuses, [200, 400, 400]);
+	});
+}
 
 test('behind a proxy, over https and under a path, what the sign-in takes goes there and nowhere else', async (t) => {
 	const relay = await startAuthRelay(settings('https://relay.example.org/relay/', provider.discoveryUrl));
