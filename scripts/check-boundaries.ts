@@ -29,7 +29,7 @@ const ROOMS: readonly Room[] = [
 	{ at: `${SERVER}log`, rooms: ['protocol'], npm: [], node: false },
 	{ at: `${SERVER}ports`, rooms: ['protocol'], types: ['log'], npm: [], node: false },
 	{ at: `${SERVER}relay`, rooms: ['log', 'ports', 'protocol'], npm: [], node: false },
-	{ at: `${SERVER}auth`, rooms: ['ports', 'protocol'], npm: ['jose', '@node-rs/argon2'], node: true },
+	{ at: `${SERVER}auth`, rooms: ['ports', 'protocol'], npm: ['jose', '@node-rs/argon2', 'openid-client'], node: true },
 	{ at: `${SERVER}stores/valkey`, rooms: ['ports', 'log', 'protocol'], npm: ['@valkey/valkey-glide'], node: true },
 	{ at: `${SERVER}stores/*`, rooms: ['ports', 'log', 'protocol'], npm: [], node: true },
 	{
@@ -40,9 +40,10 @@ const ROOMS: readonly Room[] = [
 	},
 	{ at: `${SERVER}ops`, rooms: ['ports', 'protocol'], npm: ['pino', 'pino-pretty', 'prom-client'], node: true },
 	{ at: `${SERVER}config`, rooms: [], npm: ['yaml', 'smol-toml'], node: false },
+	{ at: `${SERVER}wiring`, rooms: ['auth', 'config'], npm: [], node: true },
 	{
 		at: `${SERVER}app.ts`,
-		rooms: ['auth', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
+		rooms: ['wiring', 'auth', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
 		npm: [],
 		node: true,
 	},

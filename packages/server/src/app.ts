@@ -30,6 +30,7 @@ import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
+import { signInOf } from './wiring/sign-in.ts';
 
 /** The owner of every topic while the relay runs without accounts. */
 const OPEN_MODE_OWNER_ID = '00000000-0000-0000-0000-000000000000';
@@ -210,6 +211,7 @@ async function openIdentity(
 			accessTokenLifetimeS: config.accessTokenExpireMinutes * 60,
 			refreshTokenLifetimeS: config.refreshTokenTtlDays * 86_400,
 			refreshGraceS: config.refreshGraceS,
+			...signInOf(config),
 		});
 		const { bootstrapAdminUsername: username, bootstrapAdminPassword: password, bootstrapAdminEmail: email } = config;
 		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });

@@ -1,6 +1,7 @@
 /** Accounts, and the sessions that have not ended. */
 
-import type { Accounts } from '../auth/accounts.ts';
+import type { Account, AdoptOutcome } from '../auth/accounts.ts';
+import { identityOps } from '../auth/federated-accounts.ts';
 import { type AdoptedSession, SESSIONS_MAX } from '../auth/refresh-tokens.ts';
 import type { EarlierRecord } from '../ports/earlier-data.ts';
 import { decodeAccount, decodeSession, isRevoked } from './decode.ts';
@@ -11,10 +12,11 @@ import type { Import } from './work.ts';
 export async function importAccount(work: Import, record: EarlierRecord): Promise<void> {
 	const decoded = decodeAccount(record);
 	if (decoded.status === 'malformed') return work.report.skipped('accounts', record.key, decoded.why);
-	const { accountId, username } = decoded.value;
+	const { account, identities } = decoded.value;
+	const { accountId, username } = account;
 	const outcome = work.dryRun
-		? await wouldAdopt(work, accountId, username)
-		: await work.accounts.adopt(decoded.value, markOp('account', accountId));
+		? await wouldAdopt(work, account)
+		: await work.accounts.adopt(account, markOp('account', accountId), identityOps(accountId, identities));
 	switch (outcome) {
 		case 'adopted':
 			work.report.taken('accounts');
@@ -27,11 +29,17 @@ export async function importAccount(work: Import, record: EarlierRecord): Promis
 			return work.report.skipped('accounts', record.key, `another account here has the name ${username}; delete that one first`);
 		case 'id_taken':
 			return work.report.skipped('accounts', record.key, 'an account here has its id, and was not imported');
+		case 'identity_taken':
+			return work.report.skipped('accounts', record.key, 'an account here was made for the same sign-in; delete that one first');
 	}
 	for (const session of await sessionsOf(work, accountId)) await importSession(work, session);
 }
 
-async function wouldAdopt({ records, accounts }: Import, id: string, name: string): ReturnType<Accounts['adopt']> {
+/** As far as it can be said beforehand. */
+async function wouldAdopt(
+	{ records, accounts }: Import,
+	{ accountId: id, username: name }: Omit<Account, 'version'>,
+): Promise<AdoptOutcome> {
 	if (await isMarked(records, 'account', id)) return 'marked';
 	if ((await accounts.idOf(name)) !== null) return 'name_taken';
 	return (await accounts.get(id)) === null ? 'adopted' : 'id_taken';

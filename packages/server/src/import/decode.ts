@@ -5,6 +5,7 @@ import { scanDocument } from '@pulsar-relay/protocol/json-scan';
 import { type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
 import { topicNameProblem } from '@pulsar-relay/protocol/topic-name';
 import { type Account, USERNAME_LENGTH_MAX, USERNAME_LENGTH_MIN } from '../auth/accounts.ts';
+import { type Identity, identityOf } from '../auth/federated-accounts.ts';
 import { isUsableHash } from '../auth/passwords.ts';
 import { PERMISSIONS, type Permission } from '../auth/principal.ts';
 import type { AdoptedSession } from '../auth/refresh-tokens.ts';
@@ -19,31 +20,35 @@ const JTI = /^[A-Za-z0-9-]{1,64}$/;
 /** Levels of JSON that a payload may have: the most that a relay can be set to take. */
 const DEPTH_MAX = 4096;
 const OPEN_OBJECT = 0x7b;
+/** Identities of one account; what it takes to write them must fit one write. */
+const IDENTITIES_MAX = 20;
 
-export function decodeAccount({ id, fields }: EarlierRecord): Decoded<Omit<Account, 'version'>> {
+/** An account, and by what names issuers know it. */
+export interface DecodedAccount {
+	readonly account: Omit<Account, 'version'>;
+	readonly identities: readonly Identity[];
+}
+
+export function decodeAccount({ id, fields }: EarlierRecord): Decoded<DecodedAccount> {
 	if (fields === null) return malformed('it is of another type of value');
 	const username = fields.get('username') ?? '';
 	const isActive = fields.get('is_active');
 	const createdAtMs = timeOf(fields, 'created_at');
 	const permissions = permissionsOf(fields.get('permissions'));
 	const passwordHash = textOf(fields, 'hashed_password');
+	const identities = identitiesOf(fields.get('federated_identities'));
 	if (!USER_ID.test(id) || fields.get('user_id') !== id) return malformed('its id is none');
 	if (username.length < USERNAME_LENGTH_MIN || username.length > USERNAME_LENGTH_MAX)
 		return malformed(`its name does not have ${USERNAME_LENGTH_MIN} to ${USERNAME_LENGTH_MAX} characters`);
 	if (isActive !== 'True' && isActive !== 'False') return malformed('whether it is active is not said');
 	if (permissions === null) return malformed('its permissions are not understood');
+	if (identities === null) return malformed('its identities are not understood');
 	if (createdAtMs === null) return malformed('its time of creation is none');
 	if (passwordHash !== null && !isUsableHash(passwordHash))
 		return malformed('its password hash is no Argon2id that can be checked');
-	return ok({
-		accountId: id,
-		username,
-		email: textOf(fields, 'email'),
-		passwordHash,
-		isActive: isActive === 'True',
-		permissions,
-		createdAtMs,
-	});
+	const email = textOf(fields, 'email');
+	const account = { accountId: id, username, email, passwordHash, isActive: isActive === 'True', permissions, createdAtMs };
+	return ok({ account, identities });
 }
 
 /** A session that can still be used; null when it has ended. */
@@ -119,6 +124,16 @@ function permissionsOf(text: string | undefined): readonly Permission[] | null {
 	if (!Array.isArray(listed)) return null;
 	const known = PERMISSIONS.filter((permission) => listed.includes(permission));
 	return listed.every((one) => PERMISSIONS.some((permission) => permission === one)) ? known : null;
+}
+
+function identitiesOf(text: string | undefined): readonly Identity[] | null {
+	const listed = parseJson(text ?? '[]');
+	if (!Array.isArray(listed) || listed.length > IDENTITIES_MAX) return null;
+	const identities = listed.map((one: unknown) => {
+		const { issuer, sub } = (typeof one === 'object' && one !== null ? one : {}) as { issuer?: unknown; sub?: unknown };
+		return identityOf(issuer, sub);
+	});
+	return identities.includes(null) ? null : identities.filter((identity) => identity !== null);
 }
 
 function parseJson(text: string): unknown {

@@ -1,46 +1,21 @@
 /** A browser's own EventSource and WebSocket, in Chromium, on a page served by the relay. */
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { chromium, type Page } from 'playwright-core';
+import { chromiumUnavailable, withPage } from '../support/chromium.ts';
 import { startRelayProcess } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
-
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
-/** Without a sandbox because tests may run as root; without background requests because they may run without a network. */
-const ARGS = [
-	'--no-sandbox',
-	'--disable-gpu',
-	'--disable-quic',
-	'--no-first-run',
-	'--disable-background-networking',
-	'--disable-component-update',
-	'--disable-sync',
-];
-const missing =
-	CHROMIUM === undefined && process.env['CI'] === undefined ? 'no Chromium on this machine (apt-get install chromium)' : false;
 
 interface Seen {
 	readonly id: string;
 	readonly data: string;
 }
 
-async function withPage(run: (page: Page) => Promise<void>): Promise<void> {
-	assert(CHROMIUM !== undefined, 'no Chromium; .ci/run installs it');
-	const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
-	try {
-		await run(await browser.newPage());
-	} finally {
-		await browser.close();
-	}
-}
-
 test('EventSource receives messages with cursors as ids, and resumes by itself after the relay was killed', {
-	skip: missing,
+	skip: chromiumUnavailable,
 }, async () => {
 	const dataDir = await mkdtemp(join(tmpdir(), 'pulsar-relay-browser-'));
 	let relay = await startRelayProcess(dataDir);
@@ -85,7 +60,7 @@ test('EventSource receives messages with cursors as ids, and resumes by itself a
 	await rm(dataDir, { recursive: true, force: true });
 });
 
-test('WebSocket in a page subscribes, publishes and receives', { skip: missing }, async () => {
+test('WebSocket in a page subscribes, publishes and receives', { skip: chromiumUnavailable }, async () => {
 	const relay = await startRelay();
 	await withPage(async (page) => {
 		await page.goto(`${relay.url}/health`);
@@ -110,7 +85,7 @@ test('WebSocket in a page subscribes, publishes and receives', { skip: missing }
 	await relay.close();
 });
 
-test('the API documentation renders', { skip: missing }, async () => {
+test('the API documentation renders', { skip: chromiumUnavailable }, async () => {
 	const relay = await startRelay();
 	await withPage(async (page) => {
 		await page.goto(`${relay.url}/docs`);

@@ -326,3 +326,12 @@ test('every time in every answer is UTC and ends in Z', async () => {
 		for (const time of times) assert.match(time, /^[\d-]+T[\d:]+(\.\d+)?Z$/);
 	}
 });
+
+// Thirty takes a provider, and is in oidc.test.ts.
+test('thirty-one: nobody ends the request of a device without an account', async () => {
+	const denial = await send(`${world.url}/auth/device/deny`, {
+		method: 'POST',
+		body: new URLSearchParams({ user_code: 'BBBB-BBBB' }),
+	});
+	assert.equal(denial.status, 401);
+});

@@ -10,7 +10,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, type TestContext, test } from 'node:test';
 import { type AuthRelay, startAuthRelay } from '../support/auth-relay.ts';
-import { startValkey, type Valkey, valkeyUnavailable } from '../support/valkey.ts';
+import { HttpBrowser } from '../support/http-browser.ts';
+import { CLIENT_ID, CLIENT_SECRET, startIdentityProvider } from '../support/identity-provider.ts';
+import { freePort, startValkey, type Valkey, valkeyUnavailable } from '../support/valkey.ts';
 import {
 	type EarlierAccount,
 	isoTime,
@@ -360,6 +362,40 @@ describe('the import', { skip }, () => {
 		assert(!ended.stderr.includes('$2b$'), 'no hash is printed');
 		const relay = await startRelay(t, settings);
 		assert.deepEqual(numbersOf(await poll(relay, await signIn(relay, alice), 'poisoned')), [0, 1]);
+	});
+
+	test('leaves people who signed in at a provider their accounts', async (t) => {
+		const source = await startSource(t);
+		const base = `http://127.0.0.1:${await freePort()}`;
+		const callback = `${base}/auth/oidc/example/callback`;
+		const provider = await startIdentityProvider({ redirectUris: [callback] });
+		t.after(() => provider.close());
+		const identities = [{ issuer: provider.issuer, sub: 'ann', provider_name: 'example', email: null, linked_at: 'then' }];
+		const ann = await writeAccount(source, 'ann-as-before', {
+			hashed_password: '',
+			federated_identities: JSON.stringify(identities),
+		});
+		await writeAccount(source, 'misread', { federated_identities: '[{"issuer": 1}]' });
+		const settings = {
+			...(await embedded.make(t, source)),
+			PULSAR_PORT: new URL(base).port,
+			PULSAR_AUTH: 'required',
+			PULSAR_OIDC__ENABLED: '1',
+			PULSAR_OIDC__BASE_URL: base,
+			PULSAR_OIDC__PROVIDERS__EXAMPLE__DISPLAY_NAME: 'Example',
+			PULSAR_OIDC__PROVIDERS__EXAMPLE__CLIENT_ID: CLIENT_ID,
+			PULSAR_OIDC__PROVIDERS__EXAMPLE__CLIENT_SECRET: CLIENT_SECRET,
+			PULSAR_OIDC__PROVIDERS__EXAMPLE__DISCOVERY_URL: provider.discoveryUrl,
+		};
+		const ended = await runImport(settings);
+		assert.deepEqual(countsOf(ended)['accounts'], [1, 0, 1]);
+		assert.match(ended.stderr, /accounts: "user:\S+": its identities are not understood/);
+		const relay = await startRelay(t, settings);
+		const browser = new HttpBrowser();
+		const visit = await browser.open(await browser.signIn(`${base}/auth/oidc/example/login`, 'ann', callback));
+		const { access_token: token } = JSON.parse(visit.text) as { access_token: string };
+		const me = (await relay.call('GET', '/auth/me', token)).json();
+		assert.deepEqual([me['user_id'], me['username']], [ann.userId, 'ann-as-before']);
 	});
 
 	test('gives a later id where it cannot give the same one, so that no cursor misses a message', async (t) => {

@@ -4,10 +4,11 @@
  */
 
 import assert from 'node:assert/strict';
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { backends } from '../support/backends.ts';
+import { send } from '../support/http-client.ts';
 import { installClient, PythonClient } from './python.ts';
 import { type Credentials, startWorld, type World } from './world.ts';
 
@@ -364,6 +365,60 @@ for (const backend of backends) {
 				upTo(20),
 			);
 			for (const other of others) assert.deepEqual(other, first);
+		});
+
+		/** Begins the device flow; resolves with the address that the library shows people, and the outcome of the flow. */
+		async function beginDeviceFlow(name: string) {
+			const file = join(world.dir, `${name}.json`);
+			await client.make('CredentialsFile', `${name}-file`, { path: file });
+			const shown = new Promise<string>((resolve) => client.onReport(name, ([uri]) => resolve(String(uri))));
+			await client.make('RelayDeviceFlowAuthenticator', name, {
+				relay_url: world.url,
+				credentials_file: { $made: `${name}-file` },
+				client_hint: 'pulsar on a host',
+				pair: true,
+				on_user_code: { $report: name },
+			});
+			const outcome = client.call<Record<string, string>>(`${name}.run`);
+			outcome.catch(() => {});
+			return { file, uri: await shown, outcome };
+		}
+
+		/** Signs in on the page and decides. */
+		async function decide(uri: string, person: Credentials, decision: 'approve' | 'deny'): Promise<void> {
+			const page = await send(uri);
+			assert.equal(page.status, 200, page.text);
+			assert.match(page.text, /pulsar on a host/);
+			const post = (path: string, form: Record<string, string>) =>
+				send(`${world.url}${path}`, { method: 'POST', body: new URLSearchParams(form) });
+			const userCode = new URL(uri).searchParams.get('user_code') ?? assert.fail(uri);
+			const asked = await post('/auth/device', { user_code: userCode, ...person });
+			const ticket = /name="ticket" value="([\w-]+)"/.exec(asked.text)?.[1] ?? assert.fail(asked.text);
+			const decided = await post('/auth/device/decision', { ticket, decision });
+			assert.equal(decided.status, 200, decided.text);
+		}
+
+		test('signs a machine in by a code that somebody approves, with a second session to hand on', async () => {
+			const { file, uri, outcome } = await beginDeviceFlow('device');
+			await decide(uri, galaxy, 'approve');
+			const { access_token, refresh_token, refresh_token_secondary } = await outcome;
+			await client.make('HttpRelayClient', 'introduced', { relay_url: world.url });
+			const me = await client.call<{ username: string }>('introduced.whoami', { access_token });
+			assert.equal(me.username, 'galaxy');
+			assert.equal((await stat(file)).mode & 0o777, 0o600);
+			const kept = await readFile(file, 'utf8');
+			assert(kept.includes(refresh_token ?? assert.fail()) && !kept.includes(refresh_token_secondary ?? assert.fail()));
+			await transport(client, 'connected', { credentials_file: file });
+			await client.call('connected.post_message', { topic: 'connected', payload: { n: 0 } });
+			await client.call('introduced.exchange_refresh_token', { refresh_token: refresh_token_secondary });
+			await client.call('connected.post_message', { topic: 'connected', payload: { n: 1 } });
+			assert.deepEqual(numbersOf(await stored('connected')), [0, 1]);
+		});
+
+		test('is told when somebody denies the code', async () => {
+			const { uri, outcome } = await beginDeviceFlow('denied');
+			await decide(uri, galaxy, 'deny');
+			await assert.rejects(outcome, raises('DeviceFlowError', /denied/));
 		});
 
 		test('publishes and polls a final status of 24 MiB', async () => {

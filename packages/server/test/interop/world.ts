@@ -40,6 +40,8 @@ export interface World {
 export async function startWorld(backend: Backend, settings: Readonly<Record<string, string>> = {}): Promise<World> {
 	const dir = await mkdtemp(join(tmpdir(), 'pulsar-interop-'));
 	const store = await backend.start();
+	const proxy = await startProxy({ host: '127.0.0.1', port: 0 });
+	const url = `http://127.0.0.1:${proxy.port}`;
 	const launch = () =>
 		startRelayProcess(join(dir, 'data'), {
 			...store.env,
@@ -47,17 +49,20 @@ export async function startWorld(backend: Backend, settings: Readonly<Record<str
 			PULSAR_JWT_SECRET_KEY: 'a-secret-of-the-interop-tests-of-32-or-more',
 			PULSAR_BOOTSTRAP_ADMIN_USERNAME: ADMIN.username,
 			PULSAR_BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password,
+			PULSAR_OIDC__BASE_URL: url,
+			PULSAR_DEVICE_CODE_POLL_INTERVAL: '1',
 			...settings,
 		});
 	let relay: RelayProcess;
 	try {
 		relay = await launch();
 	} catch (error) {
+		await proxy.close();
 		await store.stop();
 		throw error;
 	}
-	const target = () => ({ host: '127.0.0.1', port: Number(new URL(relay.url).port) });
-	const proxy = await startProxy(target());
+	const follow = () => proxy.moveTo({ host: '127.0.0.1', port: Number(new URL(relay.url).port) });
+	follow();
 	const call: World['call'] = (method, path, token, body) => {
 		const headers = token === null ? {} : { authorization: `Bearer ${token}` };
 		if (body === undefined) return send(`${relay.url}${path}`, { method, headers });
@@ -69,7 +74,7 @@ export async function startWorld(backend: Backend, settings: Readonly<Record<str
 		return answer.json<{ access_token: string }>().access_token;
 	};
 	return {
-		url: `http://127.0.0.1:${proxy.port}`,
+		url,
 		proxy,
 		dir,
 		admin: ADMIN,
@@ -86,7 +91,7 @@ export async function startWorld(backend: Backend, settings: Readonly<Record<str
 		},
 		async start() {
 			relay = await launch();
-			proxy.moveTo(target());
+			follow();
 		},
 		async close() {
 			await relay.end('SIGKILL');

@@ -131,7 +131,8 @@ function registerScoped(server: FastifyInstance, auth: Auth): void {
 	);
 }
 
-function tokensAnswer({ accessToken, expiresInS, refreshToken }: Tokens): Static<typeof TokensAnswer> {
+/** The answer that gives tokens out. */
+export function tokensAnswer({ accessToken, expiresInS, refreshToken }: Tokens): Static<typeof TokensAnswer> {
 	return {
 		access_token: accessToken,
 		token_type: 'bearer',
