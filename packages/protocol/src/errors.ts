@@ -22,6 +22,8 @@ export const ERRORS = {
 	invalid_topic: { status: 422, closeCode: null, retryable: false, meaning: 'a topic name breaks the grammar' },
 	invalid_cursor: { status: 400, closeCode: null, retryable: false, meaning: 'a cursor, offset or message id is not one' },
 	bad_request: { status: 400, closeCode: null, retryable: false, meaning: 'the HTTP request itself is malformed or ambiguous' },
+	untrusted_host: { status: 400, closeCode: null, retryable: false, meaning: 'the `Host` header is none of the names under which the relay is reached' },
+	foreign_origin: { status: 403, closeCode: null, retryable: false, meaning: 'the web page is of an origin that may not use the relay' },
 	not_found: { status: 404, closeCode: null, retryable: false, meaning: 'no such route or topic' },
 	not_authenticated: { status: 401, closeCode: null, retryable: false, meaning: 'the request has no credentials, and this route needs some' },
 	invalid_credentials: { status: 401, closeCode: null, retryable: false, meaning: 'the password, token or key is wrong, expired or revoked' },

@@ -6,10 +6,12 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth } from './auth/auth.ts';
 import { OPEN_RIGHTS } from './auth/topic-access.ts';
+import { isLoopback } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -26,7 +28,11 @@ import { createMemoryStore } from './stores/memory/store.ts';
 import type { ServerOptions } from './stores/valkey/connection.ts';
 import type { ServerDemands } from './stores/valkey/server-check.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
+import type { EdgeOptions } from './transports/http/deps.ts';
+import { trustedHosts } from './transports/http/hosts.ts';
+import { Origins } from './transports/http/origins.ts';
 import { createHttpServer } from './transports/http/server.ts';
+import { readTls, type TlsFiles } from './transports/http/tls.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
@@ -52,6 +58,8 @@ export interface App {
 	report(): Promise<Report>;
 	/** Starts serving; resolves with the URL. Rejects when the address cannot be had. */
 	listen(): Promise<{ readonly url: string }>;
+	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
+	reloadCertificates(): void;
 	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
 	drain(): Promise<void>;
 	/** Lets go of everything, at once. Idempotent, and part of {@link drain}. */
@@ -61,6 +69,7 @@ export interface App {
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
 export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
+	const edge = openEdge(config);
 	const store = await openStore(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, store);
 	const auth = identity?.auth ?? null;
@@ -79,6 +88,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 			bodyTimeoutS: config.bodyTimeoutS,
 			keepAliveTimeoutS: config.keepAliveTimeoutS,
 		},
+		edge,
 		version: packageJson.version,
 		appName: config.appName,
 		ownerId: OPEN_MODE_OWNER_ID,
@@ -104,6 +114,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		payloadDepthMax: config.maxPayloadDepth,
 		socketBufferBytes: config.socketBufferBytes,
 		pingIntervalS: config.wsPingIntervalS,
+		edge,
 		...access,
 	});
 	const health = relay.health();
@@ -129,7 +140,17 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		async listen() {
 			await server.listen({ host: config.host, port: config.port });
 			const { port } = server.server.address() as AddressInfo;
-			return { url: `http://${reachable(config.host)}:${port}` };
+			return { url: `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}` };
+		},
+		reloadCertificates() {
+			const files = tlsFiles(config);
+			if (files === null) return;
+			try {
+				(server.server as unknown as HttpsServer).setSecureContext(readTls(files));
+				logger.info({ certificate: files.certificate }, 'the certificates were read again');
+			} catch (error) {
+				logger.error({ err: error }, 'the certificates could not be read again; those from before stay in use');
+			}
 		},
 		async drain() {
 			const deadline = new Promise<void>((resolve) => clock.after(config.drainTimeoutS * 1000, resolve));
@@ -138,6 +159,23 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		},
 		close,
 	};
+}
+
+function openEdge(config: Config): EdgeOptions {
+	const files = tlsFiles(config);
+	return {
+		trustsHost: trustedHosts({
+			trustedHosts: config.trustedHosts,
+			listenHost: config.host,
+			onLoopback: isLoopback(config.host),
+		}),
+		origins: new Origins(config.allowedOrigins),
+		tls: files === null ? null : readTls(files),
+	};
+}
+
+function tlsFiles({ tlsCert: certificate, tlsKey: key, tlsClientCa: clientCa }: Config): TlsFiles | null {
+	return certificate === null || key === null ? null : { certificate, key, clientCa };
 }
 
 /** The host of a URL that reaches the relay from its own machine. */

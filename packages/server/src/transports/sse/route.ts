@@ -15,6 +15,7 @@ import type { Relay } from '../../relay/relay.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
+import { headersOf } from '../http/raw-answer.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
 import { readSince, readTopics, startsOf } from '../http/topics-query.ts';
 import { SseSink } from './sink.ts';
@@ -42,11 +43,11 @@ const Query = Type.Object({
 });
 
 const HEADERS = {
-	'Content-Type': 'text/event-stream; charset=utf-8',
-	'Cache-Control': 'no-cache, no-transform',
+	'content-type': 'text/event-stream; charset=utf-8',
+	'cache-control': 'no-cache, no-transform',
 	// Reverse proxies that buffer would hold events back.
-	'X-Accel-Buffering': 'no',
-	Connection: 'close',
+	'x-accel-buffering': 'no',
+	connection: 'close',
 };
 
 /** Registers the route. Returns what stops its heartbeat. */
@@ -101,7 +102,7 @@ async function stream(
 				// Without a length or chunks the end of the connection ends the stream: nothing is added around each write.
 				response.shouldKeepAlive = false;
 				response.useChunkedEncodingByDefault = false;
-				response.writeHead(200, { ...HEADERS, 'X-Request-Id': request.id });
+				response.writeHead(200, { ...headersOf(reply), ...HEADERS });
 				sink.open(cursors, RETRY_MS);
 				place = heartbeat.join(sink);
 				unwatch = watchRights(deps.auth, principal, {

@@ -8,6 +8,7 @@ import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Session } from '../../relay/session.ts';
+import type { EdgeOptions } from '../http/deps.ts';
 import type { ClientFrame } from './frame.ts';
 
 /** What the WebSocket transport needs. */
@@ -19,6 +20,7 @@ export interface WebSocketDeps {
 	/** Null where nobody is asked for credentials. */
 	readonly auth: Auth | null;
 	readonly rights: TopicRights;
+	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins'>;
 	/** The largest message a client may send. */
 	readonly messageBytesMax: number;
 	readonly payloadDepthMax: number;

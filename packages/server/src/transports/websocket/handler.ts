@@ -12,8 +12,7 @@ import type { Auth } from '../../auth/auth.ts';
 import { bearerOf } from '../../auth/authenticate.ts';
 import { type KnownPrincipal, OPEN, type Principal } from '../../auth/principal.ts';
 import { permissionRequired } from '../../auth/topic-access.ts';
-import type { Relay } from '../../relay/relay.ts';
-import { createRequestIds, edgeProblem } from '../http/edge.ts';
+import { createRequestIds, edgeRefusal } from '../http/edge.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { rawAnswer } from '../http/raw-answer.ts';
 import type { WebSocketDeps } from './command.ts';
@@ -56,7 +55,7 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 	const listen = sharedListeners(deps, connections, heartbeat);
 	server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
 		socket.on('error', onSocketError);
-		const refusal = refusalOf(request, deps.relay);
+		const refusal = refusalOf(request, deps);
 		if (refusal !== null) {
 			refuse(request, socket, refusal);
 			return;
@@ -162,13 +161,13 @@ function mayConnect(principal: KnownPrincipal): Principal {
 	return principal;
 }
 
-function refusalOf(request: IncomingMessage, relay: Relay): RelayError | null {
-	const problem = edgeProblem(request);
-	if (problem !== undefined) return new RelayError('bad_request', problem);
+function refusalOf(request: IncomingMessage, { relay, edge }: WebSocketDeps): RelayError | null {
+	const refusal = edgeRefusal(request, edge.trustsHost);
+	if (refusal !== null) return refusal;
 	const path = (request.url ?? '').split('?', 1)[0];
 	if (path !== '/ws' && path !== '/ws/') return new RelayError('not_found', 'WebSockets are served at /ws');
 	if (request.method !== 'GET') return new RelayError('method_not_allowed', 'a WebSocket handshake is a GET');
-	return relay.refusal();
+	return edge.origins.refusal(request.headers.origin, request.headers.host) ?? relay.refusal();
 }
 
 function lowerFirst(text: string): string {

@@ -39,6 +39,9 @@ test('without anything said, every setting has its default', () => {
 			host: '127.0.0.1',
 			port: 8080,
 			workers: 1,
+			tlsCert: null,
+			tlsKey: null,
+			tlsClientCa: null,
 			auth: 'open',
 			appName: 'Pulsar Relay',
 			jwtSecretKey: null,
@@ -280,4 +283,37 @@ test('each durability goes with a store that can give it', () => {
 		const { config } = loaded({ env: { PULSAR_STORAGE_BACKEND: storageBackend, PULSAR_DURABILITY: durability } });
 		assert.deepEqual([config.storageBackend, config.durability], [storageBackend, durability]);
 	}
+});
+
+test('hosts, origins and certificates that could never be right are told', () => {
+	const wrongHosts = ['https://a.example', 'a.example:8080', 'a.example/x', 'a*.example', '*.', ''];
+	const wrongOrigins = ['app.example.org', 'https://app.example.org/', 'https://', 'null', 'https://*.example.org'];
+	const found = problems({
+		env: {
+			PULSAR_TRUSTED_HOSTS: JSON.stringify(wrongHosts),
+			PULSAR_ALLOWED_ORIGINS: JSON.stringify(wrongOrigins),
+			PULSAR_TLS_CLIENT_CA: 'ca.pem',
+		},
+	});
+	for (const host of wrongHosts)
+		assert(
+			found.includes(`PULSAR_TRUSTED_HOSTS: ${JSON.stringify(host)} is not a name or address without scheme and port`),
+			host,
+		);
+	for (const origin of wrongOrigins)
+		assert(
+			found.includes(`PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(origin)} is not an origin such as https://app.example.org`),
+			origin,
+		);
+	assert(found.includes('PULSAR_TLS_CLIENT_CA: needs PULSAR_TLS_CERT and PULSAR_TLS_KEY'));
+	assert.equal(found.length, wrongHosts.length + wrongOrigins.length + 1);
+	loaded({
+		env: {
+			PULSAR_TRUSTED_HOSTS: '["*","*.a.example","relay","10.0.0.1","::1","[fd00::1]"]',
+			PULSAR_ALLOWED_ORIGINS: '["*","https://a.example:8443","http://[::1]:3000","capacitor://localhost"]',
+			PULSAR_TLS_CERT: 'a.pem',
+			PULSAR_TLS_KEY: 'b.pem',
+			PULSAR_TLS_CLIENT_CA: 'ca.pem',
+		},
+	});
 });

@@ -3,7 +3,7 @@
  * stream holds is bounded (I8): while it has enough under way, or the client does not read its results, its socket is not read.
  */
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { principalOf } from '../access.ts';
@@ -12,6 +12,7 @@ import type { HttpDeps } from '../deps.ts';
 import { logDefect } from '../errors.ts';
 import { scopedKey } from '../idempotency.ts';
 import { LineSplitter } from '../lines.ts';
+import { headersOf } from '../raw-answer.ts';
 import { errorAnswers, IdempotencyHeaders } from '../schemas.ts';
 import { LineBatch, type LineContext } from './line-batch.ts';
 
@@ -36,7 +37,7 @@ export function registerPublishStream(scope: FastifyInstance, deps: HttpDeps, bo
 		const key = scopedKey(request.headers['idempotency-key'], principalOf(request));
 		if (deps.relay.draining) throw new RelayError('shutting_down', 'this node is draining');
 		reply.hijack();
-		new PublishStream(deps, bodies, request, reply.raw, key).start();
+		new PublishStream(deps, bodies, request, reply.raw, key).start(headersOf(reply));
 	};
 	scope.post(
 		PATH,
@@ -129,8 +130,8 @@ class PublishStream {
 		});
 	}
 
-	start(): void {
-		this.#response.writeHead(200, { 'content-type': NDJSON_TYPE, 'x-request-id': this.#requestId });
+	start(headers: OutgoingHttpHeaders): void {
+		this.#response.writeHead(200, { ...headers, 'content-type': NDJSON_TYPE });
 		// Now, not with the first result: some clients begin to send the body, or to read results, once they have the headers.
 		this.#response.flushHeaders();
 		this.#response.on('close', () => this.#finish());
