@@ -30,11 +30,12 @@ const ROOMS: readonly Room[] = [
 	{ at: `${SERVER}ports`, rooms: ['protocol'], types: ['log'], npm: [], node: false },
 	{ at: `${SERVER}relay`, rooms: ['log', 'ports', 'protocol'], npm: [], node: false },
 	{ at: `${SERVER}auth`, rooms: ['ports', 'protocol'], npm: ['jose', '@node-rs/argon2'], node: true },
+	{ at: `${SERVER}limits`, rooms: ['ports', 'protocol'], npm: [], node: false },
 	{ at: `${SERVER}stores/valkey`, rooms: ['ports', 'log', 'protocol'], npm: ['@valkey/valkey-glide'], node: true },
 	{ at: `${SERVER}stores/*`, rooms: ['ports', 'log', 'protocol'], npm: [], node: true },
 	{
 		at: `${SERVER}transports/*`,
-		rooms: ['relay', 'auth', 'ports', 'log', 'ops', 'transports/http', 'protocol'],
+		rooms: ['relay', 'auth', 'limits', 'ports', 'log', 'ops', 'transports/http', 'protocol'],
 		npm: ['fastify', '@fastify/*', 'ws', 'typebox', 'ajv'],
 		node: true,
 	},
@@ -42,7 +43,7 @@ const ROOMS: readonly Room[] = [
 	{ at: `${SERVER}config`, rooms: [], npm: ['yaml', 'smol-toml'], node: false },
 	{
 		at: `${SERVER}app.ts`,
-		rooms: ['auth', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
+		rooms: ['auth', 'config', 'limits', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
 		npm: [],
 		node: true,
 	},

@@ -45,6 +45,9 @@ export const ERRORS = {
 	subscription_limit: { status: 422, closeCode: null, retryable: false, meaning: 'more topics than one connection or request may follow' },
 	too_many_polls: { status: 429, closeCode: null, retryable: true, meaning: 'more polls are waiting than the relay is configured to hold' },
 	too_many_connections: { status: 503, closeCode: null, retryable: true, meaning: 'more connections are open than the relay is configured to hold' },
+	rate_limited: { status: 429, closeCode: null, retryable: true, meaning: 'more requests, messages or failed sign-ins than the rate limit allows; `Retry-After` says when to go on' },
+	account_limit: { status: 429, closeCode: null, retryable: true, meaning: 'the account has as many connections, polls or subscriptions open as one may' },
+	account_full: { status: 507, closeCode: null, retryable: true, meaning: 'the topics of the account hold as many bytes as one may store' },
 	frame_flood: { status: 429, closeCode: 1008, retryable: false, meaning: 'the peer sends more control frames than the limit allows' },
 	storage_unavailable: { status: 503, closeCode: null, retryable: true, meaning: 'the store cannot append or read now; nothing was acknowledged' },
 	overloaded: { status: 503, closeCode: null, retryable: true, meaning: 'more bytes wait to be stored than the limit allows' },
@@ -66,6 +69,8 @@ export interface RelayErrorOptions {
 	readonly cause?: unknown;
 	readonly problems?: readonly Problem[];
 	readonly detail?: string;
+	/** When trying again makes sense, where that is known. */
+	readonly retryAfterS?: number;
 }
 
 /**
@@ -77,6 +82,7 @@ export class RelayError extends Error {
 	readonly problems: readonly Problem[] | undefined;
 	/** What existing clients know the failure by, where that is not the message. */
 	readonly detail: string | undefined;
+	readonly retryAfterS: number | undefined;
 
 	constructor(code: ErrorCode, message: string, options?: RelayErrorOptions) {
 		super(message, options?.cause === undefined ? undefined : { cause: options.cause });
@@ -84,6 +90,7 @@ export class RelayError extends Error {
 		this.code = code;
 		this.problems = options?.problems;
 		this.detail = options?.detail;
+		this.retryAfterS = options?.retryAfterS;
 	}
 
 	/** Wraps anything that was thrown: a RelayError stays itself, all else becomes `internal_error` with the cause kept. */

@@ -13,6 +13,7 @@ import { Auth } from './auth/auth.ts';
 import { OPEN_RIGHTS } from './auth/topic-access.ts';
 import { isLoopback } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { RateLimits } from './limits/rate-limits.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
 import { createMetrics } from './ops/metrics.ts';
@@ -27,9 +28,12 @@ import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import type { ServerOptions } from './stores/valkey/connection.ts';
 import type { ServerDemands } from './stores/valkey/server-check.ts';
+import { openValkeySharedBuckets } from './stores/valkey/shared-buckets.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
+import { clientAddresses } from './transports/http/client-address.ts';
 import type { EdgeOptions } from './transports/http/deps.ts';
 import { trustedHosts } from './transports/http/hosts.ts';
+import { Limiting } from './transports/http/limiting.ts';
 import { Origins } from './transports/http/origins.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { readTls, type TlsFiles } from './transports/http/tls.ts';
@@ -73,7 +77,9 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 	const store = await openStore(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, store);
 	const auth = identity?.auth ?? null;
-	const access = { auth, rights: auth?.topics ?? OPEN_RIGHTS };
+	const rateLimits = identity === null ? null : await openRateLimits(config, clock, { store, identity });
+	const limiting = rateLimits === null ? null : new Limiting(rateLimits, clientAddresses(config.trustedProxies));
+	const access = { auth, limiting, rights: auth?.topics ?? OPEN_RIGHTS };
 	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
@@ -130,6 +136,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		server.server.closeAllConnections();
 		await server.close();
 		relay.close();
+		rateLimits?.close();
 		identity?.auth.close();
 		await identity?.records.close();
 		await store.close();
@@ -248,6 +255,30 @@ function openRecords(config: Config, clock: Clock): Promise<Records> {
 			return openEmbeddedRecords({ dataDir: config.dataDir, clock });
 		case 'valkey':
 			return Promise.reject(new Error('accounts on the valkey store are not in this version'));
+	}
+}
+
+async function openRateLimits(
+	config: Config,
+	clock: Clock,
+	opened: { readonly store: Store; readonly identity: Identity },
+): Promise<RateLimits> {
+	const perMinute = {
+		principal: config.rateLimitPrincipal,
+		address: config.rateLimitAddress,
+		login: config.rateLimitLogin,
+		refresh: config.rateLimitRefresh,
+		device: config.rateLimitDevice,
+	};
+	if (config.storageBackend !== 'valkey') return new RateLimits({ clock, perMinute, shared: null });
+	try {
+		const shared = await openValkeySharedBuckets({ server: valkeyServer(config), clock });
+		return new RateLimits({ clock, perMinute, shared });
+	} catch (error) {
+		opened.identity.auth.close();
+		await opened.identity.records.close();
+		await opened.store.close();
+		throw error;
 	}
 }
 

@@ -129,7 +129,8 @@ function contradictions(values: Record<string, SettingValue>): string[] {
 }
 
 /** Hosts, origins and certificates that could never be right. */
-function brokenEdge({ trustedHosts, allowedOrigins, tlsCert, tlsKey, tlsClientCa }: Record<string, SettingValue>): string[] {
+function brokenEdge(values: Record<string, SettingValue>): string[] {
+	const { trustedHosts, allowedOrigins, trustedProxies, tlsCert, tlsKey, tlsClientCa } = values;
 	const problems: string[] = [];
 	for (const host of Array.isArray(trustedHosts) ? trustedHosts : []) {
 		if (!/^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[?[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*\]?)$/i.test(host))
@@ -139,10 +140,22 @@ function brokenEdge({ trustedHosts, allowedOrigins, tlsCert, tlsKey, tlsClientCa
 		if (!/^(\*|[a-z][a-z0-9+.-]*:\/\/[^/?#@\s*]+)$/i.test(origin))
 			problems.push(`PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(origin)} is not an origin such as https://app.example.org`);
 	}
+	for (const proxy of Array.isArray(trustedProxies) ? trustedProxies : []) {
+		if (!isNetwork(proxy))
+			problems.push(`PULSAR_TRUSTED_PROXIES: ${JSON.stringify(proxy)} is not an address or a network such as 10.0.0.0/8`);
+	}
 	if ((tlsCert === null) !== (tlsKey === null)) problems.push('PULSAR_TLS_CERT: needs PULSAR_TLS_KEY, and that it');
 	else if (tlsClientCa !== null && tlsCert === null)
 		problems.push('PULSAR_TLS_CLIENT_CA: needs PULSAR_TLS_CERT and PULSAR_TLS_KEY');
 	return problems;
+}
+
+function isNetwork(text: string): boolean {
+	const [, address = '', prefix = '0'] = /^([0-9a-f:.]+)(?:\/(\d{1,3}))?$/i.exec(text) ?? [];
+	if (address.includes(':')) return URL.canParse(`http://[${address}]`) && Number(prefix) <= 128;
+	return (
+		/^(\d{1,3}\.){3}\d{1,3}$/.test(address) && address.split('.').every((part) => Number(part) <= 255) && Number(prefix) <= 32
+	);
 }
 
 /** The PULSAR_ variables that are set, under upper-case names; of two spellings the upper-case one wins. */

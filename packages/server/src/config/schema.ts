@@ -501,6 +501,63 @@ export const SETTING_GROUPS = [
 		],
 	},
 	{
+		title: 'Limits of accounts and clients',
+		settings: [
+			{
+				key: 'rateLimitPrincipal',
+				env: 'PULSAR_RATE_LIMIT',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 600_000,
+				doc: 'Requests and messages a minute of one account, of each of its API keys, and of its scoped tokens together; a minute of them may come at once. This and the limits below hold where credentials are asked for, and for all nodes that share a Valkey server together, except where they say otherwise.',
+			},
+			{
+				key: 'rateLimitAddress',
+				env: 'PULSAR_RATE_LIMIT_ADDRESS',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 1200,
+				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. `/health`, `/ready` and `/metrics` do not count.',
+			},
+			{
+				key: 'rateLimitLogin',
+				env: 'PULSAR_RATE_LIMIT_LOGIN',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 5,
+				doc: 'Wrong passwords a minute from one client address for one account, and ten times as many for all. Right ones do not count.',
+			},
+			{
+				key: 'rateLimitRefresh',
+				env: 'PULSAR_RATE_LIMIT_REFRESH',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 10,
+				doc: 'Wrong refresh tokens a minute from one client address for one session, and ten times as many for all.',
+			},
+			{
+				key: 'rateLimitDevice',
+				env: 'PULSAR_RATE_LIMIT_DEVICE',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 10,
+				doc: 'Device codes a minute that one client address may ask for.',
+			},
+			{
+				key: 'trustedProxies',
+				env: 'PULSAR_TRUSTED_PROXIES',
+				type: 'list',
+				default: [],
+				doc: 'Addresses and networks (`10.0.0.0/8`) of the proxies in front of the relay, whose `X-Forwarded-For` tells the address of the client. From others it is not looked at.',
+			},
+		],
+	},
+	{
 		title: 'Timeouts',
 		settings: [
 			{

@@ -38,6 +38,7 @@ async function startWebSockets(t: TestContext): Promise<HttpUnderTest> {
 		pingIntervalS: 25,
 		edge: PLAIN_EDGE,
 		auth: null,
+		limiting: null,
 		rights: OPEN_RIGHTS,
 	});
 	t.after(async () => {

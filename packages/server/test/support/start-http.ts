@@ -86,6 +86,7 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		appName: 'Relay under test',
 		ownerId: OWNER_ID,
 		auth: null,
+		limiting: null,
 		rights: OPEN_RIGHTS,
 	});
 	options.addRoutes?.(server);

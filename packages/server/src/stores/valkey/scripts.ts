@@ -32,6 +32,7 @@ export const SCRIPTS = {
 	unregister: load('unregister', false),
 	forgetKeys: load('forget-keys', false),
 	forgetEnd: load('forget-end', false),
+	spend: load('spend', false),
 } as const satisfies Record<string, Script>;
 
 /** Sources by digest, for a server that does not know one. */

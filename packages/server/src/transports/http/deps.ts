@@ -7,6 +7,7 @@ import type { Metrics } from '../../ops/metrics.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { TrustsHost } from './hosts.ts';
+import type { Limiting } from './limiting.ts';
 import type { Origins } from './origins.ts';
 import type { TlsCredentials } from './tls.ts';
 
@@ -45,5 +46,7 @@ export interface HttpDeps {
 	readonly ownerId: string;
 	/** Null where nobody is asked for credentials. */
 	readonly auth: Auth | null;
+	/** Null where there are no rate limits. */
+	readonly limiting: Limiting | null;
 	readonly rights: TopicRights;
 }

@@ -48,7 +48,7 @@ function isHttpProblem(code: unknown): boolean {
 export function rawAnswer(error: RelayError, requestId: string): string {
 	const { status } = ERRORS[error.code];
 	const body = errorBody(error, requestId);
-	const wait = retryAfter(error.code);
+	const wait = retryAfter(error);
 	const headers = [
 		`HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
 		`content-type: ${JSON_TYPE}`,

@@ -75,7 +75,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	server.setErrorHandler(answerFailure);
 	server.addHook('onClose', async () => bodies.close());
 	addEdge(server, deps, bodies, answerError);
-	addAccess(server, deps.auth, limits.maxPayloadDepth);
+	addAccess(server, { ...deps, payloadDepthMax: limits.maxPayloadDepth });
 	addValidation(server);
 	addJsonBodies(server, bodies, limits.maxPayloadDepth);
 	await registerOpenApi(server, deps);

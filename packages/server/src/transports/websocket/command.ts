@@ -9,6 +9,7 @@ import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Session } from '../../relay/session.ts';
 import type { EdgeOptions } from '../http/deps.ts';
+import type { Limiting } from '../http/limiting.ts';
 import type { ClientFrame } from './frame.ts';
 
 /** What the WebSocket transport needs. */
@@ -19,6 +20,8 @@ export interface WebSocketDeps {
 	readonly metrics: ConnectionMetrics;
 	/** Null where nobody is asked for credentials. */
 	readonly auth: Auth | null;
+	/** Null where there are no rate limits. */
+	readonly limiting: Limiting | null;
 	readonly rights: TopicRights;
 	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins'>;
 	/** The largest message a client may send. */

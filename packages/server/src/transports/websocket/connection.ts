@@ -21,6 +21,8 @@ const SILENT_BEATS_MAX = 2;
 const CONTROL_FRAMES_PER_SECOND_MAX = 100;
 /** Bytes of publishes under way at which a connection stops being read. */
 const PUBLISH_BYTES_MAX = 4 * 1024 * 1024;
+/** Frames that ask for nothing, and so cost nothing of the rate limit. */
+const FREE_FRAMES: ReadonlySet<string> = new Set(['ping', 'ack']);
 /** How long a peer may take to answer a close frame. */
 export const CLOSE_TIMEOUT_MS = 5000;
 
@@ -113,7 +115,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		if (error.code === 'internal_error')
 			this.deps.logger.error({ err: error.cause, session_id: this.id }, 'a WebSocket command failed');
 		this.deps.metrics.errorAnswered('websocket', error.code);
-		this.reply(frame, { type: 'error', code: error.code, message: error.message, details: error.problems ?? null });
+		const details = error.problems ?? (error.retryAfterS === undefined ? null : { retry_after: error.retryAfterS });
+		this.reply(frame, { type: 'error', code: error.code, message: error.message, details });
 		const { closeCode } = ERRORS[error.code];
 		if (closeCode === null) return;
 		this.#sink.flush();
@@ -168,6 +171,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 			frame = readFrame(data, this.deps.payloadDepthMax);
 			const command = commands.get(frame.type);
 			if (command === undefined) throw new RelayError('unknown_frame', 'unknown frame type');
+			if (!FREE_FRAMES.has(frame.type)) this.deps.limiting?.take(this.principal);
 			const done = command(this, frame);
 			if (done !== undefined) this.#finish(frame, done);
 		} catch (error) {

@@ -71,11 +71,18 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 				if (deps.auth !== null && isWatched(connection)) deps.auth.live.add(connection);
 			});
 		};
-		const refuseFor = (thrown: unknown) => refuse(request, socket, RelayError.from(thrown));
+		const refuseFor = (thrown: unknown) => {
+			const error = RelayError.from(thrown);
+			refuse(request, socket, deps.limiting?.afterFailure(request, error) ?? error);
+		};
+		const admit = (principal: Principal) => {
+			deps.limiting?.take(principal);
+			accept(principal);
+		};
 		try {
 			const principal = authenticateUpgrade(deps.auth, request);
-			if (principal instanceof Promise) principal.then(accept).catch(refuseFor);
-			else accept(principal);
+			if (principal instanceof Promise) principal.then(admit).catch(refuseFor);
+			else admit(principal);
 		} catch (thrown) {
 			refuseFor(thrown);
 		}

@@ -15,10 +15,10 @@ import { registerTopicPermissions } from './topic-permissions.ts';
 export async function registerAuth(server: FastifyInstance, deps: HttpDeps, auth: Auth, bodies: BodyReader): Promise<void> {
 	await server.register((scope, _options, done) => {
 		addFormBodies(scope, bodies);
-		registerLogin(scope, auth);
+		registerLogin(scope, deps, auth);
 		done();
 	});
-	registerTokens(server, auth);
+	registerTokens(server, deps, auth);
 	registerSessions(server, auth);
 	registerAccounts(server, deps, auth);
 	registerApiKeys(server, deps, auth);
