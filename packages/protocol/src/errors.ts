@@ -36,7 +36,7 @@ export const ERRORS = {
 	request_timeout: { status: 408, closeCode: null, retryable: true, meaning: 'the request did not arrive in time' },
 	topic_exists: { status: 400, closeCode: null, retryable: false, meaning: 'a topic of this name exists already' },
 	topic_deleted: { status: 404, closeCode: null, retryable: false, meaning: 'the topic was deleted; its subscriptions have ended' },
-	topic_limit: { status: 403, closeCode: null, retryable: false, meaning: 'the relay holds as many topics as it is configured to' },
+	topic_limit: { status: 403, closeCode: null, retryable: false, meaning: 'the relay, or the account, has as many topics as it may' },
 	payload_too_large: { status: 413, closeCode: 1009, retryable: false, meaning: 'the body, line or frame is larger than the limit' },
 	headers_too_large: { status: 431, closeCode: null, retryable: false, meaning: 'the request line and headers are larger than the limit' },
 	unsupported_media_type: { status: 415, closeCode: null, retryable: false, meaning: 'the `Content-Type` is not one this route reads' },

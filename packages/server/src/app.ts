@@ -13,6 +13,8 @@ import { Auth } from './auth/auth.ts';
 import { OPEN_RIGHTS } from './auth/topic-access.ts';
 import { isLoopback } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { AccountCaps } from './limits/account-caps.ts';
+import { AccountUsage } from './limits/account-usage.ts';
 import { RateLimits } from './limits/rate-limits.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -37,6 +39,7 @@ import { Limiting } from './transports/http/limiting.ts';
 import { Origins } from './transports/http/origins.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { readTls, type TlsFiles } from './transports/http/tls.ts';
+import { withinQuota } from './transports/http/topic-quota.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
@@ -79,7 +82,10 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 	const auth = identity?.auth ?? null;
 	const rateLimits = identity === null ? null : await openRateLimits(config, clock, { store, identity });
 	const limiting = rateLimits === null ? null : new Limiting(rateLimits, clientAddresses(config.trustedProxies));
-	const access = { auth, limiting, rights: auth?.topics ?? OPEN_RIGHTS };
+	const caps = auth === null ? null : accountCaps(config);
+	const usage = auth === null ? null : accountUsage(config, store, clock);
+	const rights = auth === null || usage === null ? OPEN_RIGHTS : withinQuota(auth.topics, usage);
+	const access = { auth, limiting, caps, usage, rights };
 	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
@@ -280,6 +286,18 @@ async function openRateLimits(
 		await opened.store.close();
 		throw error;
 	}
+}
+
+function accountCaps(config: Config): AccountCaps {
+	return new AccountCaps({
+		connectionsMax: config.wsMaxPerUser,
+		pollsMax: config.maxPollsPerUser,
+		subscriptionsMax: config.maxSubscriptionsPerUser,
+	});
+}
+
+function accountUsage(config: Config, store: Store, clock: Clock): AccountUsage {
+	return new AccountUsage({ store, clock, topicsMax: config.maxTopicsPerUser, bytesMax: config.maxPerUserBytes });
 }
 
 function valkeyServer(config: Config): ServerOptions {

@@ -39,6 +39,7 @@ async function startWebSockets(t: TestContext): Promise<HttpUnderTest> {
 		edge: PLAIN_EDGE,
 		auth: null,
 		limiting: null,
+		caps: null,
 		rights: OPEN_RIGHTS,
 	});
 	t.after(async () => {

@@ -87,6 +87,7 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		ownerId: OWNER_ID,
 		auth: null,
 		limiting: null,
+		usage: null,
 		rights: OPEN_RIGHTS,
 	});
 	options.addRoutes?.(server);

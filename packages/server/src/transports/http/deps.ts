@@ -2,6 +2,7 @@
 
 import type { Auth } from '../../auth/auth.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
+import type { AccountUsage } from '../../limits/account-usage.ts';
 import type { Logger } from '../../ops/logger.ts';
 import type { Metrics } from '../../ops/metrics.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -49,4 +50,6 @@ export interface HttpDeps {
 	/** Null where there are no rate limits. */
 	readonly limiting: Limiting | null;
 	readonly rights: TopicRights;
+	/** Null where accounts have no caps. */
+	readonly usage: AccountUsage | null;
 }

@@ -55,7 +55,7 @@ export function errorBody(error: RelayError, requestId: string, { detail, fields
 export function retryAfter({ code, retryAfterS }: RelayError): string | undefined {
 	if (retryAfterS !== undefined) return String(retryAfterS);
 	const { status, retryable } = ERRORS[code];
-	if (!retryable || (status !== 503 && status !== 429 && status !== 507)) return undefined;
+	if (!retryable || (status !== 503 && status !== 429)) return undefined;
 	return String(1 + Math.floor(Math.random() * RETRY_AFTER_S_MAX));
 }
 

@@ -9,9 +9,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import type { Auth } from '../../auth/auth.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
+import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { Relay } from '../../relay/relay.ts';
+import type { Session } from '../../relay/session.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
@@ -27,6 +29,8 @@ export interface SseDeps {
 	/** Null where nobody is asked for credentials. */
 	readonly auth: Auth | null;
 	readonly rights: TopicRights;
+	/** Null where accounts have no caps. */
+	readonly caps: AccountCaps | null;
 	readonly socketBufferBytes: number;
 	readonly heartbeatIntervalS: number;
 }
@@ -82,7 +86,14 @@ async function stream(
 	const { starts, shownAs } = await allowStarts(deps.rights, principal, wanted);
 	const response = reply.raw;
 	const sink = new SseSink(response, deps.socketBufferBytes);
-	const session = deps.relay.attach(sink);
+	const held = principal.kind === 'open' ? null : (deps.caps?.openConnection(principal.accountId) ?? null);
+	let session: Session;
+	try {
+		session = deps.relay.attach(sink, held?.holdings);
+	} catch (error) {
+		held?.release();
+		throw error;
+	}
 	deps.metrics.connectionOpened('sse');
 	let place: number | null = null;
 	let unwatch = () => {};
@@ -90,6 +101,7 @@ async function stream(
 		if (place !== null) heartbeat.leave(sink, place);
 		unwatch();
 		session.close();
+		held?.release();
 		deps.metrics.connectionClosed('sse');
 	});
 	try {

@@ -3,6 +3,7 @@
 import type { Auth } from '../../auth/auth.ts';
 import type { KnownPrincipal, Principal } from '../../auth/principal.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
+import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { Logger } from '../../ops/logger.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
@@ -22,6 +23,8 @@ export interface WebSocketDeps {
 	readonly auth: Auth | null;
 	/** Null where there are no rate limits. */
 	readonly limiting: Limiting | null;
+	/** Null where accounts have no caps. */
+	readonly caps: AccountCaps | null;
 	readonly rights: TopicRights;
 	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins'>;
 	/** The largest message a client may send. */

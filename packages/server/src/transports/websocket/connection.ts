@@ -8,6 +8,7 @@ import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import type { WebSocket } from 'ws';
 import type { LiveConnection } from '../../auth/live-connections.ts';
 import type { KnownPrincipal, Principal } from '../../auth/principal.ts';
+import type { Held } from '../../limits/account-caps.ts';
 import type { Session } from '../../relay/session.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
 import type { CommandContext, WebSocketDeps } from './command.ts';
@@ -33,6 +34,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	readonly session: Session;
 	/** Where the heartbeat has it. */
 	heartbeatPlace = 0;
+	/** What its account holds with it. */
+	readonly held: Held | null;
 	readonly #ws: WebSocket;
 	readonly #sink: WebSocketSink;
 	/** Frames that came while a command was under way or the peer did not read; null for a binary one. */
@@ -44,14 +47,20 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	#controlFrames = 0;
 	#controlSecond = 0;
 
-	/** Throws what {@link Relay.attach} throws. */
+	/** Throws what {@link Relay.attach} throws, and `account_limit`. */
 	constructor(deps: WebSocketDeps, ws: WebSocket, socket: Duplex, id: string, principal: Principal) {
 		this.id = id;
 		this.principal = principal;
 		this.deps = deps;
 		this.#ws = ws;
 		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, this);
-		this.session = deps.relay.attach(this.#sink);
+		this.held = principal.kind === 'open' ? null : (deps.caps?.openConnection(principal.accountId) ?? null);
+		try {
+			this.session = deps.relay.attach(this.#sink, this.held?.holdings);
+		} catch (error) {
+			this.held?.release();
+			throw error;
+		}
 	}
 
 	/** The topics followed, as they are in the store. */

@@ -77,6 +77,8 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 		};
 		const admit = (principal: Principal) => {
 			deps.limiting?.take(principal);
+			const refusal = principal.kind === 'open' ? null : (deps.caps?.connectionRefusal(principal.accountId) ?? null);
+			if (refusal !== null) throw refusal;
 			accept(principal);
 		};
 		try {
@@ -118,6 +120,7 @@ function sharedListeners(
 		connections.delete(this);
 		heartbeat.leave(connection, connection.heartbeatPlace);
 		connection.session.close();
+		connection.held?.release();
 		if (deps.auth !== null && isWatched(connection)) deps.auth.live.remove(connection);
 		deps.metrics.connectionClosed('websocket');
 	}
