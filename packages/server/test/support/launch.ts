@@ -13,6 +13,8 @@ export interface LaunchedRelay {
 	readonly child: ChildProcess;
 	/** Resolves with the first line of the log that has this message; rejects when the process ends without it. */
 	logged(message: string): Promise<Readonly<Record<string, unknown>>>;
+	/** Everything it has logged so far. */
+	log(): string;
 	readonly ended: Promise<{ readonly code: number | null; readonly stderr: string }>;
 }
 
@@ -43,5 +45,5 @@ export function launchRelay(t: TestContext, env: Readonly<Record<string, string>
 			look();
 			ended.then((how) => reject(new Error(`ended before "${message}": ${JSON.stringify({ how, lines })}`)), reject);
 		});
-	return { child, logged, ended };
+	return { child, logged, log: () => lines.map((line) => JSON.stringify(line)).join('\n'), ended };
 }
