@@ -15,7 +15,7 @@ import { isLoopback } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { AccountCaps } from './limits/account-caps.ts';
 import { AccountUsage } from './limits/account-usage.ts';
-import { RateLimits } from './limits/rate-limits.ts';
+import { RateLimits, type RateLimitsOptions } from './limits/rate-limits.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
 import { createMetrics } from './ops/metrics.ts';
@@ -80,7 +80,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 	const store = await openStore(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, store);
 	const auth = identity?.auth ?? null;
-	const rateLimits = identity === null ? null : await openRateLimits(config, clock, { store, identity });
+	const rateLimits = identity === null ? null : await openRateLimits(config, clock, { store, identity, logger });
 	const limiting = rateLimits === null ? null : new Limiting(rateLimits, clientAddresses(config.trustedProxies));
 	const caps = auth === null ? null : accountCaps(config);
 	const usage = auth === null ? null : accountUsage(config, store, clock);
@@ -267,7 +267,7 @@ function openRecords(config: Config, clock: Clock): Promise<Records> {
 async function openRateLimits(
 	config: Config,
 	clock: Clock,
-	opened: { readonly store: Store; readonly identity: Identity },
+	{ store, identity, logger }: { readonly store: Store; readonly identity: Identity; readonly logger: Logger },
 ): Promise<RateLimits> {
 	const perMinute = {
 		principal: config.rateLimitPrincipal,
@@ -279,11 +279,15 @@ async function openRateLimits(
 	if (config.storageBackend !== 'valkey') return new RateLimits({ clock, perMinute, shared: null });
 	try {
 		const shared = await openValkeySharedBuckets({ server: valkeyServer(config), clock });
-		return new RateLimits({ clock, perMinute, shared });
+		const onSharing: RateLimitsOptions['onSharing'] = (change) => {
+			if (change.sharing) logger.info('the nodes share their rate limits again');
+			else logger.warn({ err: change.error }, 'the nodes do not share their rate limits; each goes on by itself');
+		};
+		return new RateLimits({ clock, perMinute, shared, onSharing });
 	} catch (error) {
-		opened.identity.auth.close();
-		await opened.identity.records.close();
-		await opened.store.close();
+		identity.auth.close();
+		await identity.records.close();
+		await store.close();
 		throw error;
 	}
 }

@@ -34,6 +34,8 @@ export interface RateLimitsOptions {
 	readonly perMinute: RatesPerMinute;
 	/** Null for a node that is alone. */
 	readonly shared: SharedBuckets | null;
+	/** Told when the nodes no longer share the limits, with the reason, and when they do again. */
+	readonly onSharing?: (change: { readonly sharing: true } | { readonly sharing: false; readonly error: unknown }) => void;
 }
 
 /** One limit. */
@@ -103,24 +105,45 @@ export class RateLimits {
 	#cancelTimer = () => {};
 
 	constructor(options: RateLimitsOptions) {
-		const { clock, shared, perMinute } = options;
+		const { clock, perMinute } = options;
+		const shared = options.shared === null ? null : this.#watch(options.shared, options);
 		this.#clock = clock;
 		this.#shared = shared;
+		const create = (name: string, rate: number) => new RateLimit(name, { clock, shared }, rate);
 		const guesses = (name: string, rate: number): GuessLimit => ({
-			narrow: new RateLimit(name, options, rate),
-			wide: new RateLimit(`${name}-address`, options, rate * ADDRESS_FACTOR),
+			narrow: create(name, rate),
+			wide: create(`${name}-address`, rate * ADDRESS_FACTOR),
 		});
-		this.principals = new RateLimit('principal', options, perMinute.principal);
-		this.addresses = new RateLimit('address', options, perMinute.address);
+		this.principals = create('principal', perMinute.principal);
+		this.addresses = create('address', perMinute.address);
 		this.login = guesses('login', perMinute.login);
 		this.refresh = guesses('refresh', perMinute.refresh);
-		this.device = new RateLimit('device', options, perMinute.device);
+		this.device = create('device', perMinute.device);
 		if (shared !== null) this.#tellLater();
 	}
 
 	close(): void {
 		this.#cancelTimer();
 		this.#shared?.close();
+	}
+
+	#watch(shared: SharedBuckets, { onSharing }: RateLimitsOptions): SharedBuckets {
+		let sharing = true;
+		return {
+			spend: async (spendings) => {
+				try {
+					const left = await shared.spend(spendings);
+					if (!sharing) onSharing?.({ sharing: true });
+					sharing = true;
+					return left;
+				} catch (error) {
+					if (sharing) onSharing?.({ sharing: false, error });
+					sharing = false;
+					throw error;
+				}
+			},
+			close: () => shared.close(),
+		};
 	}
 
 	#tellLater(): void {

@@ -246,7 +246,6 @@ test('no page is to guess, frame or keep what the relay answers, whatever it is'
 	for (const { headers, status } of answers) {
 		assert.equal(headers.get('x-content-type-options'), 'nosniff', String(status));
 		assert.match(headers.get('content-security-policy') ?? '', /default-src 'none'.*frame-ancestors 'none'/);
-		assert.equal(headers.get('referrer-policy'), 'no-referrer');
 		assert.match(headers.get('cache-control') ?? '', /^no-(store|cache)/);
 		assert.equal(headers.get('strict-transport-security'), undefined, 'not without TLS');
 	}

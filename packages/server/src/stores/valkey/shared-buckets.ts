@@ -17,16 +17,23 @@ export interface SharedBucketsOptions {
 	readonly clock: Clock;
 }
 
-/** Connects. Rejects with what the library says when the server cannot be reached or refuses. */
+/** Connects, and finds out whether the user may. Rejects when the server cannot be reached or refuses. */
 export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOptions): Promise<SharedBuckets> {
 	const connection = await Connection.open({ ...server, clock, requestTimeoutMs: TIMEOUT_MS, onState: () => {} });
-	return {
+	const buckets: SharedBuckets = {
 		async spend(spendings) {
 			const replies = await connection.evaluate(spendings.map(callOf));
 			return replies.map(tokensOf);
 		},
 		close: () => connection.close(),
 	};
+	try {
+		await buckets.spend([{ key: 'probe', spent: 0, perMinute: 1 }]);
+		return buckets;
+	} catch (error) {
+		connection.close();
+		throw error;
+	}
 }
 
 function callOf({ key, spent, perMinute }: Spending) {

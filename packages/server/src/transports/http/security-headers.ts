@@ -7,7 +7,6 @@
 export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
 	'x-content-type-options': 'nosniff',
 	'content-security-policy': "default-src 'none'; connect-src 'self'; frame-ancestors 'none'",
-	'referrer-policy': 'no-referrer',
 	'cache-control': 'no-store',
 };
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GuessGate } from '../../../src/limits/guess-gate.ts';
-import { RateLimit, RateLimits, type RatesPerMinute } from '../../../src/limits/rate-limits.ts';
+import { RateLimit, RateLimits, type RateLimitsOptions, type RatesPerMinute } from '../../../src/limits/rate-limits.ts';
 import { createFakeClock, type FakeClock } from '../../support/clock.ts';
 import { createModelBuckets } from '../../support/model-buckets.ts';
 
@@ -12,8 +12,10 @@ const PER_MINUTE: RatesPerMinute = { principal: 60, address: 60, login: 5, refre
 function createNodes(count: number) {
 	const clock = createFakeClock();
 	const shared = createModelBuckets(clock);
-	const nodes = Array.from({ length: count }, () => new RateLimits({ clock, perMinute: PER_MINUTE, shared }));
-	return { clock, shared, nodes };
+	const changes: boolean[] = [];
+	const onSharing: RateLimitsOptions['onSharing'] = ({ sharing }) => void changes.push(sharing);
+	const nodes = Array.from({ length: count }, () => new RateLimits({ clock, perMinute: PER_MINUTE, shared, onSharing }));
+	return { clock, shared, nodes, changes };
 }
 
 /** Lets a telling go there and back. */
@@ -65,7 +67,7 @@ test('a node asks once a second for all that it has given, however much that is'
 });
 
 test('while the store is away a node goes on alone, and tells it all afterwards', async () => {
-	const { clock, shared, nodes } = createNodes(2);
+	const { clock, shared, nodes, changes } = createNodes(2);
 	const [one, two] = nodes;
 	assert(one !== undefined && two !== undefined);
 	shared.away = true;
@@ -73,6 +75,7 @@ test('while the store is away a node goes on alone, and tells it all afterwards'
 	await aSecond(clock);
 	await aSecond(clock);
 	assert.equal(two.principals.take('account').allowed, true, 'nobody has told');
+	assert.deepEqual(changes, [false], 'the operator is told once');
 	shared.away = false;
 	await aSecond(clock);
 	await aSecond(clock);
@@ -80,6 +83,7 @@ test('while the store is away a node goes on alone, and tells it all afterwards'
 	await aSecond(clock);
 	const { remaining } = two.principals.look('account');
 	assert(remaining >= 20 && remaining <= 30, String(remaining));
+	assert.deepEqual(changes, [false, true]);
 	for (const node of nodes) node.close();
 });
 
