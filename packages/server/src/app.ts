@@ -325,11 +325,17 @@ function valkeyAddresses({ valkeyAddresses, valkeyHost, valkeyPort }: Config): S
 function valkeyDemands({ durability, valkeyAssumeDurability, valkeyAllowEviction }: Config): ServerDemands {
 	const replicas = Number(/^replicated:(\d)$/.exec(durability)?.[1] ?? 0);
 	return {
-		durability: durability === 'disk' ? 'disk' : durability === 'any' ? 'memory' : 'process',
+		durability: levelsOf(durability),
 		replicas,
 		assumeDurability: valkeyAssumeDurability === 'unknown' ? null : valkeyAssumeDurability,
 		allowEviction: valkeyAllowEviction,
 	};
+}
+
+/** What will do for a setting; a message that waits for replicas must not be lost with every restart of the primary. */
+function levelsOf(durability: string): ServerDemands['durability'] {
+	if (durability === 'any') return [];
+	return durability === 'everysec' || durability === 'process' || durability === 'disk' ? [durability] : ['everysec', 'process'];
 }
 
 function createRelay(config: Config, store: Store, clock: Clock, observer: ReturnType<typeof createMetrics>): Relay {

@@ -240,10 +240,10 @@ export const SETTING_GROUPS = [
 				type: 'string',
 				default: 'any',
 				form: {
-					pattern: /^(any|process|disk|replicated:[1-9])$/,
-					words: 'any, process, disk, or replicated: and a number from 1 to 9',
+					pattern: /^(any|everysec|process|disk|replicated:[1-9])$/,
+					words: 'any, everysec, process, disk, or replicated: and a number from 1 to 9',
 				},
-				doc: 'The least that an acknowledgement must survive: `process` kill -9 of relay and store, `disk` also power loss; `replicated:2` is `process` on two replicas as well. A store that cannot give it is not used. `any` takes what the store gives; `/ready` says what that is.',
+				doc: 'What an acknowledgement must survive: `everysec` kill -9 of the relay, and all but the last two seconds a crash of the store or its machine; `process` kill -9 of relay and store; `disk` also power loss; `replicated:2` waits for two replicas, too. A store that cannot give it is not used. `any` takes what the store gives; `/ready` says what that is.',
 			},
 			{
 				key: 'persistentTierRetentionS',
@@ -355,7 +355,7 @@ export const SETTING_GROUPS = [
 				key: 'valkeyAssumeDurability',
 				env: 'PULSAR_VALKEY_ASSUME_DURABILITY',
 				type: 'enum',
-				values: ['unknown', 'memory', 'process', 'disk'],
+				values: ['unknown', 'memory', 'everysec', 'process', 'disk'],
 				default: 'unknown',
 				doc: 'What an acknowledgement survives on a server that does not let its settings be read (managed services).',
 			},

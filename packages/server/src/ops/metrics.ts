@@ -57,7 +57,7 @@ interface CountedError {
 }
 
 const TRANSPORTS: readonly TransportName[] = ['websocket', 'sse', 'longpoll'];
-const DURABILITIES: readonly Durability[] = ['memory', 'process', 'disk'];
+const DURABILITIES: readonly Durability[] = ['memory', 'everysec', 'process', 'disk'];
 const GAP_REASONS: readonly GapReason[] = ['trimmed', 'ahead', 'unknown', 'deleted'];
 /** Failures of the relay or its store, there from the start too: an alert on the first one must not miss it. */
 const SERVER_ERRORS = (Object.keys(ERRORS) as ErrorCode[]).filter((code) => ERRORS[code].status >= 500);

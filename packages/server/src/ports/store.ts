@@ -8,10 +8,14 @@
 
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Block, NewMessage } from '../log/block.ts';
+import type { Loss } from '../log/losses.ts';
 import type { ReadLimits } from '../log/page.ts';
 
-/** What an acknowledgement survives (I2): nothing (`memory`), kill -9 of relay and store (`process`), or also power loss (`disk`). */
-export type Durability = 'memory' | 'process' | 'disk';
+/**
+ * What an acknowledgement survives (I2): kill -9 of the relay at least, and nothing of the store's (`memory`); all but about the last two
+ * seconds also a crash of the store or its machine (`everysec`); kill -9 of the store (`process`); or that and power loss (`disk`).
+ */
+export type Durability = 'memory' | 'everysec' | 'process' | 'disk';
 
 /** Names one message of one idempotent request. Records are kept for the configured window. */
 export interface DedupeKey {
@@ -47,6 +51,8 @@ export interface TopicPosition {
 	readonly tip: MessageId;
 	/** Id of the newest message that trimming or deletion removed: a cursor at or above it has lost nothing, one below it has. */
 	readonly floor: MessageId;
+	/** What the store has lost of the log above the floor, oldest first; absent = nothing. Nobody is told twice of the same loss. */
+	readonly losses?: readonly Loss[];
 }
 
 /** A topic's position, and whether the message that the caller has seen is still part of its log. */
@@ -123,9 +129,6 @@ export type StoreHealth =
 	| { readonly status: 'unavailable'; readonly reason: string };
 
 export interface Store {
-	/** Set when the store never loses what it has announced, so that nobody need ask whether it has. */
-	readonly remembersAll?: true;
-
 	/** Sets the one listener. Called once, before anything else; what happens before it is called is announced to nobody. */
 	listen(listener: LogListener): void;
 
@@ -152,9 +155,16 @@ export interface Store {
 	 * From here on the topic is announced, existing or not. Resolves with its position; every later append is announced after that.
 	 * Idempotent, and not counted: one {@link unwatch} ends it.
 	 *
-	 * @param seen the newest message that the caller knows of, which the store looks for; default none
+	 * @param seen the newest message that this store has announced to the caller, which the store looks for, default none; when it is
+	 * not there, that is written down as a loss
 	 */
 	watch(topic: string, seen?: MessageId): Promise<WatchedPosition>;
+
+	/**
+	 * Whether a message, of which somebody says that the topic had it, is part of the log or was before it was trimmed. Absent when the
+	 * store never loses what it has announced, so that nobody need ask.
+	 */
+	readonly has?: (topic: string, id: MessageId) => Promise<boolean>;
 
 	/** The topic need no longer be announced. */
 	unwatch(topic: string): void;

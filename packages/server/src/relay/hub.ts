@@ -5,10 +5,11 @@
 
 import { compareMessageIds, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import { type Block, lastIdOf } from '../log/block.ts';
+import { hasNews, type Loss, NO_LOSSES } from '../log/losses.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Sink } from '../ports/sink.ts';
-import type { LogListener, Store, TopicPosition, WatchedPosition } from '../ports/store.ts';
+import type { LogListener, Store, WatchedPosition } from '../ports/store.ts';
 import { HotBlock } from './hot-block.ts';
 import { HotTier, type HotTierLimits } from './hot-tier.ts';
 import { rangesAfter, SLICE_LIMITS, Slice } from './slice.ts';
@@ -99,16 +100,23 @@ export class Hub implements LogListener {
 
 	/** Asks the store where a topic really stands; a position ahead of ours means that announcements were missed. */
 	async verify(topic: TopicLog): Promise<void> {
-		const position = await this.#store.watch(topic.name, topic.tip);
-		if (!position.intact) this.#rewind(topic, position);
-		else if (compareMessageIds(position.tip, topic.tip) > 0) this.#skipTo(topic, position.tip);
-		this.#raiseFloor(topic, position.floor);
+		const { tip } = topic;
+		const position = await this.#store.watch(topic.name, tip);
+		// What was asked about is past: an announcement, or another look, has found out meanwhile.
+		if (!position.intact && compareMessageIds(topic.tip, tip) !== 0) return this.verify(topic);
+		this.#moveTo(topic, position);
 		this.#offerNow(topic);
 	}
 
-	/** Whether a message is, or was before it was trimmed, part of the log. Rejects when the store cannot tell. */
+	/**
+	 * Whether a message is, or was before it was trimmed, part of the log. What is in memory does not tell it of a store that can lose
+	 * messages: a peer that another node has told of a loss may ask before this one has noticed, so that is found out first (I3).
+	 * Rejects when the store cannot tell.
+	 */
 	async hasSeen(topic: TopicLog, id: MessageId): Promise<boolean> {
-		return this.#store.remembersAll || (await this.#store.watch(topic.name, id)).intact;
+		if (this.#store.has === undefined) return true;
+		const [has] = await Promise.all([this.#store.has(topic.name, id), this.verify(topic)]);
+		return has;
 	}
 
 	/** Reads the page after a cursor from the store; concurrent reads of one page are one read. */
@@ -130,6 +138,8 @@ export class Hub implements LogListener {
 		try {
 			const page = await this.#store.read(topic.name, after, SLICE_LIMITS);
 			succeeded = true;
+			// Another node has found a loss: the page is right, but not every reader of it knows yet.
+			if (hasNews(page.losses ?? NO_LOSSES, topic.losses)) await this.verify(topic);
 			this.#raiseFloor(topic, page.floor);
 			return { blocks: page.blocks.map((block) => new HotBlock(topic.shown, block)), tip: page.tip };
 		} finally {
@@ -172,6 +182,7 @@ export class Hub implements LogListener {
 		topic.tip = tip;
 		topic.offered = tip;
 		topic.floor = tip;
+		topic.losses = NO_LOSSES;
 		this.#hotTier.reset(topic.ring, tip);
 		for (const waiter of topic.waiters) waiter.topicDeleted(topic);
 		for (const subscriber of topic.subscribers) subscriber.topicDeleted();
@@ -179,10 +190,7 @@ export class Hub implements LogListener {
 
 	repositioned(name: string, position: WatchedPosition): void {
 		const topic = this.#topics.get(name);
-		if (topic === undefined) return;
-		if (!position.intact) this.#rewind(topic, position);
-		else if (compareMessageIds(position.tip, topic.tip) > 0) this.#skipTo(topic, position.tip);
-		this.#raiseFloor(topic, position.floor);
+		if (topic !== undefined) this.#moveTo(topic, position);
 	}
 
 	/** Stops the timers. Subscribers are their transports' to close. */
@@ -262,6 +270,17 @@ export class Hub implements LogListener {
 		for (const sink of held) sink.flush();
 	}
 
+	/** Takes over where the store says that a topic stands. */
+	#moveTo(topic: TopicLog, { tip, floor, intact, losses = NO_LOSSES }: WatchedPosition): void {
+		const moved = compareMessageIds(tip, topic.tip);
+		// Several looks may find the same loss, which is told once: it is news, or, not being written down, where the log now ends is.
+		const lost = hasNews(losses, topic.losses) || (!intact && (losses.length === 0 ? moved !== 0 : moved < 0));
+		if (lost) this.#rewind(topic, intact && moved < 0 ? topic.tip : tip, floor, losses);
+		else if (moved > 0) this.#skipTo(topic, tip);
+		topic.losses = losses;
+		this.#raiseFloor(topic, floor);
+	}
+
 	/** Announcements up to `tip` were missed: everybody reads them from the store, from where they are. */
 	#skipTo(topic: TopicLog, tip: MessageId): void {
 		this.#offerNow(topic);
@@ -278,7 +297,7 @@ export class Hub implements LogListener {
 	}
 
 	/** The store has lost messages that it had announced: everybody is told, and goes on from where the log is now (I4, I10). */
-	#rewind(topic: TopicLog, { tip, floor }: TopicPosition): void {
+	#rewind(topic: TopicLog, tip: MessageId, floor: MessageId, losses: readonly Loss[]): void {
 		this.#offerNow(topic);
 		const reached = topic.offered;
 		this.#hotTier.reset(topic.ring, tip);
@@ -289,6 +308,7 @@ export class Hub implements LogListener {
 		topic.tip = tip;
 		topic.offered = tip;
 		topic.floor = floor;
+		topic.losses = losses;
 		for (const waiter of topic.waiters) waiter.logRewound(topic);
 		for (const subscriber of [...topic.subscribers]) subscriber.logRewound(reached);
 	}

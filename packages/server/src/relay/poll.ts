@@ -48,6 +48,8 @@ interface Reader {
 	 */
 	page: readonly HotBlock[];
 	pageAt: number;
+	/** Whether the answer has messages of the topic: it ends before a gap then, as a gap stands before what it is about. */
+	served: boolean;
 }
 
 export interface PollOptions {
@@ -108,15 +110,17 @@ class Waiting implements Waiter {
 		const reader = this.#readers.find((candidate) => candidate.topic === topic);
 		if (reader === undefined) return;
 		const { cursor } = reader;
-		if (compareMessageIds(cursor, topic.tip) > 0) reader.cursor = topic.tip;
-		this.#addGap(topic, 'ahead', cursor, reader.cursor);
+		if (!topic.meetsLoss(cursor)) {
+			if (compareMessageIds(cursor, topic.tip) > 0) reader.cursor = topic.tip;
+			this.#addGap(topic, 'ahead', cursor, reader.cursor);
+		}
 		reader.page = [];
 		this.wake();
 	}
 
 	async follow(): Promise<void> {
 		for (const { topic, start } of await followAll(this.#options.hub, this.#request.starts)) {
-			this.#readers.push({ topic, cursor: start.cursor, page: [], pageAt: 0 });
+			this.#readers.push({ topic, cursor: start.cursor, page: [], pageAt: 0, served: false });
 			if (start.gap !== null) this.#addGap(topic, start.gap.reason, start.gap.from, start.cursor);
 			topic.waiters.add(this);
 		}
@@ -143,6 +147,7 @@ class Waiting implements Waiter {
 				if (slices.length > 0 && bytes + sliceBytes > bytesMax) break;
 				reader.cursor = slice.last;
 				if (slice.count > 0) {
+					reader.served = true;
 					slices.push(slice);
 					messages += slice.count;
 					bytes += sliceBytes;
@@ -178,13 +183,12 @@ class Waiting implements Waiter {
 	/** The next slice after a reader's cursor, from memory or from its page; null when there is none after all. */
 	#next(reader: Reader, limits: SliceLimits): Slice | null {
 		const { topic } = reader;
-		if (compareMessageIds(reader.cursor, topic.floor) < 0) {
-			this.#addGap(topic, 'trimmed', reader.cursor, topic.floor);
-			reader.cursor = topic.floor;
-		}
+		if (compareMessageIds(reader.cursor, topic.floor) < 0 && !this.#passTo(reader, 'trimmed', topic.floor)) return null;
+		const loss = topic.lossAt(reader.cursor);
+		if (loss !== undefined && !this.#passTo(reader, 'ahead', loss.to)) return null;
 		const ranges = topic.covers(reader.cursor)
 			? topic.rangesAfter(reader.cursor, limits)
-			: rangesAfter(reader.page, reader.pageAt, reader.cursor, topic.offered, limits);
+			: rangesAfter(reader.page, reader.pageAt, reader.cursor, topic.endAfter(reader.cursor), limits);
 		if (ranges.length === 0) return null;
 		return new Slice(topic.shown, ranges, this.#options.clock.nowMs()).named(this.#shown(topic));
 	}
@@ -200,9 +204,16 @@ class Waiting implements Waiter {
 		// Nothing up to where the log ended, though announced: somebody else removed it. Unless the reader was moved meanwhile.
 		const end = compareMessageIds(tip, topic.offered) < 0 ? tip : topic.offered;
 		if (blocks.length > 0 || reader.cursor !== cursor || compareMessageIds(end, cursor) <= 0) return;
-		if (compareMessageIds(cursor, topic.floor) < 0) return;
-		this.#addGap(topic, 'trimmed', cursor, end);
-		reader.cursor = end;
+		if (compareMessageIds(cursor, topic.floor) < 0 || topic.lossAt(cursor) !== undefined) return;
+		this.#passTo(reader, 'trimmed', end);
+	}
+
+	/** Passes a hole, and tells of it, unless that is for the next answer. */
+	#passTo(reader: Reader, reason: GapReason, to: MessageId): boolean {
+		if (reader.served) return false;
+		this.#addGap(reader.topic, reason, reader.cursor, to);
+		reader.cursor = to;
+		return true;
 	}
 
 	#addGap(topic: TopicLog, reason: GapReason, from: MessageId | null, to: MessageId): void {

@@ -126,8 +126,9 @@ export class Session implements SubscriptionOwner {
 	}
 
 	/**
-	 * Called by the hub: the store has lost messages, so that what was sent may not be all, nor be in the log. The gap says so even where
-	 * nothing after the cursor is known to be missing; reading goes on from the cursor, or from the log's end when that is before it.
+	 * Called by the hub: the store has lost messages, so that what was sent may not be all, nor be in the log. Whoever comes by what was
+	 * lost is told there; everybody else now, even where nothing after the cursor is known to be missing. Reading goes on from
+	 * the cursor, or from the log's end when that is before it.
 	 */
 	logRewound(subscription: Subscription, reached: MessageId): void {
 		if (subscription.state === 'live') {
@@ -137,8 +138,10 @@ export class Session implements SubscriptionOwner {
 		// A page that is being read is of the log as it was.
 		subscription.state = 'behind';
 		const { topic, cursor } = subscription;
-		subscription.cursor = earlier(cursor, topic.tip);
-		this.#tellGap(subscription, 'ahead', cursor, subscription.cursor);
+		if (!topic.meetsLoss(cursor)) {
+			subscription.cursor = earlier(cursor, topic.tip);
+			this.#tellGap(subscription, 'ahead', cursor, subscription.cursor);
+		}
 		this.#advance(subscription);
 		this.sink.flush();
 	}
@@ -238,6 +241,11 @@ export class Session implements SubscriptionOwner {
 				this.#tellGap(subscription, 'trimmed', subscription.cursor, topic.floor);
 				subscription.cursor = topic.floor;
 			}
+			const loss = topic.lossAt(subscription.cursor);
+			if (loss !== undefined) {
+				this.#tellGap(subscription, 'ahead', subscription.cursor, loss.to);
+				subscription.cursor = loss.to;
+			}
 			if (compareMessageIds(subscription.cursor, topic.offered) >= 0) {
 				subscription.enterLive();
 				this.#options.observer.behind(-1);
@@ -297,7 +305,7 @@ export class Session implements SubscriptionOwner {
 		if (subscription.state !== 'reading') return;
 		subscription.state = 'behind';
 		const { topic, cursor } = subscription;
-		if (compareMessageIds(cursor, topic.floor) >= 0) {
+		if (compareMessageIds(cursor, topic.floor) >= 0 && topic.lossAt(cursor) === undefined) {
 			if (blocks.length === 0) {
 				this.#passHole(subscription, earlier(tip, topic.offered));
 			} else if (this.sink.writable) {

@@ -72,8 +72,8 @@ async function resolveStart(hub: Hub, topic: TopicLog, start: Start): Promise<Re
 	if (compareMessageIds(start, topic.offered) <= 0) {
 		// Of the log as it was before the store lost a part of it, which the end of the log does not show once it has grown again. That
 		// the cursor is within what is in memory does not show it either: the memory may be of the new log only.
-		const known = compareMessageIds(start, topic.floor) <= 0 || topic.ring.has(start);
-		const lost = !known && !(await hub.hasSeen(topic, start));
+		const known = compareMessageIds(start, topic.floor) <= 0 || topic.ring.has(start) || topic.lossAt(start) !== undefined;
+		const lost = !known && !(await hub.hasSeen(topic, start)) && topic.lossAt(start) === undefined;
 		return { cursor: start, gap: lost ? { reason: 'ahead', from: start } : null };
 	}
 	return { cursor: topic.offered, gap: { reason: 'ahead', from: start } };

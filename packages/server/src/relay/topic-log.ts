@@ -3,6 +3,7 @@
  */
 
 import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/message-id';
+import { type Loss, lossAt, meetsLoss, NO_LOSSES, nextLossAfter } from '../log/losses.ts';
 import type { Sink } from '../ports/sink.ts';
 import type { HotBlock } from './hot-block.ts';
 import { Ring } from './hot-tier.ts';
@@ -64,6 +65,8 @@ export class TopicLog {
 	offered: MessageId;
 	/** The newest message that trimming or deletion removed. */
 	floor: MessageId;
+	/** What the store has lost of the log. */
+	losses: readonly Loss[] = NO_LOSSES;
 	/** Blocks announced since the last tick. */
 	fresh: HotBlock[] = [];
 	/** Subscriptions that have been sent everything up to `offered` and whose sockets keep up. */
@@ -96,9 +99,25 @@ export class TopicLog {
 		return compareMessageIds(cursor, this.ring.floor) >= 0;
 	}
 
+	/** The loss that a reader at `cursor` has to be told of before anything else; undefined when there is none. */
+	lossAt(cursor: MessageId): Loss | undefined {
+		return lossAt(this.losses, cursor);
+	}
+
+	/** Whether a reader that goes on from `cursor` is told of a loss on its way. */
+	meetsLoss(cursor: MessageId): boolean {
+		return meetsLoss(this.losses, cursor);
+	}
+
+	/** Where a reader at `cursor` has to pause: the end of what was offered, or the next loss. */
+	endAfter(cursor: MessageId): MessageId {
+		const end = nextLossAfter(this.losses, cursor);
+		return end !== undefined && compareMessageIds(end, this.offered) < 0 ? end : this.offered;
+	}
+
 	/** Where the next messages after a covered cursor lie, as far as they have been offered. */
 	rangesAfter(cursor: MessageId, limits: SliceLimits): BlockRange[] {
-		return rangesAfter(this.ring.blocks, this.ring.indexAfter(cursor), cursor, this.offered, limits);
+		return rangesAfter(this.ring.blocks, this.ring.indexAfter(cursor), cursor, this.endAfter(cursor), limits);
 	}
 
 	/**
@@ -112,7 +131,7 @@ export class TopicLog {
 	/** As {@link sliceAfter}, from the page that the store gave for the cursor: a crowd that resumes from one place shares it, too. */
 	sliceOfPage(page: readonly HotBlock[], cursor: MessageId, limits: SliceLimits, nowMs: number): Slice | null {
 		const shared = this.#sharedAfter(cursor, limits, nowMs);
-		return shared ?? this.#share(rangesAfter(page, 0, cursor, this.offered, limits), cursor, limits, nowMs);
+		return shared ?? this.#share(rangesAfter(page, 0, cursor, this.endAfter(cursor), limits), cursor, limits, nowMs);
 	}
 
 	#sharedAfter(cursor: MessageId, limits: SliceLimits, nowMs: number): Slice | null {

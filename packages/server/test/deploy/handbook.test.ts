@@ -17,7 +17,7 @@ import { PASSWORD, type Stack, startStack } from './stack.ts';
 const SHOWN: Readonly<Record<string, readonly RegExp[]>> = {
 	Operations: [/^PONG$/m, /^PONG$/m],
 	'What an acknowledgement survives': [
-		/"durability":"process"/,
+		/"durability":"everysec"/,
 		/^appendonly\nyes\nappendfsync\neverysec$/m,
 		/^OK\n.*"durability":"disk"/,
 	],

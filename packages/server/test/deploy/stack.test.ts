@@ -55,8 +55,8 @@ describe('the stack', { skip, timeout: 120_000 }, () => {
 	test('the relay is ready, and what it acknowledges survives kill -9', async () => {
 		const answer = await ready(relay);
 		assert.equal(answer.status, 200, answer.text);
-		assert.equal(answer.json()['durability'], 'process');
-		assert.match((await send(`${relay.url}/metrics`)).text, /^relay_storage_durability\{level="process"\} 1$/m);
+		assert.equal(answer.json()['durability'], 'everysec');
+		assert.match((await send(`${relay.url}/metrics`)).text, /^relay_storage_durability\{level="everysec"\} 1$/m);
 	});
 
 	test('what is published to a topic is counted by XLEN, and delivered on every transport', async () => {

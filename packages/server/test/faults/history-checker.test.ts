@@ -32,7 +32,7 @@ function goodHistory(): Draft {
 				key: `${topic} ${n}`,
 				lane: `lane ${n % 2}`,
 				payload: payload(n, topic),
-				outcome: { status: 'acked', id: id(n) },
+				outcome: { status: 'acked', id: id(n), atMs: n },
 			}),
 		),
 	);
@@ -123,7 +123,7 @@ const PLANTED: readonly {
 				key: 'never',
 				lane: 'lane 2',
 				payload: '"never"',
-				outcome: { status: 'acked', id: id(21) },
+				outcome: { status: 'acked', id: id(21), atMs: 21 },
 			}),
 		finds: ['lost'],
 	},
@@ -266,7 +266,7 @@ const PLANTED_IN_LOSS: readonly {
 	},
 	{
 		fault: 'what was lost had been acknowledged',
-		plant: (draft) => setOutcome(draft, 12, { status: 'acked', id: id(12) }),
+		plant: (draft) => setOutcome(draft, 12, { status: 'acked', id: id(12), atMs: 12 }),
 		finds: ['lost'],
 	},
 	{

@@ -2,7 +2,7 @@
 
 /** What a publisher knows of one publish. */
 export type PublishOutcome =
-	| { readonly status: 'acked'; readonly id: string }
+	| { readonly status: 'acked'; readonly id: string; readonly atMs: number }
 	/** No answer, or one that leaves it open (5xx): it may have been stored. */
 	| { readonly status: 'unknown' }
 	/** Refused for good (4xx): it must not be stored. */

@@ -64,6 +64,8 @@ const FAULT_MAX_S = 60;
 const RECOVERY_MAX_S = 15;
 const LOOK_INTERVAL_MS = 20;
 const TOPICS_PER_SUBSCRIBER_MAX = 6;
+/** One in so many subscribers is away from before the fault until after the recovery, and learns of it from the log only. */
+const ABSENT_EACH = 5;
 
 let runs = 0;
 
@@ -104,11 +106,14 @@ async function finished(load: RunningLoad, size: LoadSize, urls: readonly string
 	const { publishers, subscribers, topics } = load;
 	const acked = (seconds: number) => publishers.untilAcked(publishers.acked + size.messagesPerS * seconds);
 	await within(acked(size.beforeS), size.beforeS * PATIENCE, publishers, 'before the fault');
+	const absent = subscribers.filter((_, i) => i % ABSENT_EACH === ABSENT_EACH - 1);
+	await within(Promise.all(absent.map((subscriber) => subscriber.leave())), FAULT_MAX_S, publishers, 'for some to leave');
 	const fromMs = performance.now();
 	await within(fault(load), FAULT_MAX_S, publishers, 'in the fault');
 	const toMs = performance.now();
 	const recovered = urls.map((url) => publishers.untilTried((attempt) => attempt.url === url && attempt.status === 201));
 	await within(Promise.all(recovered), RECOVERY_MAX_S, publishers, 'for the recovery');
+	for (const subscriber of absent) subscriber.comeBack();
 	await within(acked(size.afterS), size.afterS * PATIENCE, publishers, 'after the fault');
 	await publishers.stop(SETTLE_MS);
 	for (const subscriber of subscribers) subscriber.stay();

@@ -1,8 +1,10 @@
 /** Relays of a fault run: processes that are killed and started again at the same address, as a supervisor would. */
 
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { type RelayProcess, startRelayProcess } from '../support/process.ts';
 import { freePort } from '../support/valkey.ts';
 
@@ -39,6 +41,12 @@ export class RelayNode {
 		const code = (await this.#process?.end(signal)) ?? null;
 		this.#process = null;
 		return code;
+	}
+
+	/** The processes that serve for it, when it was started with workers. */
+	async workers(): Promise<readonly number[]> {
+		const { stdout } = await promisify(execFile)('ps', ['-o', 'pid=', '--ppid', String(this.#process?.child.pid)]);
+		return stdout.trim().split(/\s+/).map(Number);
 	}
 
 	/** The body of `/ready` and its status. */

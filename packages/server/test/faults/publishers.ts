@@ -152,7 +152,10 @@ export class Publishers {
 	async #untilSettled(key: string, body: string): Promise<PublishOutcome> {
 		while (!this.#givenUp) {
 			const answer = await this.#post(key, body);
-			if (answer?.status === 201) return { status: 'acked', id: (JSON.parse(answer.text) as { message_id: string }).message_id };
+			if (answer?.status === 201) {
+				const { message_id: id } = JSON.parse(answer.text) as { message_id: string };
+				return { status: 'acked', id, atMs: performance.now() };
+			}
 			if (answer !== null && answer.status < 500 && answer.status !== 429) return { status: 'refused' };
 			await new Promise((resolve) => setTimeout(resolve, RETRY_MIN_MS + Math.random() * (RETRY_MAX_MS - RETRY_MIN_MS)));
 		}

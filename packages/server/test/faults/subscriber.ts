@@ -44,6 +44,8 @@ export class Subscriber {
 	#reader: Reader | null = null;
 	/** How much of the reader's is in the trace. */
 	#taken = 0;
+	/** Set while it is to be away. */
+	#absence: { readonly go: () => void; readonly back: Promise<void>; readonly comeBack: () => void } | null = null;
 	#mode: 'roaming' | 'staying' | 'stopping' = 'roaming';
 	#wake: () => void = () => {};
 	#running: Promise<void> = Promise.resolve();
@@ -63,6 +65,19 @@ export class Subscriber {
 		this.#running.catch(() => {});
 	}
 
+	/** From now on it is away, until it is called. Resolves when it has gone. */
+	async leave(): Promise<void> {
+		const { promise: back, resolve: comeBack } = Promise.withResolvers<void>();
+		const { promise: gone, resolve: go } = Promise.withResolvers<void>();
+		this.#absence = { go, back, comeBack };
+		this.#wake();
+		await gone;
+	}
+
+	comeBack(): void {
+		this.#absence?.comeBack();
+	}
+
 	/** From now on it is there. */
 	stay(): void {
 		this.#mode = 'staying';
@@ -71,6 +86,7 @@ export class Subscriber {
 
 	async stop(): Promise<void> {
 		this.#mode = 'stopping';
+		this.comeBack();
 		this.#wake();
 		await this.#running;
 	}
@@ -93,6 +109,11 @@ export class Subscriber {
 
 	async #run(): Promise<void> {
 		while (this.#mode !== 'stopping') {
+			if (this.#absence !== null) {
+				this.#absence.go();
+				await this.#absence.back;
+				this.#absence = null;
+			}
 			const transport = pick(this.#starts === null ? BEGINNING : transports);
 			const reader = await this.#open(transport);
 			if (reader === null) {
@@ -101,7 +122,7 @@ export class Subscriber {
 			}
 			this.#begin(reader);
 			const left = Promise.withResolvers<'left'>();
-			this.#wake = () => this.#mode === 'stopping' && left.resolve('left');
+			this.#wake = () => (this.#mode === 'stopping' || this.#absence !== null) && left.resolve('left');
 			this.#wake();
 			const timer = setTimeout(() => this.#mode === 'roaming' && left.resolve('left'), random(STAY_MIN_MS, STAY_MAX_MS));
 			const why = await Promise.race([left.promise, reader.ended.then(() => 'broken' as const)]);
@@ -111,7 +132,7 @@ export class Subscriber {
 			await reader.close().catch(() => {});
 			this.#take();
 			this.#reader = null;
-			if (why === 'left' && this.#mode === 'roaming') await this.#waitFor(random(0, AWAY_MAX_MS));
+			if (why === 'left' && this.#mode === 'roaming' && this.#absence === null) await this.#waitFor(random(0, AWAY_MAX_MS));
 		}
 	}
 

@@ -96,6 +96,19 @@ function servers(): void {
 		);
 	});
 
+	test('two primaries, which are two logs; but not one server under two names', async (t) => {
+		const [one, other] = [await server(t, {}), await server(t, {})];
+		const addresses = [`${one.host}:${one.port}`, `${other.host}:${other.port}`];
+		assert.equal(
+			await refusal({ ...one.relayEnv, PULSAR_VALKEY_ADDRESSES: JSON.stringify(addresses) }),
+			`cannot use Valkey at ${addresses.join(', ')}: more than one of the addresses is a primary`,
+		);
+		await starts({
+			...one.relayEnv,
+			PULSAR_VALKEY_ADDRESSES: JSON.stringify([`localhost:${one.port}`, `127.0.0.1:${one.port}`]),
+		});
+	});
+
 	test('a server below version 7', async (t) => {
 		const stub = await startRespStub(answerAsVersion('6.2.14'));
 		t.after(() => stub.close());
@@ -198,13 +211,17 @@ function durability(): void {
 		const everysec = await server(t, { appendonly: 'yes', appendfsync: 'everysec' });
 		assert.match(
 			await refusal({ ...everysec.relayEnv, PULSAR_DURABILITY: 'disk' }),
-			/: the server gives durability process, and PULSAR_DURABILITY asks for disk; it needs appendonly yes and appendfsync always$/,
+			/: the server gives durability everysec, and PULSAR_DURABILITY asks for disk; it needs appendonly yes and appendfsync always$/,
 		);
-		await starts({ ...everysec.relayEnv, PULSAR_DURABILITY: 'process' });
+		assert.match(
+			await refusal({ ...everysec.relayEnv, PULSAR_DURABILITY: 'process' }),
+			/: the server gives durability everysec, and PULSAR_DURABILITY asks for process; it needs appendonly yes and appendfsync always or no$/,
+		);
+		await starts({ ...everysec.relayEnv, PULSAR_DURABILITY: 'everysec' });
 		const none = await server(t, {});
 		assert.match(
 			await refusal({ ...none.relayEnv, PULSAR_DURABILITY: 'process' }),
-			/: the server gives durability memory, and PULSAR_DURABILITY asks for process; it needs appendonly yes$/,
+			/: the server gives durability memory, and PULSAR_DURABILITY asks for process; it needs appendonly yes and appendfsync always or no$/,
 		);
 		await starts({ ...none.relayEnv, PULSAR_DURABILITY: 'any' });
 		assert.match(

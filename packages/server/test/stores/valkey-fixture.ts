@@ -7,7 +7,7 @@ import type { ServerOptions } from '../../src/stores/valkey/connection.ts';
 import type { ServerDemands } from '../../src/stores/valkey/server-check.ts';
 import { openValkeyStore, type ValkeyStoreOptions } from '../../src/stores/valkey/store.ts';
 
-export const NO_DEMANDS: ServerDemands = { durability: 'memory', assumeDurability: null, allowEviction: false, replicas: 0 };
+export const NO_DEMANDS: ServerDemands = { durability: [], assumeDurability: null, allowEviction: false, replicas: 0 };
 
 /** How a relay reaches a server that asks for nothing. */
 export function serverAt(host: string, port: number, cluster = false): ServerOptions {

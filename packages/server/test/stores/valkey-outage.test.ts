@@ -99,6 +99,24 @@ function suite(): void {
 		return { node, sink, acked: publisher.acked };
 	}
 
+	test('while the server is looked at because a connection to it is another one, publishes wait and none is refused', async (t) => {
+		const { valkey, store, subscribe } = await open(t);
+		const sink = await subscribe('look');
+		await valkey.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
+		const looked = { at: false };
+		let published = 0;
+		for (; !looked.at || store.health().status !== 'ok'; published++) {
+			const appended = store.append('look', [entry(String(published))]);
+			looked.at ||= JSON.stringify(store.health()).includes('is being looked at');
+			await appended;
+		}
+		await until(() => sink.told.length >= published, 'told of all');
+		assert.deepEqual(
+			toldTo(sink),
+			Array.from({ length: published }, (_, i) => String(i)),
+		);
+	});
+
 	test('kill -9 with appendfsync always: what was acknowledged is there, and subscribers get all of it', async (t) => {
 		const { node, sink, acked } = await killUnderLoad(t, 'always');
 		await assertNothingLost(node, 'k', acked, sink);

@@ -28,7 +28,7 @@ function suiteOnOneServer(): void {
 	after(() => valkey.stop());
 	storeSuite({
 		name: 'valkey',
-		durability: 'process',
+		durability: 'everysec',
 		open: async (options) => {
 			await valkey.cli('FLUSHALL');
 			return openOn(valkey, false, options);

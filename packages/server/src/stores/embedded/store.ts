@@ -97,7 +97,6 @@ interface ReadCall {
 }
 
 class SqliteStore implements EmbeddedStore {
-	readonly remembersAll = true;
 	readonly #clock: Clock;
 	readonly #topicsMax: number;
 	readonly #lock: DataDirLock;

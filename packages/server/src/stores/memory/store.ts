@@ -53,7 +53,6 @@ interface Ending {
 }
 
 class MemoryStore implements Store {
-	readonly remembersAll = true;
 	readonly #topicsMax: number;
 	readonly #clock: Clock;
 	readonly #topics = new Map<string, TopicState>();

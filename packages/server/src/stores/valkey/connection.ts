@@ -23,7 +23,7 @@ import {
 	type PubSubMsg,
 } from '@valkey/valkey-glide';
 import type { Clock } from '../../ports/clock.ts';
-import { isUnknownScript, NO_ANSWER, reasonOf, unavailable } from './failure.ts';
+import { isUnknownScript, NO_ANSWER, reasonOf, TWO_PRIMARIES, unavailable } from './failure.ts';
 import { type Script, SOURCES } from './scripts.ts';
 
 export interface ServerAddress {
@@ -72,6 +72,8 @@ const RETRY_INTERVAL_MS = 250;
 /** Beats missed in a row before the connection is given up. */
 const MISSED_BEATS_MAX = 2;
 const CONNECT_TIMEOUT_MS = 1000;
+/** How long the other addresses may take to say that they are primaries, too, once one has. */
+const OTHER_PRIMARY_WAIT_MS = 300;
 /** Channels in one subscribe call. */
 const CHANNELS_PER_CALL = 500;
 /** Channels that are remembered as unsubscribed; by the time there are more, the first are long done with. */
@@ -290,28 +292,53 @@ function isCluster(client: Client): client is GlideClusterClient {
 
 /**
  * Connects to the Cluster, to the server, or to that one of several which is the primary. Each is tried by itself: the library, given
- * all of them, sends some commands to each, and with a dead one among them recovery from a failover took it up to 12 s.
+ * all of them, sends some commands to each, and with a dead one among them recovery from a failover took it up to 12 s. Two primaries
+ * are two logs: neither is used.
  */
 async function connect(options: ConnectionOptions): Promise<Client> {
 	const { addresses, cluster } = options;
 	if (cluster || addresses.length === 1) return createClient(options, addresses);
+	const found: Primary[] = [];
+	let over = false;
 	const tries = addresses.map(async (address) => {
-		const client = await createClient(options, [address]);
-		try {
-			await identify(client);
-			return client;
-		} catch (error) {
-			closeSoon(client);
-			throw error;
-		}
+		const primary = await connectToPrimary(options, address);
+		if (over) closeSoon(primary.client);
+		else found.push(primary);
 	});
-	const chosen = Promise.any(tries).catch((error: unknown) => {
+	try {
+		await Promise.any(tries);
+		const others = Promise.withResolvers<void>();
+		const cancel = options.clock.after(OTHER_PRIMARY_WAIT_MS, others.resolve);
+		await Promise.race([Promise.allSettled(tries), others.promise]).finally(cancel);
+	} catch (error) {
 		// The reasons of servers that answered say more than that another one did not.
 		const reasons = error instanceof AggregateError ? error.errors : [error];
 		throw reasons.find((reason) => reason instanceof RelayError) ?? reasons[0];
-	});
-	for (const one of tries) one.then(async (client) => client !== (await chosen) && closeSoon(client)).catch(ignoreFailure);
-	return chosen;
+	} finally {
+		over = true;
+	}
+	const [chosen, ...rest] = found as [Primary, ...Primary[]];
+	for (const { client } of rest) closeSoon(client);
+	// One server may have two addresses.
+	if (rest.every(({ run }) => run === chosen.run)) return chosen.client;
+	closeSoon(chosen.client);
+	throw unavailable(TWO_PRIMARIES);
+}
+
+interface Primary {
+	readonly client: Client;
+	/** Which run of which server it is. */
+	readonly run: string | undefined;
+}
+
+async function connectToPrimary(options: ConnectionOptions, address: ServerAddress): Promise<Primary> {
+	const client = await createClient(options, [address]);
+	try {
+		return { client, run: (await identify(client)).split(' ')[0] };
+	} catch (error) {
+		closeSoon(client);
+		throw error;
+	}
 }
 
 async function createClient(options: ConnectionOptions, addresses: readonly ServerAddress[]): Promise<Client> {

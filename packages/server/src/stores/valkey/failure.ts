@@ -4,6 +4,7 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 
 export const NO_ANSWER = 'the store does not answer';
 export const UNREACHABLE = 'the store cannot be reached';
+export const TWO_PRIMARIES = 'more than one of the addresses is a primary';
 const LACKS_PERMISSION = 'the user lacks a permission';
 const ANOTHER_TYPE = 'a key of the topic holds another type of value';
 

@@ -3,6 +3,7 @@
 import { scanDocument } from '@pulsar-relay/protocol/json-scan';
 import { formatMessageId, type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
 import { type Block, type NewMessage, packMessages } from '../../log/block.ts';
+import type { Loss } from '../../log/losses.ts';
 import { PageBuilder, type ReadLimits } from '../../log/page.ts';
 import type { Page, TopicPosition } from '../../ports/store.ts';
 import type { Connection, Reply } from './connection.ts';
@@ -64,8 +65,8 @@ export async function readPage(
 		const full = !blocks.every((block) => page.take(block, 0, block.count, backwards));
 		left -= answer.entries.length;
 		if (full || !answer.more || left <= 0 || answer.reached === null) {
-			const { exists, tip, floor } = answer;
-			return { exists, tip, floor, blocks: backwards ? page.blocks.reverse() : page.blocks };
+			const { entries, reached, more, ...position } = answer;
+			return { ...position, blocks: backwards ? page.blocks.reverse() : page.blocks };
 		}
 		at = answer.reached;
 	}
@@ -83,11 +84,11 @@ async function readOnce(
 	const args = [direction, at, String(entriesMax), String(bytesMax)];
 	const [reply] = await connection.evaluate([{ script: SCRIPTS.read, keys: [stream, meta], args }]);
 	if (!Array.isArray(reply)) throw failureOf(reply);
-	const { exists, tip, floor } = positionOf(reply);
+	const position = positionOf(reply);
 	const entries: Entry[] = [];
 	let reached: string | null = null;
 	const strange: { readonly id: MessageId; readonly why: string }[] = [];
-	for (const one of reply[3] as Reply[]) {
+	for (const one of reply[4] as Reply[]) {
 		const [idText, fields] = one as [Buffer, Buffer[]];
 		reached = String(idText);
 		const id = parseMessageId(reached);
@@ -101,14 +102,23 @@ async function readOnce(
 	const newest = strange.at(-1);
 	if (newest !== undefined) onStrangeEntries(topic, { count: strange.length, ...newest });
 	if (direction === 'before') entries.reverse();
-	return { exists, tip, floor, entries, reached, more: reply[4] === 1 };
+	return { ...position, entries, reached, more: reply[5] === 1 };
 }
 
-/** The first three parts of an answer. */
+/** The first four parts of an answer. */
 export function positionOf(reply: readonly Reply[]): TopicPosition {
 	const [tip, floor] = [reply[1], reply[2]].map((text) => parseMessageId(String(text)));
 	if (tip === undefined || floor === undefined) throw unavailable('the topic has no message ids left');
-	return { exists: reply[0] === 1, tip, floor };
+	const losses = lossesOf(String(reply[3]));
+	return { exists: reply[0] === 1, tip, floor, ...(losses.length === 0 ? {} : { losses }) };
+}
+
+function lossesOf(text: string): readonly Loss[] {
+	return Array.from(text.matchAll(/ (\S+):(\S+)/g), ([, afterText, toText]) => {
+		const [after, to] = [afterText, toText].map((id) => parseMessageId(String(id)));
+		if (after === undefined || to === undefined) throw unavailable('the topic has a loss without an end');
+		return { after, to };
+	});
 }
 
 /** An entry, or why it cannot be delivered. What relays wrote passes; what was written by hand is checked like a publish. */

@@ -1,9 +1,8 @@
 /**
  * What the server is really set up to do: read at the start and every 10 s, since anybody may change it (I2). Facts behind the
  * mapping (docs/operations.md, "What an acknowledgement survives"): only `always` syncs before it answers; `no` writes before it answers,
- * and lost nothing by kill -9; `everysec` holds writes back for up to 2 s while a flush is under way and acknowledges them all the same,
- * so that counting it as `process` promises more than it gives on a slow disk; WAITAOF is not to be trusted under `everysec`; an
- * `allkeys-*` policy throws away whole streams.
+ * and lost nothing by kill -9; `everysec` holds writes back for up to 2 s while a flush is under way and acknowledges them all the same, and so
+ * is a level of its own; WAITAOF is not to be trusted under `everysec`; an `allkeys-*` policy throws away whole streams.
  */
 
 import type { Durability } from '../../ports/store.ts';
@@ -12,8 +11,8 @@ import { isForbidden } from './failure.ts';
 
 /** What the relay was told to expect. */
 export interface ServerDemands {
-	/** The least that an acknowledgement must survive. */
-	readonly durability: Durability;
+	/** What an acknowledgement must survive: any of these will do. */
+	readonly durability: readonly Durability[];
 	/** What to believe of a server that does not let its settings be read; null = refuse such a server. */
 	readonly assumeDurability: Durability | null;
 	readonly allowEviction: boolean;
@@ -26,7 +25,19 @@ export type ServerFinding =
 	/** `fatal`: at the start no reason to go on. */
 	| { readonly status: 'unfit'; readonly reason: string; readonly fatal: boolean };
 
-const LEVELS: readonly Durability[] = ['memory', 'process', 'disk'];
+/** What each level gives besides itself. `process` is not more than `everysec`: without any flush, power loss takes half a minute. */
+const GIVES: Readonly<Record<Durability, readonly Durability[]>> = {
+	disk: ['disk', 'process', 'everysec', 'memory'],
+	process: ['process', 'memory'],
+	everysec: ['everysec', 'memory'],
+	memory: ['memory'],
+};
+const SETTINGS: Readonly<Record<Durability, string>> = {
+	disk: 'appendonly yes and appendfsync always',
+	process: 'appendonly yes and appendfsync always or no',
+	everysec: 'appendonly yes and appendfsync always or everysec',
+	memory: 'nothing',
+};
 const VERSION_MAJOR_MIN = 7;
 
 /** Looks at every primary; the worst counts. Rejects when the server cannot be asked. */
@@ -90,24 +101,26 @@ function judgeSettings(settings: readonly ReadonlyMap<string, string>[], demands
 		if (!demands.allowEviction) return unfit(`${problem}; set it to noeviction`, false);
 		warnings.push(problem);
 	}
-	const worst = settings.map(durabilityOf).sort((a, b) => LEVELS.indexOf(a) - LEVELS.indexOf(b))[0] ?? 'memory';
-	return judge(worst, demands, warnings);
+	const given = settings.map(durabilityOf);
+	const common = GIVES.disk.find((level) => given.every((one) => GIVES[one].includes(level))) ?? 'memory';
+	return judge(common, demands, warnings);
 }
 
 function durabilityOf(server: ReadonlyMap<string, string>): Durability {
 	if (server.get('appendonly') !== 'yes') return 'memory';
+	const policy = server.get('appendfsync');
+	if (policy === 'everysec') return 'everysec';
 	// With the other setting, no file is synced while one is rewritten.
-	const syncs = server.get('appendfsync') === 'always' && server.get('no-appendfsync-on-rewrite') !== 'yes';
-	return syncs ? 'disk' : 'process';
+	return policy === 'always' && server.get('no-appendfsync-on-rewrite') !== 'yes' ? 'disk' : 'process';
 }
 
 function judge(durability: Durability, demands: ServerDemands, warnings: readonly string[]): ServerFinding {
-	if (LEVELS.indexOf(durability) >= LEVELS.indexOf(demands.durability)) return { status: 'ok', durability, warnings };
-	const cure = demands.durability === 'disk' ? 'appendonly yes and appendfsync always' : 'appendonly yes';
-	return unfit(
-		`the server gives durability ${durability}, and PULSAR_DURABILITY asks for ${demands.durability}; it needs ${cure}`,
-		true,
-	);
+	const [wanted] = demands.durability;
+	if (wanted === undefined || demands.durability.some((level) => GIVES[durability].includes(level))) {
+		return { status: 'ok', durability, warnings };
+	}
+	const reason = `the server gives durability ${durability}, and PULSAR_DURABILITY asks for ${wanted}; it needs ${SETTINGS[wanted]}`;
+	return unfit(reason, true);
 }
 
 function unfit(reason: string, fatal: boolean): ServerFinding {

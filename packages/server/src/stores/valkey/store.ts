@@ -8,6 +8,7 @@
  */
 
 import { compareMessageIds, formatMessageId, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
+import { lastIdOf } from '../../log/block.ts';
 import type { ReadLimits } from '../../log/page.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type {
@@ -23,13 +24,13 @@ import type {
 	WatchedPosition,
 } from '../../ports/store.ts';
 import { type AppendsOptions, takeAppends } from './appends.ts';
-import { Connection, type Reply, type ServerOptions } from './connection.ts';
+import { Connection, type ServerOptions } from './connection.ts';
 import { failureOf, NO_ANSWER, reasonOf, UNREACHABLE, unavailable } from './failure.ts';
 import { topicKeys, topicOfChannel } from './keys.ts';
-import { positionOf, readPage, type StrangeEntries } from './pages.ts';
+import { Looking } from './looking.ts';
+import { readPage, type StrangeEntries } from './pages.ts';
 import { checkPermissions } from './permissions.ts';
 import { whyUnreachable } from './reachability.ts';
-import { SCRIPTS } from './scripts.ts';
 import { checkReplicas, checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
 import { Sizes } from './sizes.ts';
 import { Sweep } from './sweep.ts';
@@ -54,11 +55,8 @@ const WRITE_TIMEOUT_MS = 1200;
 /** A page of eight megabytes over a slow network. */
 const READ_TIMEOUT_MS = 5000;
 const CHECK_INTERVAL_MS = 10_000;
-/** How often watched topics are looked at although nothing was announced: announcements can be lost, and operators write by hand. */
-const LOOK_INTERVAL_MS = 1000;
-/** Topics in one such look; the others have their turn in the next. One costs the server some 5 us. */
-const LOOK_TOPICS_MAX = 2000;
-const TOPICS_PER_CALL_MAX = 500;
+/** How long a publish waits while the server, being back, is looked at: far longer than that takes, and little of the 2 s. */
+const LOOKED_AT_WAIT_MS = 250;
 /** Topics of which is remembered what was told of their entries; with more, it is told anew. */
 const STRANGE_TOPICS_MAX = 1000;
 
@@ -91,32 +89,36 @@ class ValkeyStore implements Store {
 	readonly #options: ValkeyStoreOptions;
 	readonly #turns: Turns;
 	readonly #watches: Watches;
+	readonly #looking: Looking;
 	readonly #sizes = new Sizes();
 	#writes: Connection | null = null;
 	#reads: Connection | null = null;
 	#announcements: Connection | null = null;
 	#sweep: Sweep | null = null;
 	#finding: ServerFinding = { status: 'unfit', reason: 'the store has not been looked at yet', fatal: false };
-	/** Whether every watched topic has been looked at since the connections are what they are (I10). */
-	#caughtUp = true;
+	/** Set until the server and every watched topic have been looked at since the connections are what they are (I2, I10). */
+	#behind: PromiseWithResolvers<void> | null = null;
 	#catchingUp = false;
-	/** Watched topics that could not be looked at, and were told of. */
-	readonly #unreadable = new Set<string>();
 	/** The newest entry by topic that no relay wrote and that was told of. */
 	readonly #strangeTold = new Map<string, MessageId>();
 	/** Times that the state of a connection has changed. */
 	#changes = 0;
-	#lookAfter = 0;
 	#cancelCheck = () => {};
-	#cancelLook = () => {};
 	readonly #underWay = new Set<Promise<unknown>>();
 	#closed: Promise<void> | null = null;
 
 	constructor(options: ValkeyStoreOptions) {
 		this.#options = options;
-		const { clock } = options;
+		const { clock, onWarning } = options;
 		this.#turns = new Turns({ clock, take: (turn) => this.#take(turn) });
-		this.#watches = new Watches({ clock, look: (topics) => void this.#look(topics, 'found') });
+		this.#watches = new Watches({ clock, look: (topics) => void this.#looking.look(topics) });
+		this.#looking = new Looking({
+			connection: () => this.#reads as Connection,
+			clock,
+			watches: this.#watches,
+			onWarning,
+			track: (call) => this.#tracked(call),
+		});
 	}
 
 	async open(): Promise<void> {
@@ -147,7 +149,7 @@ class ValkeyStore implements Store {
 		});
 		await this.#sweep.count();
 		this.#checkLater();
-		this.#lookLater();
+		this.#looking.start();
 	}
 
 	listen(listener: LogListener): void {
@@ -155,9 +157,25 @@ class ValkeyStore implements Store {
 	}
 
 	append(topic: string, entries: readonly AppendEntry[]): Promise<readonly AppendOutcome[]> {
+		const trouble = this.#trouble();
+		if (trouble !== null) return Promise.reject(unavailable(trouble));
+		if (entries.length === 0) return Promise.resolve([]);
+		return this.#behind === null ? this.#turns.append(topic, entries) : this.#appendAfterwards(this.#behind, topic, entries);
+	}
+
+	/** A look takes some milliseconds: no reason to refuse anything. In the order of the calls. */
+	async #appendAfterwards(
+		{ promise }: PromiseWithResolvers<void>,
+		topic: string,
+		entries: readonly AppendEntry[],
+	): Promise<readonly AppendOutcome[]> {
+		const late = Promise.withResolvers<void>();
+		const cancel = this.#options.clock.after(LOOKED_AT_WAIT_MS, late.resolve);
+		await Promise.race([promise, late.promise]);
+		cancel();
 		const health = this.health();
-		if (health.status !== 'ok') return Promise.reject(unavailable(health.reason));
-		return entries.length === 0 ? Promise.resolve([]) : this.#turns.append(topic, entries);
+		if (health.status !== 'ok') throw unavailable(health.reason);
+		return this.#turns.append(topic, entries);
 	}
 
 	read(topic: string, after: MessageId, limits: ReadLimits): Promise<Page> {
@@ -172,8 +190,14 @@ class ValkeyStore implements Store {
 		return this.#refusal() ?? this.#turns.watch(topic, seen);
 	}
 
+	readonly has = async (topic: string, id: MessageId): Promise<boolean> => {
+		const [position] = await (this.#refusal() ?? this.#tracked(this.#looking.positions([[topic, id]], 'asked')));
+		if (position === undefined || position instanceof Error) throw failureOf(position);
+		return position.intact;
+	};
+
 	unwatch(topic: string): void {
-		this.#unreadable.delete(topic);
+		this.#looking.unwatched(topic);
 		this.#watches.drop([topic]);
 		this.#announcements?.unsubscribe([topicKeys(topic).channel]);
 	}
@@ -219,13 +243,18 @@ class ValkeyStore implements Store {
 	}
 
 	health(): StoreHealth {
-		if (this.#closed !== null) return { status: 'unavailable', reason: 'the store is closed' };
+		const trouble = this.#trouble() ?? (this.#behind === null ? null : 'the store is back and is being looked at');
+		const finding = this.#finding;
+		if (trouble === null && finding.status === 'ok') return { status: 'ok', durability: finding.durability };
+		return { status: 'unavailable', reason: trouble ?? 'the store has not been looked at' };
+	}
+
+	#trouble(): string | null {
+		if (this.#closed !== null) return 'the store is closed';
 		for (const connection of [this.#writes, this.#reads, this.#announcements]) {
-			if (connection?.state.status === 'down') return { status: 'unavailable', reason: connection.state.reason };
+			if (connection?.state.status === 'down') return connection.state.reason;
 		}
-		if (this.#finding.status === 'unfit') return { status: 'unavailable', reason: this.#finding.reason };
-		if (!this.#caughtUp) return { status: 'unavailable', reason: 'the store is back and is being looked at' };
-		return { status: 'ok', durability: this.#finding.durability };
+		return this.#finding.status === 'unfit' ? this.#finding.reason : null;
 	}
 
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number } {
@@ -239,7 +268,7 @@ class ValkeyStore implements Store {
 
 	async #close(): Promise<void> {
 		this.#cancelCheck();
-		this.#cancelLook();
+		this.#looking.stop();
 		await this.#turns.idle();
 		await Promise.allSettled(this.#underWay);
 		this.#watches.close();
@@ -293,7 +322,10 @@ class ValkeyStore implements Store {
 			topicsMax,
 			replicas: demands.replicas,
 			nowMs: () => clock.nowMs(),
-			onAppended: (topic, previous, floor, block) => this.#watches.appended(topic, previous, floor, block),
+			onAppended: (topic, previous, floor, block) => {
+				this.#looking.appended(topic, lastIdOf(block));
+				this.#watches.appended(topic, previous, floor, block);
+			},
 			onSize: (topic, messages, bytes) => this.#sizes.set(topic, messages, bytes),
 		};
 	}
@@ -303,11 +335,15 @@ class ValkeyStore implements Store {
 		const announcements = this.#announcements as Connection;
 		try {
 			if (opened.length > 0) await announcements.subscribe(opened.map((topic) => topicKeys(topic).channel));
-			const positions = await this.#positions(calls.map(({ topic, seen }) => [topic, seen]));
+			const positions = await this.#looking.positions(
+				calls.map(({ topic, seen }) => [topic, seen]),
+				'announced',
+			);
 			for (const [i, call] of calls.entries()) {
 				const position = positions[i];
 				if (position === undefined || position instanceof Error) throw failureOf(position);
 				this.#watches.opened(call.topic, position);
+				if (!position.intact) this.#watches.found(call.topic, call.seen, position);
 				call.resolve(position);
 			}
 		} catch (error) {
@@ -317,60 +353,8 @@ class ValkeyStore implements Store {
 		}
 	}
 
-	/** Where topics stand, each with whether the given message is still there. */
-	async #positions(asked: readonly (readonly [topic: string, seen: MessageId])[]): Promise<readonly (WatchedPosition | Error)[]> {
-		const positions: (WatchedPosition | Error)[] = [];
-		for (let at = 0; at < asked.length; at += TOPICS_PER_CALL_MAX) {
-			const calls = asked.slice(at, at + TOPICS_PER_CALL_MAX).map(([topic, seen]) => {
-				const { stream, meta } = topicKeys(topic);
-				return { script: SCRIPTS.position, keys: [stream, meta], args: [formatMessageId(seen)] };
-			});
-			for (const reply of await (this.#reads as Connection).evaluate(calls)) positions.push(watchedPositionOf(reply));
-		}
-		return positions;
-	}
-
-	/** Looks where watched topics stand, and tells {@link Watches}. Never rejects: the next look is due anyway. */
-	async #look(topics: readonly string[], tell: 'found' | 'foundAfterOutage'): Promise<boolean> {
-		const asked = topics.map((topic) => [topic, this.#watches.tipOf(topic)] as const);
-		try {
-			const positions = await this.#tracked(this.#positions(asked));
-			for (const [i, [topic, seen]] of asked.entries()) {
-				const position = positions[i];
-				if (position === undefined || position instanceof Error) this.#noteUnreadable(topic, position);
-				else {
-					this.#unreadable.delete(topic);
-					this.#watches[tell](topic, seen, position);
-				}
-			}
-			return true;
-		} catch {
-			// The connection knows and says so in its state.
-			return false;
-		}
-	}
-
-	/** One topic that cannot be looked at, of a wrong type for example, keeps nobody from the others. Told once. */
-	#noteUnreadable(topic: string, error: unknown): void {
-		if (this.#unreadable.has(topic)) return;
-		this.#unreadable.add(topic);
-		this.#options.onWarning('a topic cannot be read', { topic, why: reasonOf(error) });
-	}
-
-	#lookLater(): void {
-		this.#cancelLook = this.#options.clock.after(LOOK_INTERVAL_MS, () => {
-			const { topics } = this.#watches;
-			if (this.#lookAfter >= topics.length) this.#lookAfter = 0;
-			const some = topics.slice(this.#lookAfter, this.#lookAfter + LOOK_TOPICS_MAX);
-			this.#lookAfter += some.length;
-			void this.#look(some, 'found').then(() => {
-				if (this.#closed === null) this.#lookLater();
-			});
-		});
-	}
-
 	#stateChanged(change: 'up' | 'down' | 'replaced'): void {
-		this.#caughtUp = false;
+		this.#behind ??= Promise.withResolvers();
 		this.#changes++;
 		if (change === 'down') this.#turns.refuse(() => unavailable(this.#downReason()));
 		else void this.#catchUp();
@@ -389,8 +373,10 @@ class ValkeyStore implements Store {
 			changes = this.#changes;
 			await this.#check();
 			// Not done, because a connection is down: its coming back is a change.
-			const done = await this.#look(this.#watches.topics, 'foundAfterOutage');
-			this.#caughtUp = done && changes === this.#changes;
+			const done = await this.#looking.lookAfterOutage();
+			if (!done || changes !== this.#changes) continue;
+			this.#behind?.resolve();
+			this.#behind = null;
 		}
 		this.#catchingUp = false;
 	}
@@ -426,15 +412,6 @@ class ValkeyStore implements Store {
 		const tracked = call.finally(() => this.#underWay.delete(tracked));
 		this.#underWay.add(tracked);
 		return tracked;
-	}
-}
-
-function watchedPositionOf(reply: Reply): WatchedPosition | Error {
-	if (!Array.isArray(reply)) return failureOf(reply);
-	try {
-		return { ...positionOf(reply), intact: reply[3] === 1 };
-	} catch (error) {
-		return failureOf(error);
 	}
 }
 

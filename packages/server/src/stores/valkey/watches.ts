@@ -7,6 +7,7 @@
 
 import { compareMessageIds, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import { type Block, lastIdOf } from '../../log/block.ts';
+import { hasNews, type Loss, NO_LOSSES } from '../../log/losses.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { LogListener, WatchedPosition } from '../../ports/store.ts';
 import { type Announcement, parseAnnouncement } from './announcement.ts';
@@ -36,6 +37,7 @@ interface Watch {
 	state: 'opening' | 'following';
 	tip: MessageId;
 	floor: MessageId;
+	losses: readonly Loss[];
 	/** Whether the topic is known to exist. */
 	exists: boolean;
 	/** The last deletion that was told, by the id of the topic: it is heard twice, too. */
@@ -64,6 +66,11 @@ export class Watches {
 		this.#listener = listener;
 	}
 
+	/** Whether a topic is watched. */
+	has(topic: string): boolean {
+		return this.#watches.has(topic);
+	}
+
 	get topics(): readonly string[] {
 		return [...this.#watches.keys()];
 	}
@@ -80,6 +87,7 @@ export class Watches {
 			state: 'opening',
 			tip: ZERO_ID,
 			floor: ZERO_ID,
+			losses: NO_LOSSES,
 			exists: false,
 			deletedId: NONE,
 			held: [],
@@ -96,6 +104,7 @@ export class Watches {
 			watch.state = 'following';
 			watch.tip = position.tip;
 			watch.floor = position.floor;
+			watch.losses = position.losses ?? NO_LOSSES;
 			watch.exists = position.exists;
 		}
 		this.#advance(topic, watch);
@@ -144,16 +153,23 @@ export class Watches {
 	found(topic: string, seen: MessageId, position: WatchedPosition): void {
 		const watch = this.#current(topic, seen, position);
 		if (watch === undefined) return;
-		if (!position.intact) this.#reposition(topic, watch, position);
+		if (hasLost(watch, position)) this.#reposition(topic, watch, position);
 		else if (compareMessageIds(position.tip, watch.tip) <= 0) this.#trim(topic, watch, position.floor);
 		else if (watch.cancelLook === null) this.#lookLater(topic, watch, position);
 	}
 
-	/** As {@link found}, of a look during which nothing is on its way: announcements may have been missed for good. */
+	/**
+	 * As {@link found}, of a look during which nothing is on its way: announcements may have been missed for good. Topics are among those
+	 * looked at that are not watched.
+	 */
 	foundAfterOutage(topic: string, seen: MessageId, position: WatchedPosition): void {
+		if (!this.#watches.has(topic)) {
+			if (!position.intact) this.#listener?.repositioned(topic, position);
+			return;
+		}
 		const watch = this.#current(topic, seen, position);
 		if (watch === undefined) return;
-		if (!position.intact || compareMessageIds(position.tip, watch.tip) > 0) this.#reposition(topic, watch, position);
+		if (hasLost(watch, position) || compareMessageIds(position.tip, watch.tip) > 0) this.#reposition(topic, watch, position);
 		else this.#trim(topic, watch, position.floor);
 	}
 
@@ -243,6 +259,7 @@ export class Watches {
 	#reposition(topic: string, watch: Watch, position: WatchedPosition): void {
 		watch.tip = position.tip;
 		watch.floor = position.floor;
+		watch.losses = position.losses ?? NO_LOSSES;
 		watch.exists = position.exists;
 		this.#listener?.repositioned(topic, position);
 		this.#advance(topic, watch);
@@ -266,4 +283,9 @@ export class Watches {
 		this.#listener?.deleted(topic, tip);
 		this.#advance(topic, watch);
 	}
+}
+
+/** Whether messages were lost of which the listener has not been told: what it knew last is gone, or another node has found something. */
+function hasLost({ losses }: Watch, position: WatchedPosition): boolean {
+	return !position.intact || hasNews(position.losses ?? NO_LOSSES, losses);
 }

@@ -192,7 +192,10 @@ export const ReadyAnswer = Type.Object(
 	{
 		ready: Type.Boolean(),
 		checks: Type.Object({ storage: Type.String({ description: '`ok`, or why the store cannot append' }) }),
-		durability: string({ enum: ['memory', 'process', 'disk', null], description: 'What an acknowledgement survives' }),
+		durability: string({
+			enum: ['memory', 'everysec', 'process', 'disk', null],
+			description: 'What an acknowledgement survives',
+		}),
 	},
 	{ description: 'Publishes would be stored' },
 );

@@ -3,7 +3,7 @@
 import type { Scenario } from '../scenario.ts';
 import { failoverScenarios } from './failover.ts';
 import { networkScenarios } from './network.ts';
-import { killEmbedded, killOneOfTwo, rollingRestart } from './relay.ts';
+import { killEmbedded, killOneOfTwo, killWorkers, rollingRestart } from './relay.ts';
 import { valkeyScenarios } from './valkey.ts';
 
 /** Those that need no Valkey. */
@@ -11,6 +11,7 @@ export const embeddedScenarios: readonly Scenario[] = [killEmbedded];
 
 export const sharedScenarios: readonly Scenario[] = [
 	killOneOfTwo,
+	killWorkers,
 	rollingRestart,
 	...valkeyScenarios,
 	...networkScenarios,

@@ -1,6 +1,6 @@
 /** Relays that are killed, and that are restarted in turn. */
 
-import { startValkey } from '../../support/valkey.ts';
+import { startValkey, untilAnswer } from '../../support/valkey.ts';
 import { type LoadSize, runLoad } from '../load.ts';
 import { RelayNode } from '../node.ts';
 import { anyGaps, findingsBut, type Scenario, type ScenarioResult, unless } from '../scenario.ts';
@@ -39,6 +39,50 @@ async function killed(size: LoadSize, nodes: readonly RelayNode[], victim: Relay
 		},
 	});
 	return { report, problems: [...findingsBut(report), ...anyGaps(report)] };
+}
+
+const WORKERS = 3;
+
+export const killWorkers: Scenario = {
+	name: 'kill -9 of the workers of one relay, one after the other',
+	async run(size) {
+		await using valkey = await startValkey({ settings: { appendonly: 'yes' } });
+		await using node = await RelayNode.start({ ...valkey.relayEnv, PULSAR_WORKERS: String(WORKERS) });
+		const before = await node.workers();
+		const report = await runLoad({
+			size,
+			urls: [node.url],
+			async fault() {
+				for (const worker of before) {
+					const others = new Set(await node.workers());
+					process.kill(worker, 'SIGKILL');
+					await untilServing(node, (pids) => pids.length === WORKERS && pids.some((pid) => !others.has(pid)));
+				}
+			},
+		});
+		const code = await node.end('SIGTERM');
+		return {
+			report,
+			problems: [
+				...findingsBut(report),
+				...anyGaps(report),
+				...unless(before.length === WORKERS, `${before.length} workers served`),
+				...unless(code === 0, `the relay ended with ${code}`),
+			],
+		};
+	},
+};
+
+/** Waits until its workers are such, and as many answer. */
+async function untilServing(node: RelayNode, isSo: (pids: readonly number[]) => boolean): Promise<void> {
+	await untilAnswer(async () => {
+		// Over a connection to the worker that was killed there is none.
+		const metrics = await fetch(`${node.url}/metrics`).then(
+			(response) => response.text(),
+			() => '',
+		);
+		return isSo(await node.workers()) && metrics.includes(`\nrelay_workers ${WORKERS}\n`);
+	}, 'every worker serves');
 }
 
 export const rollingRestart: Scenario = {

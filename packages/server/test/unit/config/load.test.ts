@@ -288,6 +288,8 @@ test('each durability goes with a store that can give it', () => {
 		['memory', 'any'],
 		['embedded', 'disk'],
 		['embedded', 'process'],
+		['embedded', 'everysec'],
+		['valkey', 'everysec'],
 		['valkey', 'disk'],
 		['valkey', 'replicated:2'],
 	] as const) {

@@ -147,13 +147,13 @@ test('the durability in force is 1 and the others are 0; while the store is unav
 	const metrics = create();
 	const levels = async () => {
 		const samples = await scrape(metrics);
-		return ['memory', 'process', 'disk'].map((level) => samples.get(`relay_storage_durability{level="${level}"}`));
+		return ['memory', 'everysec', 'process', 'disk'].map((level) => samples.get(`relay_storage_durability{level="${level}"}`));
 	};
-	assert.deepEqual(await levels(), [0, 0, 1]);
+	assert.deepEqual(await levels(), [0, 0, 0, 1]);
 	health = { status: 'unavailable', reason: 'gone' };
 	const duringOutage = await levels();
 	health = { status: 'ok', durability: 'disk' };
-	assert.deepEqual(duringOutage, [0, 0, 0]);
+	assert.deepEqual(duringOutage, [0, 0, 0, 0]);
 });
 
 test('the load and the health of the store are those at the time of the scrape', async () => {

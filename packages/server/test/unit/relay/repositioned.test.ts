@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
+import { compareMessageIds, formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Page, Store } from '../../../src/ports/store.ts';
 import { createMemoryStore } from '../../../src/stores/memory/store.ts';
 import { messagesIn } from './support/blocks.ts';
@@ -243,3 +243,46 @@ test('a log that ends before what was announced is not asked again and again: th
 	await rest();
 	assert.deepEqual(sink.ids(), texts([second]));
 });
+
+for (const [where, hotTier] of [
+	['memory', {}],
+	['the store', { bytesMax: 0 }],
+] as const) {
+	test(`a loss that is written down is a gap where it is, for subscribers and polls that read across it from ${where}`, async () => {
+		const { append, clock, follow, hub, poll, rest, store } = createFixture({ hotTier });
+		const [first, second] = (await append('t', '0', '1')) as [MessageId, MessageId];
+		clock.advance(5);
+		const live = await follow('t', 'last');
+		const [third] = (await append('t', '2')) as [MessageId];
+		await rest();
+		const losses = [{ after: second, to: { ms: second.ms, n: second.n + 7 } }];
+		const { exists, tip, floor } = await store.watch('t');
+		for (let looks = 0; looks < 2; looks++) hub.repositioned('t', { exists, tip, floor, intact: true, losses });
+		await rest();
+		assert.deepEqual(toldTo(live.sink), ['2', 'gap ahead 0..0'], 'who has passed it is told late, once');
+		for (const limits of [{}, { bufferBytesMax: 1 }]) {
+			const away = await follow('t', first, limits);
+			await rest();
+			assert.deepEqual(toldTo(away.sink), ['1', 'gap ahead 1..8', '2']);
+			const within = await follow('t', { ms: second.ms, n: second.n + 3 }, limits);
+			await rest();
+			assert.deepEqual(toldTo(within.sink), ['gap ahead 4..8', '2']);
+			const told = await follow('t', losses[0]?.to as MessageId, limits);
+			await rest();
+			assert.deepEqual(toldTo(told.sink), ['2']);
+		}
+		const ids: string[] = [];
+		const gaps: (readonly [MessageId | null, MessageId])[] = [];
+		for (let cursor = first; compareMessageIds(cursor, third) < 0; ) {
+			const answer = await poll({ t: cursor }, { messagesMax: 1 });
+			ids.push(...answer.slices.flatMap(messagesIn).map(({ id }) => id));
+			gaps.push(...answer.gaps.map(({ from, to }) => [from, to] as const));
+			cursor = answer.cursors.get('t') as MessageId;
+		}
+		assert.deepEqual(ids, texts([second, third]));
+		assert.deepEqual(gaps, [[second, losses[0]?.to]]);
+		const large = await poll({ t: first });
+		assert.deepEqual([large.slices.flatMap(messagesIn).map(({ id }) => id), large.gaps], [texts([second]), []]);
+		assert.ok(large.hasMore, 'an answer ends before a gap, which stands before what it is about');
+	});
+}

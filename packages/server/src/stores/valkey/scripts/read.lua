@@ -1,7 +1,7 @@
 -- A page of the log.
 --
 -- KEYS: the stream, the meta hash. ARGV: 'after' or 'before' · an id (for before: '+' = from the end) · messages at most · bytes at most
--- Answers { exists, tip, floor, entries as XRANGE gives them, more }, oldest first for after, newest first for before. Ends with the
+-- Answers { exists, tip, floor, losses, entries as XRANGE gives them, more }, oldest first for after, newest first for before. Ends with the
 -- entry that reaches the bytes, so the caller cuts; `more` is 1 when it ended for its limits.
 local stream = KEYS[1]
 local topic = standing(stream, KEYS[2])
@@ -38,4 +38,4 @@ while #entries < messagesMax and not nothing do
 	if bytes < 65536 then step = 256 end
 end
 if #entries >= messagesMax then more = 1 end
-return { topic.id and 1 or 0, formatId(topic.tip), floorText, entries, more }
+return { topic.id and 1 or 0, formatId(topic.tip), floorText, topic.losses, entries, more }

@@ -1,9 +1,10 @@
 -- Where a topic stands. Put in front of the scripts that need it.
 --
 -- The meta hash: id (absent when the topic was deleted or never made), created, description, max_age_s, max_messages, max_bytes, and
--- state, in one field because every append reads and writes it: tip, floor, bytes, length (entries the relay left in the stream) and
--- trimmed (entries the relay took out of it). Whether somebody else has changed the stream is told by its length and by whether it has entries beyond the tip: both are asked for in under a
--- microsecond together, where XINFO takes four and copies two entries. What they miss, an append runs into (append.lua).
+-- state, in one field because every append reads and writes it: tip, floor, bytes, length (entries the relay left in the stream),
+-- trimmed (entries the relay took out of it) and, seldom, losses (position.lua). Whether somebody else has changed the stream is told by its
+-- length and by whether it has entries beyond the tip: both are asked for in under a microsecond together, where XINFO takes four and
+-- copies two entries. What they miss, an append runs into (append.lua).
 
 local function parseId(text)
 	local ms, n = string.match(text, '^(%d+)-(%d+)$')
@@ -20,6 +21,22 @@ local function above(a, b)
 end
 
 local ZERO = { ms = 0, n = 0 }
+
+-- Losses (log/losses.ts), oldest first, each ' <after>:<to>'.
+local function parseLosses(text)
+	local losses = {}
+	for after, to in string.gmatch(text, ' (%S+):(%S+)') do losses[#losses + 1] = { after = parseId(after), to = parseId(to) } end
+	return losses
+end
+
+-- Those above the floor: below it everybody is told of what was trimmed.
+local function formatLosses(losses, floor)
+	local text = ''
+	for _, loss in ipairs(losses) do
+		if above(loss.to, floor) then text = text .. ' ' .. formatId(loss.after) .. ':' .. formatId(loss.to) end
+	end
+	return text
+end
 
 local function streamInfo(stream)
 	local info = redis.call('XINFO', 'STREAM', stream)
@@ -67,10 +84,10 @@ end
 local function standing(stream, meta)
 	local known = redis.call('HMGET', meta, 'id', 'state')
 	local length = redis.call('XLEN', stream)
-	local topic = { id = known[1], tip = ZERO, floor = ZERO, bytes = 0, length = 0, trimmed = 0 }
+	local topic = { id = known[1], tip = ZERO, floor = ZERO, bytes = 0, length = 0, trimmed = 0, losses = '' }
 	if known[2] then
-		local tip, floor, bytes, left, trimmed = string.match(known[2], '^(%S+) (%S+) (%d+) (%d+) (%d+)$')
-		topic.tip, topic.floor = parseId(tip), parseId(floor)
+		local tip, floor, bytes, left, trimmed, losses = string.match(known[2], '^(%S+) (%S+) (%d+) (%d+) (%d+)(.*)$')
+		topic.tip, topic.floor, topic.losses = parseId(tip), parseId(floor), losses
 		topic.bytes, topic.length, topic.trimmed = tonumber(bytes), tonumber(left), tonumber(trimmed)
 	end
 	if not topic.id and length == 0 then return topic end
@@ -82,6 +99,6 @@ local function standing(stream, meta)
 end
 
 local function writeDown(meta, topic)
-	redis.call('HSET', meta, 'state', string.format('%s %s %.0f %.0f %.0f', formatId(topic.tip), formatId(topic.floor), topic.bytes,
-		topic.length, topic.trimmed))
+	redis.call('HSET', meta, 'state', string.format('%s %s %.0f %.0f %.0f%s', formatId(topic.tip), formatId(topic.floor), topic.bytes,
+		topic.length, topic.trimmed, topic.losses))
 end
