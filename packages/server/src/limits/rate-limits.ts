@@ -1,7 +1,7 @@
 /**
  * The rate limits, and what keeps them the same on all nodes. A node decides by its own view of a bucket, at once; each second it tells the
  * others, by way of the store, what it has given out, and learns what is left. Where a wrong guess counts, it asks before. While the
- * store is away, each node goes on by its own view (docs/adr/0008-shared-rate-limits.md).
+ * store is away, each node goes on by its own view (docs/adr/0010-shared-rate-limits.md).
  */
 
 import type { Clock } from '../ports/clock.ts';
@@ -18,7 +18,7 @@ export const ADDRESS_FACTOR = 10;
 
 /** Tokens per minute of each limit. */
 export interface RatesPerMinute {
-	/** What an account, a key, or the scoped tokens of either may ask for, by requests and messages. */
+	/** What an account, one of its keys, or its scoped tokens together may ask for, by requests and messages. */
 	readonly principal: number;
 	/** What one client address may ask for without credentials, or with wrong ones. */
 	readonly address: number;
