@@ -42,8 +42,14 @@ const ROOMS: readonly Room[] = [
 	{ at: `${SERVER}ops`, rooms: ['ports', 'protocol'], npm: ['pino', 'pino-pretty', 'prom-client'], node: true },
 	{ at: `${SERVER}config`, rooms: [], npm: ['yaml', 'smol-toml'], node: false },
 	{
+		at: `${SERVER}wiring`,
+		rooms: ['auth', 'config', 'limits', 'ops', 'ports', 'stores/*', 'transports/*'],
+		npm: [],
+		node: true,
+	},
+	{
 		at: `${SERVER}app.ts`,
-		rooms: ['auth', 'config', 'limits', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
+		rooms: ['wiring', 'auth', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
 		npm: [],
 		node: true,
 	},

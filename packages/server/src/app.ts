@@ -5,17 +5,12 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import type { Server } from 'node:http';
+import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth } from './auth/auth.ts';
-import { OPEN_RIGHTS } from './auth/topic-access.ts';
-import { isLoopback } from './config/load.ts';
 import type { Config } from './config/schema.ts';
-import { AccountCaps } from './limits/account-caps.ts';
-import { AccountUsage } from './limits/account-usage.ts';
-import { RateLimits, type RateLimitsOptions } from './limits/rate-limits.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
 import { createMetrics } from './ops/metrics.ts';
@@ -30,19 +25,13 @@ import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import type { ServerOptions } from './stores/valkey/connection.ts';
 import type { ServerDemands } from './stores/valkey/server-check.ts';
-import { openValkeySharedBuckets } from './stores/valkey/shared-buckets.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
-import { clientAddresses } from './transports/http/client-address.ts';
-import type { EdgeOptions } from './transports/http/deps.ts';
-import { trustedHosts } from './transports/http/hosts.ts';
-import { Limiting } from './transports/http/limiting.ts';
-import { Origins } from './transports/http/origins.ts';
 import { createHttpServer } from './transports/http/server.ts';
-import { readTls, type TlsFiles } from './transports/http/tls.ts';
-import { withinQuota } from './transports/http/topic-quota.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
+import { edgeOf, tlsOf } from './wiring/edge.ts';
+import { openLimits } from './wiring/limits.ts';
 
 /** The owner of every topic while the relay runs without accounts. */
 const OPEN_MODE_OWNER_ID = '00000000-0000-0000-0000-000000000000';
@@ -76,16 +65,19 @@ export interface App {
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
 export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
-	const edge = openEdge(config);
+	const edge = edgeOf(config);
 	const store = await openStore(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, store);
 	const auth = identity?.auth ?? null;
-	const rateLimits = identity === null ? null : await openRateLimits(config, clock, { store, identity, logger });
-	const limiting = rateLimits === null ? null : new Limiting(rateLimits, clientAddresses(config.trustedProxies));
-	const caps = auth === null ? null : accountCaps(config);
-	const usage = auth === null ? null : accountUsage(config, store, clock);
-	const rights = auth === null || usage === null ? OPEN_RIGHTS : withinQuota(auth.topics, usage);
-	const access = { auth, limiting, caps, usage, rights };
+	const shared = config.storageBackend === 'valkey' ? valkeyServer(config) : null;
+	const limits = await openLimits(config, { store, clock, logger, auth, server: shared }).catch(async (error: unknown) => {
+		auth?.close();
+		await identity?.records.close();
+		await store.close();
+		throw error;
+	});
+	const { limiting, caps, usage, rights } = limits;
+	const access = { auth, limiting, caps, usage, rights, edge };
 	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
@@ -100,7 +92,6 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 			bodyTimeoutS: config.bodyTimeoutS,
 			keepAliveTimeoutS: config.keepAliveTimeoutS,
 		},
-		edge,
 		version: packageJson.version,
 		appName: config.appName,
 		ownerId: OPEN_MODE_OWNER_ID,
@@ -126,7 +117,6 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		payloadDepthMax: config.maxPayloadDepth,
 		socketBufferBytes: config.socketBufferBytes,
 		pingIntervalS: config.wsPingIntervalS,
-		edge,
 		...access,
 	});
 	const health = relay.health();
@@ -142,7 +132,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		server.server.closeAllConnections();
 		await server.close();
 		relay.close();
-		rateLimits?.close();
+		limits.close();
 		identity?.auth.close();
 		await identity?.records.close();
 		await store.close();
@@ -156,11 +146,11 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 			return { url: `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}` };
 		},
 		reloadCertificates() {
-			const files = tlsFiles(config);
-			if (files === null) return;
 			try {
-				(server.server as unknown as HttpsServer).setSecureContext(readTls(files));
-				logger.info({ certificate: files.certificate }, 'the certificates were read again');
+				const tls = tlsOf(config);
+				// There was a certificate at the start, so it is this kind of server.
+				if (tls !== null) (server.server as HttpServer as HttpsServer).setSecureContext(tls);
+				logger.info('the certificates were read again');
 			} catch (error) {
 				logger.error({ err: error }, 'the certificates could not be read again; those from before stay in use');
 			}
@@ -174,23 +164,6 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 	};
 }
 
-function openEdge(config: Config): EdgeOptions {
-	const files = tlsFiles(config);
-	return {
-		trustsHost: trustedHosts({
-			trustedHosts: config.trustedHosts,
-			listenHost: config.host,
-			onLoopback: isLoopback(config.host),
-		}),
-		origins: new Origins(config.allowedOrigins),
-		tls: files === null ? null : readTls(files),
-	};
-}
-
-function tlsFiles({ tlsCert: certificate, tlsKey: key, tlsClientCa: clientCa }: Config): TlsFiles | null {
-	return certificate === null || key === null ? null : { certificate, key, clientCa };
-}
-
 /** The host of a URL that reaches the relay from its own machine. */
 function reachable(host: string): string {
 	if (host === '0.0.0.0') return '127.0.0.1';
@@ -199,7 +172,7 @@ function reachable(host: string): string {
 }
 
 /** Stops listening; resolves when the last connection is gone. */
-async function closed(server: Server): Promise<void> {
+async function closed(server: HttpServer): Promise<void> {
 	const gone = once(server, 'close');
 	server.close();
 	server.closeIdleConnections();
@@ -262,46 +235,6 @@ function openRecords(config: Config, clock: Clock): Promise<Records> {
 		case 'valkey':
 			return Promise.reject(new Error('accounts on the valkey store are not in this version'));
 	}
-}
-
-async function openRateLimits(
-	config: Config,
-	clock: Clock,
-	{ store, identity, logger }: { readonly store: Store; readonly identity: Identity; readonly logger: Logger },
-): Promise<RateLimits> {
-	const perMinute = {
-		principal: config.rateLimitPrincipal,
-		address: config.rateLimitAddress,
-		login: config.rateLimitLogin,
-		refresh: config.rateLimitRefresh,
-		device: config.rateLimitDevice,
-	};
-	if (config.storageBackend !== 'valkey') return new RateLimits({ clock, perMinute, shared: null });
-	try {
-		const shared = await openValkeySharedBuckets({ server: valkeyServer(config), clock });
-		const onSharing: RateLimitsOptions['onSharing'] = (change) => {
-			if (change.sharing) logger.info('the nodes share their rate limits again');
-			else logger.warn({ err: change.error }, 'the nodes do not share their rate limits; each goes on by itself');
-		};
-		return new RateLimits({ clock, perMinute, shared, onSharing });
-	} catch (error) {
-		identity.auth.close();
-		await identity.records.close();
-		await store.close();
-		throw error;
-	}
-}
-
-function accountCaps(config: Config): AccountCaps {
-	return new AccountCaps({
-		connectionsMax: config.wsMaxPerUser,
-		pollsMax: config.maxPollsPerUser,
-		subscriptionsMax: config.maxSubscriptionsPerUser,
-	});
-}
-
-function accountUsage(config: Config, store: Store, clock: Clock): AccountUsage {
-	return new AccountUsage({ store, clock, topicsMax: config.maxTopicsPerUser, bytesMax: config.maxPerUserBytes });
 }
 
 function valkeyServer(config: Config): ServerOptions {
