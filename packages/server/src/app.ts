@@ -66,8 +66,8 @@ export interface App {
 export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
 	const edge = edgeOf(config);
-	const store = await openStore(config, clock, logger);
-	const identity = await openIdentity(config, clock, logger, store);
+	const { store, openRecords } = await openStorage(config, clock, logger);
+	const identity = await openIdentity(config, clock, logger, { store, openRecords });
 	const auth = identity?.auth ?? null;
 	const shared = config.storageBackend === 'valkey' ? valkeyServer(config) : null;
 	const limits = await openLimits(config, { store, clock, logger, auth, server: shared }).catch(async (error: unknown) => {
@@ -179,21 +179,32 @@ async function closed(server: HttpServer): Promise<void> {
 	await gone;
 }
 
-function openStore(config: Config, clock: Clock, logger: Logger): Promise<Store> {
-	const topicsMax = config.maxTopics;
+interface Storage {
+	readonly store: Store;
+	/** Opens what is stored besides the log. */
+	readonly openRecords: () => Promise<Records>;
+}
+
+async function openStorage(config: Config, clock: Clock, logger: Logger): Promise<Storage> {
+	const { dataDir, maxTopics: topicsMax } = config;
 	switch (config.storageBackend) {
 		case 'memory':
-			return Promise.resolve(createMemoryStore({ topicsMax, clock }));
+			return { store: createMemoryStore({ topicsMax, clock }), openRecords: async () => createMemoryRecords({ clock }) };
 		case 'embedded':
-			return openEmbeddedStore({ dataDir: config.dataDir, topicsMax, clock });
-		case 'valkey':
-			return openValkeyStore({
+			return {
+				store: await openEmbeddedStore({ dataDir, topicsMax, clock }),
+				openRecords: () => openEmbeddedRecords({ dataDir, clock }),
+			};
+		case 'valkey': {
+			const store = await openValkeyStore({
 				server: valkeyServer(config),
 				demands: valkeyDemands(config),
 				topicsMax,
 				clock,
 				onWarning: (text, fields) => logger.warn(fields, text),
 			});
+			return { store, openRecords: () => store.openRecords() };
+		}
 	}
 }
 
@@ -203,10 +214,16 @@ interface Identity {
 }
 
 /** Accounts and what belongs to them; null where nobody is asked for credentials. The store, which holds the data directory's lock, is open. */
-async function openIdentity(config: Config, clock: Clock, logger: Logger, store: Store): Promise<Identity | null> {
+async function openIdentity(
+	config: Config,
+	clock: Clock,
+	logger: Logger,
+	{ store, openRecords }: Storage,
+): Promise<Identity | null> {
 	if (config.auth === 'open') return null;
+	let records: Records | null = null;
 	try {
-		const records = await openRecords(config, clock);
+		records = await openRecords();
 		const auth = new Auth({
 			records,
 			clock,
@@ -221,19 +238,9 @@ async function openIdentity(config: Config, clock: Clock, logger: Logger, store:
 		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });
 		return { auth, records };
 	} catch (error) {
+		await records?.close();
 		await store.close();
 		throw error;
-	}
-}
-
-function openRecords(config: Config, clock: Clock): Promise<Records> {
-	switch (config.storageBackend) {
-		case 'memory':
-			return Promise.resolve(createMemoryRecords({ clock }));
-		case 'embedded':
-			return openEmbeddedRecords({ dataDir: config.dataDir, clock });
-		case 'valkey':
-			return Promise.reject(new Error('accounts on the valkey store are not in this version'));
 	}
 }
 

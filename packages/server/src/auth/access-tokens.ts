@@ -8,13 +8,15 @@ import { hash, hkdfSync, randomBytes } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { jwtVerify, SignJWT } from 'jose';
 import type { Clock } from '../ports/clock.ts';
-import type { Records } from '../ports/records.ts';
+import type { RecordOp, Records } from '../ports/records.ts';
 import type { Account } from './accounts.ts';
-import { ACTIONS, type Scope } from './principal.ts';
+import { ACTIONS, type MintedIn, type Scope } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
 
-/** Names of tokens that were revoked before their time. */
+/** Tokens that were revoked before their time, by their names; and sessions that were logged out, for what was minted in them. */
 export const DENIED_TOKEN = 'denied-token';
+
+export const SCOPED_LIFETIME_S_MAX = 3600;
 
 const TOKEN_LENGTH_MAX = 8192;
 const FORM = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.([A-Za-z0-9_-]{43})$/;
@@ -34,8 +36,16 @@ export interface VerifiedToken {
 	/** Null for one of the earlier server without a name, which cannot be revoked. */
 	readonly jti: string | null;
 	readonly expiresAtMs: number;
+	/** The session of an access token; null for a scoped token, and for one that has no name. */
+	readonly sessionId: string | null;
 	/** What the token is limited to; null for an access token, which is not. */
-	readonly limits: { readonly scopes: readonly Scope[]; readonly keyId: string | null } | null;
+	readonly limits: TokenLimits | null;
+}
+
+export interface TokenLimits {
+	readonly scopes: readonly Scope[];
+	readonly keyId: string | null;
+	readonly mintedIn: MintedIn | null;
 }
 
 /** A token as it is handed out. */
@@ -60,7 +70,8 @@ export class AccessTokens {
 	readonly #scopedKey: Uint8Array;
 	/** By the digest of the token, so that what is remembered cannot be used. Oldest first. */
 	readonly #verified = new Map<string, VerifiedToken>();
-	readonly #denied: RecordCache<true>;
+	/** When each was denied, in Unix seconds. */
+	readonly #denied: RecordCache<number>;
 
 	constructor({ records, clock, secret, lifetimeS }: AccessTokensOptions) {
 		this.#records = records;
@@ -68,22 +79,29 @@ export class AccessTokens {
 		this.#lifetimeS = lifetimeS;
 		this.#accessKey = Buffer.from(secret);
 		this.#scopedKey = new Uint8Array(hkdfSync('sha256', secret, '', 'pulsar-relay scoped token', 32));
-		this.#denied = new RecordCache({ records, clock, kind: DENIED_TOKEN, decode: () => true });
+		this.#denied = new RecordCache({ records, clock, kind: DENIED_TOKEN, decode: ({ value }) => Number(value['atS']) });
 	}
 
-	/** Issues an access token of an account. */
-	async issue({ accountId, username, permissions }: Account): Promise<IssuedToken> {
-		const token = await this.#sign({ sub: accountId, username, permissions }, ACCESS_TYPE, this.#lifetimeS);
+	/** Issues an access token of an account, in a session. */
+	async issue({ accountId, username, permissions }: Account, sessionId: string): Promise<IssuedToken> {
+		const claims = { sub: accountId, username, permissions, sid: sessionId };
+		const token = await this.#sign(claims, ACCESS_TYPE, this.#lifetimeS);
 		return { token, expiresInS: this.#lifetimeS };
 	}
 
 	/** Issues a scoped token; whoever calls has seen to it that the minter may give that much away. */
 	async issueScoped(
 		account: Pick<Account, 'accountId' | 'username'>,
-		limits: { readonly scopes: readonly Scope[]; readonly keyId: string | null; readonly lifetimeS: number },
+		limits: {
+			readonly scopes: readonly Scope[];
+			/** The key that mints it, or the session of the account that does. */
+			readonly by: { readonly keyId: string } | { readonly sessionId: string | null };
+			readonly lifetimeS: number;
+		},
 	): Promise<IssuedToken> {
-		const { scopes, keyId, lifetimeS } = limits;
-		const claims = { sub: account.accountId, username: account.username, scopes, ...(keyId === null ? {} : { key: keyId }) };
+		const { scopes, by, lifetimeS } = limits;
+		const minter = 'keyId' in by ? { key: by.keyId } : by.sessionId === null ? {} : { sid: by.sessionId };
+		const claims = { sub: account.accountId, username: account.username, scopes, ...minter };
 		return { token: await this.#sign(claims, SCOPED_TYPE, lifetimeS), expiresInS: lifetimeS };
 	}
 
@@ -91,7 +109,11 @@ export class AccessTokens {
 	peek(token: string): VerifiedToken | undefined {
 		const verified = this.#verified.get(digestOf(token));
 		if (verified === undefined || verified.expiresAtMs <= this.#clock.nowMs()) return undefined;
-		return verified.jti === null || this.#denied.peek(verified.jti) === null ? verified : undefined;
+		if (verified.jti !== null && this.#denied.peek(verified.jti) !== null) return undefined;
+		const mintedIn = verified.limits?.mintedIn ?? null;
+		if (mintedIn === null) return verified;
+		const deniedAtS = this.#denied.peek(mintedIn.sessionId);
+		return deniedAtS === undefined || endsAt(mintedIn, deniedAtS) ? undefined : verified;
 	}
 
 	/** Verifies a token. Rejects with `invalid_credentials`. */
@@ -100,20 +122,30 @@ export class AccessTokens {
 		const known = this.#verified.get(digest);
 		const verified = known !== undefined && known.expiresAtMs > this.#clock.nowMs() ? known : await this.#check(token);
 		this.#remember(digest, verified);
-		if (await this.isDenied(verified.jti)) throw revoked();
+		if (await this.isDenied(verified.jti, verified.limits?.mintedIn ?? null)) throw revoked();
 		return verified;
 	}
 
-	async isDenied(jti: string | null): Promise<boolean> {
-		return jti !== null && (await this.#denied.get(jti)) !== null;
+	/** Whether a token was revoked, or the session in which it was minted was logged out since. */
+	async isDenied(jti: string | null, mintedIn: MintedIn | null): Promise<boolean> {
+		if (jti !== null && (await this.#denied.get(jti)) !== null) return true;
+		return mintedIn !== null && endsAt(mintedIn, await this.#denied.get(mintedIn.sessionId));
 	}
 
-	/** Revokes a token, on every node. */
-	async deny({ jti, expiresAtMs }: Pick<VerifiedToken, 'jti' | 'expiresAtMs'>): Promise<void> {
-		if (jti === null) return;
-		await this.#records.write([
-			{ op: 'put', kind: DENIED_TOKEN, id: jti, value: {}, expected: 'any', expiresAtMs: expiresAtMs + DENIAL_MARGIN_MS },
-		]);
+	/** Revokes a token, on every node, and the scoped tokens that were minted in its session until now. */
+	async deny({ jti, sessionId, expiresAtMs }: Pick<VerifiedToken, 'jti' | 'sessionId' | 'expiresAtMs'>): Promise<void> {
+		const nowMs = this.#clock.nowMs();
+		const lastEndsAtMs = sessionId === null ? expiresAtMs : Math.max(expiresAtMs, nowMs + SCOPED_LIFETIME_S_MAX * 1000);
+		const put = (id: string): RecordOp => ({
+			op: 'put',
+			kind: DENIED_TOKEN,
+			id,
+			value: { atS: Math.floor(nowMs / 1000) },
+			expected: 'any',
+			expiresAtMs: lastEndsAtMs + DENIAL_MARGIN_MS,
+		});
+		const denied = new Set([jti, sessionId].filter((id) => id !== null));
+		if (denied.size > 0) await this.#records.write([...denied].map(put));
 	}
 
 	close(): void {
@@ -187,11 +219,19 @@ function claimsOf(payload: Readonly<Record<string, unknown>>, nowMs: number, sco
 	if (!isSeconds(exp) || !isSeconds(iat) || (nbf !== undefined && !isSeconds(nbf))) return null;
 	if (exp * 1000 <= nowMs || iat > nowMs / 1000 + ISSUED_AHEAD_S_MAX) return null;
 	if (jti !== undefined && (typeof jti !== 'string' || !JTI_FORM.test(jti))) return null;
+	const { sid, scopes, key } = payload;
+	if (sid !== undefined && (typeof sid !== 'string' || !JTI_FORM.test(sid))) return null;
 	const verified = { accountId: sub, jti: jti ?? null, expiresAtMs: exp * 1000 };
-	if (!scoped) return { ...verified, limits: null };
-	const { scopes, key } = payload;
+	// A token of the earlier server is a session by itself.
+	if (!scoped) return { ...verified, sessionId: sid ?? jti ?? null, limits: null };
 	if (jti === undefined || !isScopes(scopes) || (key !== undefined && typeof key !== 'string')) return null;
-	return { ...verified, limits: { scopes, keyId: key ?? null } };
+	const mintedIn = sid === undefined ? null : { sessionId: sid, mintedAtS: iat };
+	return { ...verified, sessionId: null, limits: { scopes, keyId: key ?? null, mintedIn } };
+}
+
+/** Whether a token ends by its session having been denied at that time; null = it has not been. */
+function endsAt({ mintedAtS }: MintedIn, deniedAtS: number | null): boolean {
+	return deniedAtS !== null && mintedAtS <= deniedAtS;
 }
 
 function isSeconds(value: unknown): value is number {

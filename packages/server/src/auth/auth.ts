@@ -9,7 +9,7 @@ import { ApiKeys } from './api-keys.ts';
 import { Authenticator } from './authenticate.ts';
 import { LiveConnections } from './live-connections.ts';
 import { Passwords } from './passwords.ts';
-import { RefreshTokens } from './refresh-tokens.ts';
+import { RefreshTokens, sessionIdOf } from './refresh-tokens.ts';
 import { TopicAccess } from './topic-access.ts';
 
 /** How often expired records are removed, and how soon again when there are more. */
@@ -136,7 +136,7 @@ export class Auth {
 	}
 
 	async #issue(account: Account, refreshToken: string): Promise<Tokens> {
-		const { token, expiresInS } = await this.tokens.issue(account);
+		const { token, expiresInS } = await this.tokens.issue(account, sessionIdOf(refreshToken));
 		return { accessToken: token, expiresInS, refreshToken };
 	}
 

@@ -39,10 +39,10 @@ export class Authenticator {
 		const account = await this.#accounts.get(principal.accountId);
 		switch (principal.kind) {
 			case 'account':
-				if (await this.#tokens.isDenied(principal.jti)) throw invalidToken();
+				if (await this.#tokens.isDenied(principal.jti, null)) throw invalidToken();
 				break;
 			case 'scoped':
-				if (await this.#tokens.isDenied(principal.jti)) throw invalidToken();
+				if (await this.#tokens.isDenied(principal.jti, principal.mintedIn)) throw invalidToken();
 				if (principal.keyId !== null && (await this.#keys.get(principal.keyId)) === null) throw invalidToken();
 				break;
 			case 'apiKey': {
@@ -97,11 +97,11 @@ export class Authenticator {
 /** @param key the key that minted the token, null when there is none or it is gone */
 function byTokenOf(verified: VerifiedToken, account: Account | null, key: ApiKey | null): KnownPrincipal {
 	const { accountId, username, permissions } = active(account);
-	const { jti, expiresAtMs, limits } = verified;
-	if (limits === null) return { kind: 'account', accountId, username, permissions, jti, expiresAtMs };
-	const { scopes, keyId } = limits;
+	const { jti, sessionId, expiresAtMs, limits } = verified;
+	if (limits === null) return { kind: 'account', accountId, username, permissions, jti, sessionId, expiresAtMs };
+	const { scopes, keyId, mintedIn } = limits;
 	if (jti === null || (keyId !== null && key?.accountId !== accountId)) throw invalidToken();
-	return { kind: 'scoped', accountId, username, permissions, jti, expiresAtMs, scopes, keyId };
+	return { kind: 'scoped', accountId, username, permissions, jti, expiresAtMs, scopes, keyId, mintedIn };
 }
 
 function byKeyOf({ accountId, username, permissions }: Account, { keyId, scopes, expiresAtMs }: ApiKey): KnownPrincipal {

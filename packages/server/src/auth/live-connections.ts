@@ -182,8 +182,11 @@ function recordsOf(principal: KnownPrincipal): string[] {
 		case 'apiKey':
 			return [account, `${API_KEY}/${principal.keyId}`];
 		case 'scoped': {
-			const own = [account, `${DENIED_TOKEN}/${principal.jti}`];
-			return principal.keyId === null ? own : [...own, `${API_KEY}/${principal.keyId}`];
+			const { jti, keyId, mintedIn } = principal;
+			const keys = [account, `${DENIED_TOKEN}/${jti}`];
+			if (keyId !== null) keys.push(`${API_KEY}/${keyId}`);
+			if (mintedIn !== null) keys.push(`${DENIED_TOKEN}/${mintedIn.sessionId}`);
+			return keys;
 		}
 	}
 }

@@ -32,6 +32,15 @@ export interface AccountPrincipal extends AccountHolder {
 	readonly kind: 'account';
 	/** Names the token, so that it can be revoked; null for a token of the earlier server that has no name. */
 	readonly jti: string | null;
+	/** The session that the token is of, as logging out ends what was minted in it; null when it has no name either. */
+	readonly sessionId: string | null;
+}
+
+/** Where a scoped token comes from: it ends when this session is logged out after that moment. */
+export interface MintedIn {
+	readonly sessionId: string;
+	/** Unix time in seconds. */
+	readonly mintedAtS: number;
 }
 
 /** A producer or service, by an API key of the account. */
@@ -47,6 +56,8 @@ export interface ScopedPrincipal extends AccountHolder {
 	readonly jti: string;
 	/** The key that minted it: the token ends with it. Null when the account did. */
 	readonly keyId: string | null;
+	/** The session in which the account minted it. Null when a key did. */
+	readonly mintedIn: MintedIn | null;
 	readonly scopes: readonly Scope[];
 }
 

@@ -205,6 +205,11 @@ export class RefreshTokens {
 	}
 }
 
+/** The session of a token that was issued here; it stays the same when the token is replaced. */
+export function sessionIdOf(refreshToken: string): string {
+	return refreshToken.slice(0, refreshToken.indexOf('.'));
+}
+
 interface ParsedToken {
 	readonly jti: string;
 	readonly secret: string;

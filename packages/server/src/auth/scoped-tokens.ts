@@ -6,7 +6,6 @@ import type { Action, KnownPrincipal, Scope } from './principal.ts';
 import { uncovered } from './scopes.ts';
 import { authorize, denial, type TopicAccess } from './topic-access.ts';
 
-export const SCOPED_LIFETIME_S_MAX = 3600;
 export const SCOPED_LIFETIME_S_DEFAULT = 300;
 /** A token with more would not fit into a header. */
 const PATTERNS_MAX = 50;
@@ -61,7 +60,12 @@ export async function mintScopedToken(
 	}
 	for (const { actions } of requested) {
 		for (const action of actions) {
-			const decision = authorize({ ...minter, kind: 'account', jti: null }, action, `${minter.accountId}/`, null);
+			const decision = authorize(
+				{ ...minter, kind: 'account', jti: null, sessionId: null },
+				action,
+				`${minter.accountId}/`,
+				null,
+			);
 			if (decision.status === 'denied') throw denial(decision.reason, action, '');
 		}
 	}
@@ -71,6 +75,6 @@ export async function mintScopedToken(
 		const [shown] = shownScopes(minter.accountId, [{ actions: [beyond.action], topics: [beyond.topic] }]);
 		throw denial('scope', beyond.action, shown?.topics[0] ?? '');
 	}
-	const keyId = minter.kind === 'apiKey' ? minter.keyId : null;
-	return tokens.issueScoped(minter, { scopes, keyId, lifetimeS });
+	const by = minter.kind === 'apiKey' ? { keyId: minter.keyId } : { sessionId: minter.sessionId };
+	return tokens.issueScoped(minter, { scopes, by, lifetimeS });
 }

@@ -26,6 +26,7 @@ const SHOWN: Readonly<Record<string, readonly RegExp[]>> = {
 		/"message_count":3[\s\S]*"payload":"hello"/,
 		/^3 test$/m,
 	],
+	Accounts: [/^[1-9]\d*\n1\n1\n$/],
 	Memory: [/^used_memory_human:[\s\S]*^maxmemory_policy:noeviction[\s\S]*^\d+$[\s\S]*Biggest stream found .*topic:test:stream/m],
 	'A crash, for practice': [
 		/"accepted":1000[\s\S]*\n1000\n$/,
@@ -37,7 +38,7 @@ const SHOWN: Readonly<Record<string, readonly RegExp[]>> = {
 	Restore: [/"ready":true.*\n3\n$/],
 	'A damaged file': [/Successfully truncated AOF[\s\S]*"ready":true.*\n4\n$/],
 	'Everything at once': [/^OK\n/],
-	'The embedded store': [/relay\.db$/m],
+	'The embedded store': [/auth\.db\n.*relay\.db$/m],
 	Failover: [
 		/master_link_status:up[\s\S]*role:master[\s\S]*connected_slaves:1/,
 		/^OK\n[\s\S]*role:master[\s\S]*"ready":true/,
@@ -48,6 +49,10 @@ const SHOWN: Readonly<Record<string, readonly RegExp[]>> = {
 	Slow: [/^\d+ \d+ [\d.]+ \d+$[\s\S]*aof_delayed_fsync:\d+[\s\S]*cmdstat_evalsha/m],
 	'Start it': [/^$/, /"ready":true/],
 };
+
+/** The settings of a relay with accounts. */
+const ACCOUNTS = { PULSAR_AUTH: 'required', PULSAR_JWT_SECRET_KEY: 'a secret of the tests, longer than 32 characters' };
+const ADMIN = { PULSAR_BOOTSTRAP_ADMIN_USERNAME: 'root', PULSAR_BOOTSTRAP_ADMIN_PASSWORD: PASSWORD };
 
 const skip = valkeyUnavailable() ?? missing(['curl'], 'curl');
 
@@ -107,8 +112,24 @@ describe('the commands of the handbook', { skip, timeout: 300_000 }, () => {
 		await stack?.stop();
 	});
 
+	const signIn = async (to: string) => {
+		const body = new URLSearchParams({ username: 'root', password: PASSWORD });
+		assert.equal((await send(`${to}/auth/login`, { method: 'POST', body })).status, 200);
+	};
+
 	/** What has happened when the reader comes to a block: its section, and its place there from 0. */
 	const before: Readonly<Record<string, () => Promise<void>>> = {
+		'Accounts 0': async () => {
+			const env = { ...stack.relayEnv, ...ACCOUNTS, ...ADMIN, PULSAR_PORT: '0' };
+			const another = await startRelayProcess(stack.dataDir, env);
+			await signIn(another.url);
+			assert.equal(await another.end('SIGTERM'), 0);
+		},
+		'The embedded store 0': async () => {
+			await embedded.end('SIGTERM');
+			embedded = await startRelayProcess(join(directory, 'data'), { ...ACCOUNTS, ...ADMIN });
+			await signIn(embedded.url);
+		},
 		'A damaged file 0': async () => {
 			await publishThree(url);
 			await stack.endValkey('SIGKILL');
@@ -138,6 +159,10 @@ describe('the commands of the handbook', { skip, timeout: 300_000 }, () => {
 			const topic = await send(`${restored.url}/api/v1/topics/test`);
 			assert.equal(topic.json()['message_count'], 3);
 			assert.equal(await restored.end('SIGTERM'), 0);
+			const withAccounts = await startRelayProcess(join(directory, 'backup'), ACCOUNTS);
+			await signIn(withAccounts.url);
+			assert.equal(await withAccounts.end('SIGTERM'), 0);
+			assert.equal(statSync(join(directory, 'backup/auth.db')).mode & 0o777, 0o600);
 		},
 		'Start it 0': async () => {
 			for (const name of ['valkey_password', 'grafana_password'])

@@ -17,6 +17,8 @@ interface Trial {
 	records: Records;
 	/** `kind/id` of each change heard, and `missed`. */
 	readonly heard: string[];
+	/** Closes the records and opens what they left behind. */
+	reopen(): Promise<void>;
 }
 
 interface RecordsCase {
@@ -226,7 +228,7 @@ const CASES: readonly RecordsCase[] = [
 		async run(trial) {
 			const version = await written(trial.records, put('a', { n: 1 }), put('gone', {}));
 			await written(trial.records, remove('gone'));
-			await reopen(trial);
+			await trial.reopen();
 			assert.deepEqual(await trial.records.get('thing', 'a'), { id: 'a', value: { n: 1 }, version, expiresAtMs: null });
 			assert.equal(await readValue(trial.records, 'gone'), undefined);
 			assert((await written(trial.records, put('b', {}))) > version + 1);
@@ -248,26 +250,28 @@ const CASES: readonly RecordsCase[] = [
 	},
 ];
 
-let reopen: (trial: Trial) => Promise<void> = () => Promise.reject(new Error('nothing is left to reopen'));
-
 /** Registers every case of the suite. */
 export function recordsSuite(under: RecordsUnderTest): void {
 	describe(`the contract of records, ${under.name}`, () => {
 		let ran = 0;
 		const excused = under.reopen === undefined ? CASES.filter(({ reopens }) => reopens).length : 0;
-		reopen = async (trial) => {
-			const closed = trial.records;
-			await closed.close();
-			assert(under.reopen !== undefined);
-			trial.records = await under.reopen(closed, trial.clock);
-		};
 		for (const { title, reopens, run } of CASES) {
 			test(title, async (t) => {
 				if (reopens && under.reopen === undefined) return t.skip(`${under.name} keep nothing when they close`);
 				ran++;
 				const clock = createFakeClock();
 				const heard: string[] = [];
-				const trial: Trial = { clock, heard, records: await under.open(clock) };
+				const trial: Trial = {
+					clock,
+					heard,
+					records: await under.open(clock),
+					async reopen() {
+						const closed = trial.records;
+						await closed.close();
+						assert(under.reopen !== undefined);
+						trial.records = await under.reopen(closed, clock);
+					},
+				};
 				trial.records.listen({ changed: (kind, id) => heard.push(`${kind}/${id}`), missed: () => heard.push('missed') });
 				try {
 					await run(trial);

@@ -96,11 +96,11 @@ describe('on a Valkey server', { skip }, () => {
 	test('a bucket is one key, which goes by itself when it is full again', async (t) => {
 		const buckets = await openOn(t);
 		await buckets.spend([{ key: 'principal:x', spent: 30, perMinute: 60 }]);
-		assert.equal(await valkey.cli('EXISTS', 'relay:rate:principal:x'), '1');
-		const ttlMs = Number(await valkey.cli('PTTL', 'relay:rate:principal:x'));
+		assert.equal(await valkey.cli('EXISTS', '{relay}:rate:principal:x'), '1');
+		const ttlMs = Number(await valkey.cli('PTTL', '{relay}:rate:principal:x'));
 		assert(ttlMs > 25_000 && ttlMs <= 30_000, String(ttlMs));
 		await buckets.spend([{ key: 'principal:y', spent: 0, perMinute: 60 }]);
-		assert.equal(await valkey.cli('EXISTS', 'relay:rate:principal:y'), '0');
+		assert.equal(await valkey.cli('EXISTS', '{relay}:rate:principal:y'), '0');
 	});
 
 	test('a server that freezes rejects within a second, then at once, and is found again when it wakes', async (t) => {

@@ -3,10 +3,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
+import { startAuthRelay } from '../support/auth-relay.ts';
 import { opensslUnavailable } from '../support/certificates.ts';
 import { startRelayProcess } from '../support/process.ts';
 import { bulk, startRespStub } from '../support/resp-stub.ts';
@@ -186,6 +188,23 @@ function permissions(): void {
 			[as('channels'), /: the user lacks the permission for PUBLISH$/],
 			[as('keys'), /: the user lacks the permission for XADD, XLEN/],
 		]);
+	});
+
+	test('the user that docs/stack.md shows is one who may do enough, also for accounts', async (t) => {
+		const stack = readFileSync(new URL('../../../../docs/stack.md', import.meta.url), 'utf8');
+		const user = /^user (relay .*) >(\S+)$/m.exec(stack) ?? assert.fail('no user is shown');
+		const valkey = await server(t, { user: `${user[1]} >${SECRET}` });
+		const env = { ...valkey.relayEnv, PULSAR_VALKEY_USERNAME: 'relay', PULSAR_VALKEY_PASSWORD: SECRET };
+		const world = await startAuthRelay(env);
+		t.after(() => world.close());
+		const person = await world.person('somebody');
+		const socket = await world.socket(person.token);
+		assert.equal((await socket.ask({ type: 'subscribe', topics: ['a'] })).type, 'subscribed');
+		assert.equal((await world.call('POST', '/api/v1/messages', person, { topic: 'a', payload: 1 })).status, 201);
+		assert.equal((await socket.next()).type, 'message');
+		assert.equal((await world.call('DELETE', '/api/v1/topics/a', person)).status, 204);
+		assert.equal((await world.call('PATCH', `/auth/users/${person.userId}`, world.admin, { is_active: false })).status, 200);
+		assert.equal(await socket.closed, 4403);
 	});
 
 	test('a user who may not read the settings, unless told what to believe of them', async (t) => {

@@ -154,7 +154,7 @@ function replicas(): void {
 		await appendOne(store, 'r', entry('1'));
 		assert.equal(await replica.cli('XLEN', 'topic:r:stream'), '1');
 		replica.pause();
-		const late = /^fewer than 1 replicas have confirmed the append$/;
+		const late = /^fewer than 1 replicas have confirmed the write$/;
 		const startedMs = performance.now();
 		const both = [store.append('r', [keyed('2', 'k', 0, 'f')]), store.append('rnew', [entry('1')])];
 		for (const append of both) await assert.rejects(append, isRefusal(late));

@@ -2,10 +2,9 @@
 
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/ops/clock.ts';
-import type { Store } from '../../src/ports/store.ts';
 import type { ServerOptions } from '../../src/stores/valkey/connection.ts';
 import type { ServerDemands } from '../../src/stores/valkey/server-check.ts';
-import { openValkeyStore, type ValkeyStoreOptions } from '../../src/stores/valkey/store.ts';
+import { openValkeyStore, type ValkeyStore, type ValkeyStoreOptions } from '../../src/stores/valkey/store.ts';
 
 export const NO_DEMANDS: ServerDemands = { durability: [], assumeDurability: null, allowEviction: false, replicas: 0 };
 
@@ -15,7 +14,7 @@ export function serverAt(host: string, port: number, cluster = false): ServerOpt
 }
 
 export interface OpenedStore {
-	readonly store: Store;
+	readonly store: ValkeyStore;
 	/** What an operator was told. */
 	readonly warnings: readonly string[];
 }

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { WebSocket } from 'ws';
+import type { Backend } from './backends.ts';
 import { type Answer, send } from './http-client.ts';
 import { startRelay, type TestRelay } from './relay.ts';
 
@@ -92,6 +93,33 @@ export async function startAuthRelay(env: Readonly<Record<string, string>> = {})
 		socket: (credential) => Socket.open(url, credential),
 		close: () => relay.close(),
 	};
+}
+
+/** Relays over one store, as many as may share it; accounts made on one are known on each. */
+export interface AuthNodes {
+	readonly first: AuthRelay;
+	/** The first once more, where the store is one relay's alone. */
+	readonly last: AuthRelay;
+	close(): Promise<void>;
+}
+
+/** Starts as many relays on a store as may share it. */
+export async function startAuthNodes(backend: Backend): Promise<AuthNodes> {
+	const { env, stop } = await backend.start();
+	const nodes: AuthRelay[] = [];
+	const close = async () => {
+		for (const node of nodes) await node.close();
+		await stop();
+	};
+	try {
+		while (nodes.length < backend.nodes) nodes.push(await startAuthRelay(env));
+	} catch (error) {
+		await close();
+		throw error;
+	}
+	const [first, last] = [nodes[0], nodes.at(-1)];
+	assert(first !== undefined && last !== undefined);
+	return { first, last, close };
 }
 
 interface Frame {

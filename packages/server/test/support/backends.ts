@@ -16,7 +16,7 @@ const embedded: Backend = {
 	name: 'embedded',
 	unavailable: null,
 	nodes: 1,
-	start: () => Promise.resolve({ env: {}, stop: () => Promise.resolve() }),
+	start: () => Promise.resolve({ env: { PULSAR_STORAGE_BACKEND: 'embedded' }, stop: () => Promise.resolve() }),
 };
 
 const valkey: Backend = {

@@ -8,7 +8,8 @@ import { type PackedRun, packRuns, pickFromRun } from '../../log/packing.ts';
 import type { AppendEntry, AppendOutcome } from '../../ports/store.ts';
 import type { Connection, Reply, ScriptCall } from './connection.ts';
 import { failureOf, unavailable } from './failure.ts';
-import { publishCommand, REPLICATED_CHANNEL, recordKeys, topicKeys } from './keys.ts';
+import { publishCommand, recordKeys, topicKeys } from './keys.ts';
+import { evaluateReplicated } from './replicas.ts';
 import { SCRIPTS } from './scripts.ts';
 import { listCommands, registerCall } from './topic-list.ts';
 import type { AppendCall } from './turns.ts';
@@ -33,9 +34,6 @@ interface Piece {
 	readonly entries: readonly AppendEntry[];
 	readonly runs: readonly PackedRun[];
 }
-
-/** How long replicas may take: an append that waits behind another one is answered within 2 s, too (PROTOCOL.md, "Errors"). */
-const REPLICAS_WAIT_MS = 500;
 
 /** Does a turn. Never rejects: failures go to the calls. */
 export async function takeAppends(options: AppendsOptions, topics: ReadonlyMap<string, AppendCall[]>): Promise<void> {
@@ -115,24 +113,13 @@ function callOf({ cluster, nowMs }: AppendsOptions, { topic, entries, runs }: Pi
 	return { script: SCRIPTS.append, keys: [stream, meta, records, order], args };
 }
 
-/**
- * Calls a script per piece, and waits for the replicas in the same write: WAIT knows what its own connection has written, and one that
- * the library makes anew in between has written nothing. For the same reason something is written besides, which replicas
- * get after everything else: what all duplicates repeat may not have reached them yet, and was written by another connection.
- */
-async function evaluate<Of>(
+/** Calls a script per piece. */
+function evaluate<Of>(
 	{ connection, replicas }: AppendsOptions,
 	pieces: readonly Of[],
 	call: (piece: Of) => ScriptCall,
 ): Promise<readonly Reply[]> {
-	if (replicas === 0) return connection.evaluate(pieces.map(call));
-	const replies = await connection.evaluate(pieces.map(call), [
-		['PUBLISH', REPLICATED_CHANNEL, ''],
-		['WAIT', String(replicas), String(REPLICAS_WAIT_MS)],
-	]);
-	const reached = replies.at(-1);
-	if (typeof reached === 'number' && reached >= replicas) return replies;
-	throw unavailable(`fewer than ${replicas} replicas have confirmed the append`);
+	return evaluateReplicated(connection, pieces.map(call), replicas);
 }
 
 /** Announces what was appended, and answers the calls. */

@@ -26,6 +26,23 @@ export const TOPICS_KEY = '{relay}:topics';
 /** Sorted set of deleted topics by the time of deletion. */
 export const ENDINGS_KEY = '{relay}:endings';
 
+/** What is stored of the records of ports/records.ts; all in one slot, as one write changes several. Names are `<kind>/<id>`. */
+export const RECORDS_KEYS = {
+	/** Hash: name → the record; see scripts/records-write.lua. */
+	records: '{relay}:records',
+	/** Sorted set of the names, all of one score and so in the order of their bytes. */
+	names: '{relay}:records:names',
+	/** Sorted set of the names of those that expire, by the time in ms. */
+	expiries: '{relay}:records:expiries',
+	/** Hash: the version of the last write, and who removes what has expired. */
+	meta: '{relay}:records:meta',
+} as const;
+/** Channel on which changes of the records are announced. */
+export const RECORDS_CHANNEL = '{relay}:records:changed';
+
+/** What the keys of rate limit buckets begin with. */
+export const RATE_PREFIX = '{relay}:rate:';
+
 /** Channel that nobody hears: what is published on it only goes to the replicas. */
 export const REPLICATED_CHANNEL = '{relay}:replicated';
 

@@ -33,6 +33,8 @@ export const SCRIPTS = {
 	forgetKeys: load('forget-keys', false),
 	forgetEnd: load('forget-end', false),
 	spend: load('spend', false),
+	writeRecords: load('records-write', false),
+	purgeRecords: load('records-purge', false),
 } as const satisfies Record<string, Script>;
 
 /** Sources by digest, for a server that does not know one. */

@@ -7,6 +7,7 @@ import type { Clock } from '../../ports/clock.ts';
 import type { SharedBuckets, Spending } from '../../ports/shared-buckets.ts';
 import { Connection, type Reply, type ServerOptions } from './connection.ts';
 import { failureOf } from './failure.ts';
+import { RATE_PREFIX } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 
 /** Whoever signs in waits for this; without an answer the node decides alone. */
@@ -37,8 +38,7 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 }
 
 function callOf({ key, spent, perMinute }: Spending) {
-	// Each bucket has a slot of its own, so that a Cluster shares the work.
-	return { script: SCRIPTS.spend, keys: [`relay:rate:${key}`], args: [String(spent), String(perMinute)] };
+	return { script: SCRIPTS.spend, keys: [`${RATE_PREFIX}${key}`], args: [String(spent), String(perMinute)] };
 }
 
 function tokensOf(reply: Reply): number {

@@ -11,6 +11,7 @@ import { compareMessageIds, formatMessageId, type MessageId, ZERO_ID } from '@pu
 import { lastIdOf } from '../../log/block.ts';
 import type { ReadLimits } from '../../log/page.ts';
 import type { Clock } from '../../ports/clock.ts';
+import type { Records } from '../../ports/records.ts';
 import type {
 	AppendEntry,
 	AppendOutcome,
@@ -26,11 +27,12 @@ import type {
 import { type AppendsOptions, takeAppends } from './appends.ts';
 import { Connection, type ServerOptions } from './connection.ts';
 import { failureOf, NO_ANSWER, reasonOf, UNREACHABLE, unavailable } from './failure.ts';
-import { topicKeys, topicOfChannel } from './keys.ts';
+import { RECORDS_CHANNEL, topicKeys, topicOfChannel } from './keys.ts';
 import { Looking } from './looking.ts';
 import { readPage, type StrangeEntries } from './pages.ts';
 import { checkPermissions } from './permissions.ts';
 import { whyUnreachable } from './reachability.ts';
+import { ValkeyRecords } from './records.ts';
 import { checkReplicas, checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
 import { Sizes } from './sizes.ts';
 import { Sweep } from './sweep.ts';
@@ -60,15 +62,24 @@ const LOOKED_AT_WAIT_MS = 250;
 /** Topics of which is remembered what was told of their entries; with more, it is told anew. */
 const STRANGE_TOPICS_MAX = 1000;
 
+/** A store whose server has the records, too. */
+export interface ValkeyStore extends Store {
+	/**
+	 * Opens the records, over the connections of the store; once, and they are closed before it. Rejects with `storage_unavailable` when
+	 * the server does not answer.
+	 */
+	openRecords(): Promise<Records>;
+}
+
 /**
  * Connects to the server and finds out what it is.
  *
  * @throws RelayError `storage_unavailable` with one clear line when it cannot be reached, refuses the relay, or is not fit
  */
-export async function openValkeyStore(options: ValkeyStoreOptions): Promise<Store> {
+export async function openValkeyStore(options: ValkeyStoreOptions): Promise<ValkeyStore> {
 	const { addresses } = options.server;
 	const at = addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
-	const store = new ValkeyStore(options);
+	const store = new ServerStore(options);
 	try {
 		await store.open();
 		return store;
@@ -85,7 +96,7 @@ async function startFailureOf(error: unknown, { addresses, tls }: ServerOptions)
 	return found.find((why) => why !== null) ?? reason;
 }
 
-class ValkeyStore implements Store {
+class ServerStore implements ValkeyStore {
 	readonly #options: ValkeyStoreOptions;
 	readonly #turns: Turns;
 	readonly #watches: Watches;
@@ -94,6 +105,7 @@ class ValkeyStore implements Store {
 	#writes: Connection | null = null;
 	#reads: Connection | null = null;
 	#announcements: Connection | null = null;
+	#records: ValkeyRecords | null = null;
 	#sweep: Sweep | null = null;
 	#finding: ServerFinding = { status: 'unfit', reason: 'the store has not been looked at yet', fatal: false };
 	/** Set until the server and every watched topic have been looked at since the connections are what they are (I2, I10). */
@@ -124,14 +136,22 @@ class ValkeyStore implements Store {
 	async open(): Promise<void> {
 		const { server, clock, topicsMax } = this.#options;
 		const onState = (change: 'up' | 'down' | 'replaced') => this.#stateChanged(change);
-		this.#writes = await Connection.open({ ...server, clock, requestTimeoutMs: WRITE_TIMEOUT_MS, onState });
+		// Of what was changed meanwhile the records hear over the one connection, and read it over the other.
+		const onRecordsState = (change: 'up' | 'down' | 'replaced') => {
+			onState(change);
+			if (change !== 'down') void this.#records?.interrupted();
+		};
+		this.#writes = await Connection.open({ ...server, clock, requestTimeoutMs: WRITE_TIMEOUT_MS, onState: onRecordsState });
 		this.#reads = await Connection.open({ ...server, clock, requestTimeoutMs: READ_TIMEOUT_MS, onState });
 		this.#announcements = await Connection.open({
 			...server,
 			clock,
 			requestTimeoutMs: WRITE_TIMEOUT_MS,
-			onState,
-			onMessage: (channel, message) => this.#watches.heard(topicOfChannel(channel), message),
+			onState: onRecordsState,
+			onMessage: (channel, message) => {
+				if (channel === RECORDS_CHANNEL) this.#records?.heard(message);
+				else this.#watches.heard(topicOfChannel(channel), message);
+			},
 		});
 		this.#finding = await checkServer(this.#writes, this.#options.demands);
 		if (this.#finding.status === 'unfit' && this.#finding.fatal) throw unavailable(this.#finding.reason);
@@ -150,6 +170,19 @@ class ValkeyStore implements Store {
 		await this.#sweep.count();
 		this.#checkLater();
 		this.#looking.start();
+	}
+
+	async openRecords(): Promise<Records> {
+		const { server, demands, clock } = this.#options;
+		this.#records = await ValkeyRecords.open({
+			writes: this.#writes as Connection,
+			announcements: this.#announcements as Connection,
+			cluster: server.cluster,
+			replicas: demands.replicas,
+			clock,
+			inTurn: (run) => this.#control(run),
+		});
+		return this.#records;
 	}
 
 	listen(listener: LogListener): void {

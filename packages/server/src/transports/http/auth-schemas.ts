@@ -1,10 +1,11 @@
 /** The requests and answers of the routes of accounts, tokens and keys: one source for validation, types and the documentation. */
 
 import { Type } from 'typebox';
+import { SCOPED_LIFETIME_S_MAX } from '../../auth/access-tokens.ts';
 import { USERNAME_LENGTH_MAX, USERNAME_LENGTH_MIN } from '../../auth/accounts.ts';
 import { PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN } from '../../auth/passwords.ts';
 import { ACTIONS, type Action, PERMISSIONS, type Permission } from '../../auth/principal.ts';
-import { SCOPED_LIFETIME_S_DEFAULT, SCOPED_LIFETIME_S_MAX } from '../../auth/scoped-tokens.ts';
+import { SCOPED_LIFETIME_S_DEFAULT } from '../../auth/scoped-tokens.ts';
 import { SCOPE_TOPICS_MAX, SCOPES_MAX } from '../../auth/scopes.ts';
 
 const EMAIL_LENGTH_MAX = 320;

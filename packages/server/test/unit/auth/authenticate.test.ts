@@ -5,26 +5,28 @@ import { describe, test } from 'node:test';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { Auth } from '../../../src/auth/auth.ts';
 import { bearerOf } from '../../../src/auth/authenticate.ts';
+import { mintScopedToken } from '../../../src/auth/scoped-tokens.ts';
 import type { Records } from '../../../src/ports/records.ts';
-import { base64url, createWorld, PASSWORD, refused, SECRET } from './world.ts';
+import { base64url, createWorld, forge, PASSWORD, refused, SECRET } from './world.ts';
 
 const scopes = [{ actions: ['publish'] as const, topics: ['x/*'] }];
 
 async function signedIn() {
 	const world = createWorld();
 	const account = await world.account('bob');
-	const { accessToken, expiresInS } = await world.auth.login('bob', PASSWORD);
-	return { ...world, account, accessToken, expiresInS };
+	const { accessToken, expiresInS, refreshToken } = await world.auth.login('bob', PASSWORD);
+	return { ...world, account, accessToken, expiresInS, refreshToken };
 }
 
-test('an access token says what existing clients read in it', async () => {
-	const { accessToken, expiresInS, account, clock } = await signedIn();
+test('an access token says what existing clients read in it, and its session', async () => {
+	const { accessToken, expiresInS, refreshToken, account, clock } = await signedIn();
 	const [header = '', claims = ''] = accessToken.split('.').map((part) => Buffer.from(part, 'base64url').toString());
 	assert.equal(header, '{"alg":"HS256","typ":"JWT"}');
-	const { jti, ...others } = JSON.parse(claims) as Record<string, unknown>;
+	const { jti, sid, ...others } = JSON.parse(claims) as Record<string, unknown>;
 	const iat = Math.floor(clock.nowMs() / 1000);
 	assert.deepEqual(others, { sub: account.accountId, username: 'bob', permissions: ['read', 'write'], iat, exp: iat + 600 });
 	assert.match(String(jti), /^[0-9a-f]{32}$/);
+	assert.equal(sid, refreshToken.split('.')[0]);
 	assert.equal(expiresInS, 600);
 });
 
@@ -142,7 +144,7 @@ test('a key acts for its account, within its scopes, while both are live', async
 test('a scoped token is signed with a key of its own, and ends with the key that minted it', async () => {
 	const { auth, account } = await signedIn();
 	const { key } = await auth.keys.create(account.accountId, { name: 'k', scopes, expiresAtMs: null });
-	const { token } = await auth.tokens.issueScoped(account, { scopes, keyId: key.keyId, lifetimeS: 60 });
+	const { token } = await auth.tokens.issueScoped(account, { scopes, by: { keyId: key.keyId }, lifetimeS: 60 });
 	const principal = await auth.authenticator.authenticate(token);
 	assert(principal.kind === 'scoped');
 	assert.deepEqual(principal.scopes, scopes);
@@ -153,6 +155,83 @@ test('a scoped token is signed with a key of its own, and ends with the key that
 	);
 	await auth.keys.delete(account.accountId, key.keyId);
 	await refused(() => auth.authenticator.authenticate(token), 'invalid_credentials');
+});
+
+describe('logging out ends the scoped tokens', () => {
+	/** A session whose token has been replaced once: what was minted by either, and what the account has minted elsewhere. */
+	async function minted() {
+		const world = createWorld();
+		const { auth, clock } = world;
+		const account = await world.account('bob');
+		const scopes = [{ actions: ['publish'] as const, topics: ['*'] }];
+		const mint = async (accessToken: string) => {
+			const principal = await auth.authenticator.authenticate(accessToken);
+			return (await mintScopedToken(auth, principal, { scopes, lifetimeS: 3600 })).token;
+		};
+		const first = await auth.login('bob', PASSWORD);
+		const byFirst = await mint(first.accessToken);
+		clock.advance(60_000);
+		const second = await auth.refresh(first.refreshToken);
+		const bySecond = await mint(second.accessToken);
+		const elsewhere = await mint((await auth.login('bob', PASSWORD)).accessToken);
+		for (const token of [byFirst, bySecond, elsewhere]) await auth.authenticator.authenticate(token);
+		return { ...world, account, mint, first, second, byFirst, bySecond, elsewhere };
+	}
+
+	test('that were minted in the session, by this token and by those before it, and no others', async () => {
+		const { auth, first, second, byFirst, bySecond, elsewhere } = await minted();
+		await deny(auth, second.accessToken);
+		for (const token of [byFirst, bySecond]) {
+			await refused(() => auth.authenticator.authenticate(token), 'invalid_credentials', 'Token has been revoked');
+		}
+		await auth.authenticator.authenticate(elsewhere);
+		await auth.authenticator.authenticate(first.accessToken);
+	});
+
+	test('on every node, and for as long as they would have lived', async () => {
+		const { auth, node, clock, records, second, bySecond, elsewhere } = await minted();
+		await deny(auth, second.accessToken);
+		for (let minutes = 0; minutes < 59; minutes++) {
+			clock.advance(60_000);
+			await records.purge();
+		}
+		for (const { authenticator } of [auth, node()]) {
+			await refused(() => authenticator.authenticate(bySecond), 'invalid_credentials', 'Token has been revoked');
+			await authenticator.authenticate(elsewhere);
+		}
+		clock.advance(120_000);
+		await records.purge();
+		await refused(() => auth.authenticator.authenticate(bySecond), 'invalid_credentials');
+	});
+
+	test('of until then: one that is minted after the session was refreshed is good', async () => {
+		const { auth, clock, mint, second, bySecond } = await minted();
+		await deny(auth, second.accessToken);
+		clock.advance(1000);
+		const later = await mint((await auth.refresh(second.refreshToken)).accessToken);
+		await auth.authenticator.authenticate(later);
+		assert(!(auth.authenticator.authenticate(later) instanceof Promise), 'from memory');
+		await refused(() => auth.authenticator.authenticate(bySecond), 'invalid_credentials');
+	});
+
+	test('of a token of the earlier server, which names no session', async () => {
+		const { auth, account, clock, mint, elsewhere } = await minted();
+		const iat = Math.floor(clock.nowMs() / 1000);
+		const claims = { sub: account.accountId, username: 'bob', iat, exp: iat + 600, jti: 'named' };
+		const token = forge({ alg: 'HS256', typ: 'JWT' }, claims);
+		const scoped = await mint(token);
+		await auth.authenticator.authenticate(scoped);
+		await deny(auth, token);
+		await refused(() => auth.authenticator.authenticate(scoped), 'invalid_credentials', 'Token has been revoked');
+		await auth.authenticator.authenticate(elsewhere);
+	});
+
+	test('and nothing but itself when it is a scoped token that logs out', async () => {
+		const { auth, second, byFirst, bySecond } = await minted();
+		await deny(auth, bySecond);
+		await refused(() => auth.authenticator.authenticate(bySecond), 'invalid_credentials', 'Token has been revoked');
+		for (const token of [byFirst, second.accessToken]) await auth.authenticator.authenticate(token);
+	});
 });
 
 test('whoever is unknown, has a wrong password or none gets one answer; who is disabled learns that only with the right one', async () => {

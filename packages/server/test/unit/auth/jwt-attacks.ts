@@ -90,6 +90,8 @@ export const ATTACKS: readonly (readonly [title: string, token: (claims: Claims)
 	['an empty sub', (claims) => forge(HEADER, { ...claims, sub: '' })],
 	['sub a list', (claims) => forge(HEADER, { ...claims, sub: [claims.sub] })],
 	['no username', (claims) => forge(HEADER, without(claims, 'username'))],
+	['sid a number', (claims) => forge(HEADER, { ...claims, sid: 1 })],
+	['sid empty', (claims) => forge(HEADER, { ...claims, sid: '' })],
 	['jti a number', (claims) => forge(HEADER, { ...claims, jti: 1 })],
 	['jti empty', (claims) => forge(HEADER, { ...claims, jti: '' })],
 	['jti of a kilobyte', (claims) => forge(HEADER, { ...claims, jti: 'a'.repeat(1024) })],

@@ -101,11 +101,24 @@ describe('a connection ends', () => {
 		const { connect, bob, auth } = await connected();
 		const scopes = [{ actions: ['subscribe'] as const, topics: [`${bob.accountId}/*`] }];
 		const { key, secret } = await auth.keys.create(bob.accountId, { name: 'k', scopes, expiresAtMs: null });
-		const { token } = await auth.tokens.issueScoped(bob, { scopes, keyId: key.keyId, lifetimeS: 60 });
+		const { token } = await auth.tokens.issueScoped(bob, { scopes, by: { keyId: key.keyId }, lifetimeS: 60 });
 		const connections = [await connect(secret), await connect(token)];
 		await auth.keys.delete(bob.accountId, key.keyId);
 		await settle();
 		for (const { ended } of connections) assert.equal(ended, 'credentials_expired');
+	});
+
+	test('of a scoped token, with the logout of the session that minted it', async () => {
+		const { connect, token, auth, bob } = await connected();
+		const accessToken = await token('bob');
+		const { sessionId } = await auth.tokens.verify(accessToken);
+		const scopes = [{ actions: ['subscribe'] as const, topics: [`${bob.accountId}/*`] }];
+		const mint = async (by: { sessionId: string | null }) =>
+			connect((await auth.tokens.issueScoped(bob, { scopes, by, lifetimeS: 60 })).token);
+		const [one, other] = [await mint({ sessionId }), await mint({ sessionId: 'another' })];
+		await auth.tokens.deny(await auth.tokens.verify(accessToken));
+		await settle();
+		assert.deepEqual([one.ended, other.ended], ['credentials_expired', null]);
 	});
 
 	test('at once when it is added after its right was taken away', async () => {

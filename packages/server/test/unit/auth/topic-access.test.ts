@@ -15,6 +15,7 @@ const as = ({ accountId, username, permissions }: Account): KnownPrincipal & { k
 	username,
 	permissions,
 	jti: null,
+	sessionId: null,
 	expiresAtMs: null,
 });
 

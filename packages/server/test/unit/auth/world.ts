@@ -18,8 +18,8 @@ export interface World {
 	readonly auth: Auth;
 	/** What the operator was told. */
 	readonly warnings: string[];
-	/** Another node over the same records. */
-	node(): Auth;
+	/** Another node over the same records, or over its own view of them. */
+	node(view?: Records): Auth;
 	account(username: string, permissions?: readonly Permission[]): Promise<Account>;
 }
 
@@ -27,9 +27,9 @@ export function createWorld(options: Partial<AuthOptions> = {}): World {
 	const clock = createFakeClock();
 	const records = createMemoryRecords({ clock });
 	const warnings: string[] = [];
-	const node = () =>
+	const node = (view: Records = records) =>
 		new Auth({
-			records,
+			records: view,
 			clock,
 			log: { warn: (fields, message) => void warnings.push(`${message} ${JSON.stringify(fields)}`) },
 			jwtSecret: SECRET,

@@ -99,7 +99,8 @@ export function registerTokens(server: FastifyInstance, { limiting }: HttpDeps, 
 			schema: {
 				operationId: 'logout',
 				tags: TAGS,
-				summary: 'Revoke the access token that the request is made with',
+				summary: 'Revoke the token that the request is made with',
+				description: 'Of an access token, also the scoped tokens that were minted in its session. The refresh token stays.',
 				response: { 204: NO_CONTENT, ...errorAnswers('not_authenticated', 'invalid_credentials') },
 			},
 		},
@@ -107,7 +108,8 @@ export function registerTokens(server: FastifyInstance, { limiting }: HttpDeps, 
 			const principal = knownOf(request);
 			if (principal.kind === 'apiKey') throw new RelayError('forbidden', 'an API key is deleted, not logged out');
 			const { jti, expiresAtMs } = principal;
-			if (expiresAtMs !== null) await auth.tokens.deny({ jti, expiresAtMs });
+			const sessionId = principal.kind === 'account' ? principal.sessionId : null;
+			if (expiresAtMs !== null) await auth.tokens.deny({ jti, sessionId, expiresAtMs });
 			return reply.code(204).send();
 		},
 	);
