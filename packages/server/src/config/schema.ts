@@ -519,7 +519,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000_000,
 				default: 1200,
-				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. `/health`, `/ready` and `/metrics` do not count.',
+				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. Signing in has limits of its own; `/health`, `/ready` and `/metrics` do not count.',
 			},
 			{
 				key: 'rateLimitLogin',
@@ -537,7 +537,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000_000,
 				default: 10,
-				doc: 'Wrong refresh tokens a minute from one client address for one session, and ten times as many for all.',
+				doc: 'Wrong refresh tokens a minute from one client address for one session, and a hundred times as many for all. Right ones do not count.',
 			},
 			{
 				key: 'rateLimitDevice',

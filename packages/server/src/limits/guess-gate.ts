@@ -20,9 +20,16 @@ export interface Guess {
 	settle(wrong: boolean): void;
 }
 
+/** The guesses of one bucket. */
+interface Guesses {
+	underWay: number;
+	readonly waiting: (() => void)[];
+}
+
 export class GuessGate {
 	readonly #limit: RateLimit;
-	readonly #underWay = new Map<string, { count: number; readonly waiting: (() => void)[] }>();
+	/** Of buckets with guesses under way or waiting. */
+	readonly #guesses = new Map<string, Guesses>();
 	#waiting = 0;
 
 	constructor(limit: RateLimit) {
@@ -35,19 +42,23 @@ export class GuessGate {
 			// Other nodes count, too.
 			await this.#limit.sync(key);
 			const balance = this.#limit.look(key);
-			if (!balance.allowed) throw rateLimited(balance, 'too many failed attempts to sign in');
-			const others = this.#underWay.get(key);
-			if (others === undefined) this.#underWay.set(key, { count: 1, waiting: [] });
-			else if (others.count < balance.remaining) others.count++;
-			else {
-				await this.#wait(others.waiting);
-				continue;
+			const guesses = this.#guesses.get(key) ?? { underWay: 0, waiting: [] };
+			if (!balance.allowed) {
+				// Those who wait are not going to be let in either.
+				wake(guesses, guesses.waiting.length);
+				this.#forget(key, guesses);
+				throw rateLimited(balance, 'too many failed attempts to sign in');
 			}
-			return { balance, settle: (wrong) => this.#settle(key, wrong) };
+			this.#guesses.set(key, guesses);
+			if (guesses.underWay < balance.remaining) {
+				guesses.underWay++;
+				return { balance, settle: (wrong) => this.#settle(key, guesses, wrong) };
+			}
+			await this.#wait(guesses);
 		}
 	}
 
-	async #wait(waiting: (() => void)[]): Promise<void> {
+	async #wait({ waiting }: Guesses): Promise<void> {
 		if (this.#waiting >= WAITING_MAX) throw new RelayError('too_many_logins', 'too many wait to sign in');
 		this.#waiting++;
 		await new Promise<void>((resolve) => {
@@ -56,15 +67,22 @@ export class GuessGate {
 		this.#waiting--;
 	}
 
-	#settle(key: string, wrong: boolean): void {
+	#settle(key: string, guesses: Guesses, wrong: boolean): void {
+		guesses.underWay--;
 		if (wrong) {
 			this.#limit.charge(key);
 			void this.#limit.sync(key);
 		}
-		const others = this.#underWay.get(key);
-		if (others === undefined) return;
-		if (--others.count === 0) this.#underWay.delete(key);
-		// All of them: after a wrong one it may be that none may go on.
-		for (const wake of others.waiting.splice(0)) wake();
+		// One has left: one may come. It tells the others when there is nothing left for them.
+		wake(guesses, 1);
+		this.#forget(key, guesses);
 	}
+
+	#forget(key: string, { underWay, waiting }: Guesses): void {
+		if (underWay === 0 && waiting.length === 0) this.#guesses.delete(key);
+	}
+}
+
+function wake({ waiting }: Guesses, count: number): void {
+	for (const go of waiting.splice(0, count)) go();
 }

@@ -13,8 +13,11 @@ const TELL_INTERVAL_MS = 1000;
 const TELL_BUCKETS_MAX = 2000;
 /** Of each limit; some 200 bytes each. */
 const BUCKETS_MAX = 50_000;
-/** Wrong guesses of one address at all accounts, for one that it may make at one of them. */
-export const ADDRESS_FACTOR = 10;
+/**
+ * Wrong guesses that one address may make at all accounts or sessions, for one that it may make at one of them. Refresh tokens cannot be
+ * guessed; but a host that serves hundreds may keep trying those of many who have revoked them, and must not lose the others for it.
+ */
+const ADDRESS_FACTORS = { login: 10, refresh: 100 } as const;
 
 /** Tokens per minute of each limit. */
 export interface RatesPerMinute {
@@ -110,14 +113,14 @@ export class RateLimits {
 		this.#clock = clock;
 		this.#shared = shared;
 		const create = (name: string, rate: number) => new RateLimit(name, { clock, shared }, rate);
-		const guesses = (name: string, rate: number): GuessLimit => ({
-			narrow: create(name, rate),
-			wide: create(`${name}-address`, rate * ADDRESS_FACTOR),
+		const guesses = (name: keyof typeof ADDRESS_FACTORS): GuessLimit => ({
+			narrow: create(name, perMinute[name]),
+			wide: create(`${name}-address`, perMinute[name] * ADDRESS_FACTORS[name]),
 		});
 		this.principals = create('principal', perMinute.principal);
 		this.addresses = create('address', perMinute.address);
-		this.login = guesses('login', perMinute.login);
-		this.refresh = guesses('refresh', perMinute.refresh);
+		this.login = guesses('login');
+		this.refresh = guesses('refresh');
 		this.device = create('device', perMinute.device);
 		if (shared !== null) this.#tellLater();
 	}

@@ -2,9 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
+import { RateLimits } from '../../src/limits/rate-limits.ts';
+import { clientAddresses } from '../../src/transports/http/client-address.ts';
+import { Limiting } from '../../src/transports/http/limiting.ts';
 import { type AuthRelay, Socket, startAuthRelay } from '../support/auth-relay.ts';
+import { createFakeClock } from '../support/clock.ts';
 import { type Answer, assertFailure, send } from '../support/http-client.ts';
 import { startRelay } from '../support/relay.ts';
+import { startHttp } from '../support/start-http.ts';
 
 const message = (topic = 'a') => ({ topic, payload: 1 });
 
@@ -200,7 +205,7 @@ describe('signing in', () => {
 	});
 
 	test('by a right password is not counted: a host with fifty clients signs in at once', async (t) => {
-		const world = await start(t, {});
+		const world = await start(t, { PULSAR_RATE_LIMIT_ADDRESS: '10' });
 		const person = await world.person('person');
 		const answers = await Promise.all(Array.from({ length: 50 }, () => world.login('person', person.password)));
 		assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
@@ -234,6 +239,26 @@ describe('signing in', () => {
 			token = answer.json<{ refresh_token: string }>().refresh_token;
 		}
 	});
+});
+
+test('device codes are few for each address', async (t) => {
+	const clock = createFakeClock();
+	const perMinute = { principal: 1000, address: 1000, login: 5, refresh: 10, device: 3 };
+	const limiting = new Limiting(new RateLimits({ clock, perMinute, shared: null }), clientAddresses(['127.0.0.1']));
+	const http = await startHttp({
+		limiting,
+		addRoutes: (server) =>
+			void server.get('/test/device', { config: { access: { who: 'open', limit: 'device' } } }, async () => 'a code'),
+	});
+	t.after(() => http.close());
+	const ask = (address: string) => send(`${http.url}/test/device`, { headers: { 'x-forwarded-for': address } });
+	for (let i = 0; i < 3; i++) assert.equal((await ask('203.0.113.1')).status, 200);
+	const refused = await ask('203.0.113.1');
+	assertFailure(refused, 429, 'rate_limited');
+	assert.equal(refused.headers.get('retry-after'), '20');
+	assert.equal((await ask('203.0.113.2')).status, 200);
+	clock.advance(20_000);
+	assert.equal((await ask('203.0.113.1')).status, 200);
 });
 
 test('where nobody is asked for credentials nothing is counted', async (t) => {

@@ -12,6 +12,7 @@ import type { Store } from '../../src/ports/store.ts';
 import { Relay } from '../../src/relay/relay.ts';
 import { createMemoryStore } from '../../src/stores/memory/store.ts';
 import type { EdgeOptions, HttpLimits } from '../../src/transports/http/deps.ts';
+import type { Limiting } from '../../src/transports/http/limiting.ts';
 import { Origins } from '../../src/transports/http/origins.ts';
 import { createHttpServer } from '../../src/transports/http/server.ts';
 
@@ -38,6 +39,7 @@ export interface HttpTestOptions {
 	readonly limits?: Partial<HttpLimits>;
 	/** Wraps the memory store, for example to make it fail. */
 	readonly wrapStore?: (store: Store) => Store;
+	readonly limiting?: Limiting;
 	readonly topicsMax?: number;
 	readonly publishQueueBytesMax?: number;
 	/** Default: the system's. */
@@ -86,7 +88,7 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		appName: 'Relay under test',
 		ownerId: OWNER_ID,
 		auth: null,
-		limiting: null,
+		limiting: options.limiting ?? null,
 		usage: null,
 		rights: OPEN_RIGHTS,
 	});

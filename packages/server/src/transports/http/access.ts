@@ -24,12 +24,16 @@ export interface RouteAccess {
 	readonly permission?: Permission;
 	/** A scoped token may come in the query, for clients that cannot set headers: `EventSource`. */
 	readonly inQuery?: true;
-	/** Instead of the rate limit of the caller: none, for probes, or that of those who ask for device codes. */
-	readonly limit?: 'none' | 'device';
+	/**
+	 * Instead of the rate limit of the caller. `none`: for probes. `guess`: the handler counts what turns out to be wrong; what is right is
+	 * free, as a host may sign in for thousands. `device`: that of those who ask for device codes.
+	 */
+	readonly limit?: 'none' | 'guess' | 'device';
 }
 
 const OPEN_ROUTE: RouteAccess = { who: 'open' };
 const PROBE: RouteAccess = { who: 'open', limit: 'none' };
+const GUESS: RouteAccess = { who: 'open', limit: 'guess' };
 
 /** Which route needs what; `*` stands for the rest of a path. Tests take their matrix from here. */
 export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
@@ -57,9 +61,9 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
 	'POST /api/v1/topics/:topic_name/permissions': { who: 'account' },
 	'GET /api/v1/topics/:topic_name/permissions': { who: 'account' },
 	'DELETE /api/v1/topics/:topic_name/permissions/:username': { who: 'account' },
-	'POST /auth/login': OPEN_ROUTE,
+	'POST /auth/login': GUESS,
 	'POST /auth/logout': { who: 'any' },
-	'POST /auth/token/refresh': OPEN_ROUTE,
+	'POST /auth/token/refresh': GUESS,
 	'POST /auth/token/revoke': OPEN_ROUTE,
 	'POST /auth/token/scoped': { who: 'any' },
 	'GET /auth/me': { who: 'account' },
@@ -113,7 +117,9 @@ export function addAccess(server: FastifyInstance, deps: AccessDeps): void {
 		const [row = OPEN_ROUTE] = [route.method].flat().map((method) => rowOf(method, route.url, route.config?.access));
 		if (auth !== null && row.who !== 'open')
 			route.onRequest = [credentialsCheck(row, auth, limiting), route.onRequest ?? []].flat();
-		if (limiting !== null && row.limit !== 'none') route.preHandler = [limitCheck(row, limiting), route.preHandler ?? []].flat();
+		if (limiting !== null && row.limit !== 'none' && row.limit !== 'guess') {
+			route.preHandler = [limitCheck(row, limiting), route.preHandler ?? []].flat();
+		}
 	});
 	if (auth === null) {
 		server.addHook('onRequest', (request, _reply, done) => {
