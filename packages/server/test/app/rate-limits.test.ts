@@ -26,25 +26,38 @@ function limitsOf({ headers }: Answer): (number | null)[] {
 	});
 }
 
+/** Asks until the answer is 429; a few more may be let in than the limit says, as tokens come meanwhile. */
+async function untilRefused(ask: () => Promise<Answer>): Promise<{ readonly allowed: number; readonly refused: Answer }> {
+	for (let allowed = 0; ; allowed++) {
+		const answer = await ask();
+		if (answer.status === 429) return { allowed, refused: answer };
+		assert(answer.status < 300, answer.text);
+		assert(allowed < 200, 'it is never refused');
+	}
+}
+
 describe('an account', () => {
 	test('is told with every answer what it has left, and when it has nothing left, until when', async (t) => {
 		const world = await start(t, { PULSAR_RATE_LIMIT: '20' });
 		const person = await world.person('person');
-		const answers: Answer[] = [];
-		// Signing in has asked who it is.
-		for (let left = 18; left >= 0; left--) {
+		let before = 20;
+		const { allowed, refused } = await untilRefused(async () => {
 			const answer = await world.call('GET', '/auth/me', person);
-			answers.push(answer);
-			assert.equal(answer.status, 200);
-			assert.deepEqual(limitsOf(answer).slice(0, 2), [20, left]);
-			const [, , reset] = limitsOf(answer);
-			assert(reset !== null && reset !== undefined && reset >= 1 && reset <= 60);
-		}
-		const refused = await world.call('POST', '/api/v1/messages', person, message());
+			const [limit, remaining, reset] = limitsOf(answer);
+			assert.equal(limit, 20);
+			// A token may have come meanwhile.
+			assert(remaining === before - 1 || remaining === before || remaining === before - 2, `${remaining} after ${before}`);
+			before = remaining ?? 0;
+			assert(reset !== undefined && reset !== null && reset >= 1 && reset <= 60, String(reset));
+			return answer;
+		});
+		// Signing in has asked who it is.
+		assert(allowed >= 19 && allowed <= 25, String(allowed));
 		assert.equal(assertFailure(refused, 429, 'rate_limited'), 'Rate limit exceeded: 20 per 1 minute');
 		const wait = Number(refused.headers.get('retry-after'));
 		assert(wait >= 1 && wait <= 3, String(wait));
 		assert.deepEqual(limitsOf(refused).slice(0, 2), [20, 0]);
+		assert.equal((await world.call('POST', '/api/v1/messages', person, message())).status, 429);
 		// Nobody else is concerned, and probes are not counted.
 		assert.equal((await world.call('GET', '/auth/me', world.admin)).status, 200);
 		const probe = await send(`${world.url}/health`);
@@ -56,11 +69,8 @@ describe('an account', () => {
 		const person = await world.person('person');
 		const keys = [await world.key(person, ['publish'], ['*']), await world.key(person, ['publish'], ['*'])];
 		const scoped = await world.scoped(person, ['publish'], ['*']);
-		const publishUntilRefused = async (credential: string) => {
-			for (let sent = 0; ; sent++) {
-				if ((await world.call('POST', '/api/v1/messages', credential, message())).status === 429) return sent;
-			}
-		};
+		const publishUntilRefused = async (credential: string) =>
+			(await untilRefused(() => world.call('POST', '/api/v1/messages', credential, message()))).allowed;
 		assert((await publishUntilRefused(scoped)) >= 30);
 		for (const { secret } of keys) assert((await publishUntilRefused(secret)) >= 30);
 		assert.equal((await world.call('GET', '/auth/me', person)).status, 200);
@@ -76,7 +86,8 @@ describe('an account', () => {
 			world.call('POST', '/api/v1/messages/bulk', person, { messages: Array(count).fill(message()) });
 		const first = await bulk(60);
 		assert.equal(first.status, 207);
-		assert.deepEqual(limitsOf(first).slice(0, 2), [100, 39]);
+		const [, left] = limitsOf(first);
+		assert(left !== null && left !== undefined && left >= 39 && left < 50, String(left));
 		assertFailure(await bulk(60), 429, 'rate_limited');
 		assert.equal((await bulk(30)).status, 207);
 		const page = await world.call('GET', '/api/v1/topics/a', person);
@@ -166,21 +177,20 @@ describe('a client address', () => {
 	test('behind a trusted proxy is the one that the proxy names', async (t) => {
 		const world = await start(t, { PULSAR_RATE_LIMIT_ADDRESS: '20', PULSAR_TRUSTED_PROXIES: '["127.0.0.1"]' });
 		const open = (forwarded: string) => send(`${world.url}/openapi.json`, { headers: { 'x-forwarded-for': forwarded } });
-		for (let i = 0; i < 20; i++) assert.equal((await open(`198.51.100.${i}, 203.0.113.1`)).status, 200);
-		assert.equal((await open('198.51.100.77, 203.0.113.1')).status, 429, 'what the client made up does not help it');
+		// What the client made up does not help it.
+		let madeUp = 0;
+		const { allowed } = await untilRefused(() => open(`198.51.100.${madeUp++}, 203.0.113.1`));
+		assert(allowed >= 20 && allowed <= 30, String(allowed));
 		assert.equal((await open('203.0.113.2')).status, 200);
 	});
 
 	test('that is no trusted proxy cannot say that it is another', async (t) => {
 		const world = await start(t, { PULSAR_RATE_LIMIT_ADDRESS: '20' });
-		const statuses: number[] = [];
-		for (let i = 0; i < 25; i++) {
-			statuses.push((await send(`${world.url}/openapi.json`, { headers: { 'x-forwarded-for': `203.0.113.${i}` } })).status);
-		}
-		assert(
-			statuses.slice(-4).every((status) => status === 429),
-			statuses.join(),
+		let madeUp = 0;
+		const { allowed } = await untilRefused(() =>
+			send(`${world.url}/openapi.json`, { headers: { 'x-forwarded-for': `203.0.113.${madeUp++}` } }),
 		);
+		assert(allowed >= 20 && allowed <= 30, String(allowed));
 	});
 });
 
@@ -219,7 +229,7 @@ describe('signing in', () => {
 		const sprayed: Answer[] = [];
 		for (let i = 0; i < 60; i++) sprayed.push(await world.login(`account-${i}`, 'password1'));
 		const tried = sprayed.filter(({ status }) => status === 401).length;
-		assert(tried >= 45 && tried <= 46, String(tried));
+		assert(tried >= 45 && tried < 55, String(tried));
 	});
 
 	test('with refresh tokens: wrong ones are limited for each session, right ones are not', async (t) => {
