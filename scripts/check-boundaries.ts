@@ -29,7 +29,7 @@ const ROOMS: readonly Room[] = [
 	{ at: `${SERVER}log`, rooms: ['protocol'], npm: [], node: false },
 	{ at: `${SERVER}ports`, rooms: ['protocol'], types: ['log'], npm: [], node: false },
 	{ at: `${SERVER}relay`, rooms: ['log', 'ports', 'protocol'], npm: [], node: false },
-	{ at: `${SERVER}auth`, rooms: ['ports', 'protocol'], npm: ['jose', '@node-rs/argon2'], node: true },
+	{ at: `${SERVER}auth`, rooms: ['ports', 'protocol'], npm: ['jose', '@node-rs/argon2', 'openid-client'], node: true },
 	{ at: `${SERVER}limits`, rooms: ['ports', 'protocol'], npm: [], node: false },
 	{ at: `${SERVER}stores/valkey`, rooms: ['ports', 'log', 'protocol'], npm: ['@valkey/valkey-glide'], node: true },
 	{ at: `${SERVER}stores/*`, rooms: ['ports', 'log', 'protocol'], npm: [], node: true },

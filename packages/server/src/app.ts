@@ -32,6 +32,7 @@ import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
 import { edgeOf, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
+import { signInOf } from './wiring/sign-in.ts';
 
 /** The owner of every topic while the relay runs without accounts. */
 const OPEN_MODE_OWNER_ID = '00000000-0000-0000-0000-000000000000';
@@ -233,6 +234,7 @@ async function openIdentity(
 			accessTokenLifetimeS: config.accessTokenExpireMinutes * 60,
 			refreshTokenLifetimeS: config.refreshTokenTtlDays * 86_400,
 			refreshGraceS: config.refreshGraceS,
+			...signInOf(config),
 		});
 		const { bootstrapAdminUsername: username, bootstrapAdminPassword: password, bootstrapAdminEmail: email } = config;
 		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });

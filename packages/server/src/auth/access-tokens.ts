@@ -10,6 +10,7 @@ import { jwtVerify, SignJWT } from 'jose';
 import type { Clock } from '../ports/clock.ts';
 import type { RecordOp, Records } from '../ports/records.ts';
 import type { Account } from './accounts.ts';
+import type { OutsideTokens } from './outside-tokens.ts';
 import { ACTIONS, type MintedIn, type Scope } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
 
@@ -60,6 +61,8 @@ export interface AccessTokensOptions {
 	readonly secret: string;
 	/** How long an access token lives. */
 	readonly lifetimeS: number;
+	/** Tokens of another issuer, for what is none of the relay's own; null = there is none. */
+	readonly outside: OutsideTokens | null;
 }
 
 export class AccessTokens {
@@ -68,15 +71,17 @@ export class AccessTokens {
 	readonly #lifetimeS: number;
 	readonly #accessKey: Uint8Array;
 	readonly #scopedKey: Uint8Array;
+	readonly #outside: OutsideTokens | null;
 	/** By the digest of the token, so that what is remembered cannot be used. Oldest first. */
 	readonly #verified = new Map<string, VerifiedToken>();
 	/** When each was denied, in Unix seconds. */
 	readonly #denied: RecordCache<number>;
 
-	constructor({ records, clock, secret, lifetimeS }: AccessTokensOptions) {
+	constructor({ records, clock, secret, lifetimeS, outside }: AccessTokensOptions) {
 		this.#records = records;
 		this.#clock = clock;
 		this.#lifetimeS = lifetimeS;
+		this.#outside = outside;
 		this.#accessKey = Buffer.from(secret);
 		this.#scopedKey = new Uint8Array(hkdfSync('sha256', secret, '', 'pulsar-relay scoped token', 32));
 		this.#denied = new RecordCache({ records, clock, kind: DENIED_TOKEN, decode: ({ value }) => Number(value['atS']) });
@@ -162,7 +167,7 @@ export class AccessTokens {
 
 	async #check(token: string): Promise<VerifiedToken> {
 		const header = headerOf(token);
-		if (header === null) throw invalidToken();
+		if (header === null) return this.#checkOutside(token);
 		const scoped = header.typ === SCOPED_TYPE;
 		try {
 			const { payload } = await jwtVerify(token, scoped ? this.#scopedKey : this.#accessKey, {
@@ -175,6 +180,14 @@ export class AccessTokens {
 			// Whatever is wrong with it: the answer is the same for all, and tells a forger nothing.
 		}
 		throw invalidToken();
+	}
+
+	/** A token that has not the form of the relay's own: its signature is never compared with the relay's keys. */
+	async #checkOutside(token: string): Promise<VerifiedToken> {
+		const verified = (await this.#outside?.verify(token)) ?? null;
+		if (verified === null) throw invalidToken();
+		// It is a session by itself.
+		return { ...verified, sessionId: verified.jti, limits: null };
 	}
 
 	#remember(digest: string, verified: VerifiedToken): void {

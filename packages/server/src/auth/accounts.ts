@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
-import type { Records, StoredRecord } from '../ports/records.ts';
+import type { RecordOp, Records, StoredRecord } from '../ports/records.ts';
 import type { Passwords } from './passwords.ts';
 import type { Permission } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
@@ -96,8 +96,11 @@ export class Accounts {
 		return accountId === null ? null : this.get(accountId);
 	}
 
-	/** Makes an account. Rejects with `account_exists`. */
-	async create({ username, password, email, permissions }: NewAccount): Promise<Account> {
+	/** Makes an account, and what else is to be written in the same step. Rejects with `account_exists`. */
+	async create(
+		{ username, password, email, permissions }: NewAccount,
+		also: (accountId: string) => readonly RecordOp[] = () => [],
+	): Promise<Account> {
 		if ((await this.idOf(username)) !== null) throw accountExists(username);
 		const document: AccountDocument = {
 			username,
@@ -111,6 +114,7 @@ export class Accounts {
 		const outcome = await this.#records.write([
 			{ op: 'put', kind: NAME, id: username, value: { accountId }, expected: 'absent' },
 			{ op: 'put', kind: ACCOUNT, id: accountId, value: { ...document }, expected: 'absent' },
+			...also(accountId),
 		]);
 		if (outcome.status === 'conflict') throw accountExists(username);
 		return { ...document, accountId, version: outcome.version };

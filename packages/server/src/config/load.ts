@@ -5,7 +5,8 @@
 
 import { type ReadFile, readConfigFile } from './file.ts';
 import { parseFlags } from './flags.ts';
-import { guardAccess } from './guard.ts';
+import { guardAccess, guardSignIn } from './guard.ts';
+import { isProviderVariable, readProviders } from './providers.ts';
 import { helpText } from './render.ts';
 import { type Config, fileKeyOf, SETTINGS, type Setting } from './schema.ts';
 import { readValue, type SettingValue } from './values.ts';
@@ -70,8 +71,13 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 	problems.push(...readPasswordFile(values, sources.readFile), ...contradictions(values));
 	// Who sets a secret to sign in with means it to be used, as it was by the earlier server, which knew no other way.
 	if (!given.has('auth') && (given.has('jwtSecretKey') || given.has('bootstrapAdminPassword'))) values['auth'] = 'required';
+	const { providers, problems: providerProblems } = readProviders([byEnv, byFile]);
+	problems.push(...providerProblems);
 	// The loop above gave every key of the table a value of its setting's type.
-	const config = Object.freeze(values) as unknown as Config;
+	const config = Object.freeze({ ...values, oidcProviders: providers }) as unknown as Config;
+	const signIn = guardSignIn(config);
+	problems.push(...signIn.problems);
+	warnings.push(...signIn.warnings);
 	const onLoopback = isLoopback(config.host);
 	if (config.auth === 'required') {
 		const guard = guardAccess(config, onLoopback);
@@ -173,7 +179,7 @@ function pulsarVariables(env: ConfigSources['env']): ReadonlyMap<string, string>
 function givenInEnv(env: ReadonlyMap<string, string>, warnings: string[]): GivenByEnv {
 	const given = new Map<string, Given>();
 	for (const [name, raw] of env) {
-		if (SETTINGS.some((setting) => setting.env === name)) given.set(name, { raw, name });
+		if (isProviderVariable(name) || SETTINGS.some((setting) => setting.env === name)) given.set(name, { raw, name });
 		else if (name !== CONFIG_FILE_ENV) warnings.push(`${name} is set, but this version has no such setting; it is ignored`);
 	}
 	return given;
@@ -183,10 +189,11 @@ function givenInFile(path: string, entries: Iterable<readonly [string, unknown]>
 	const settings: ReadonlyMap<string, Setting> = new Map(SETTINGS.map((setting) => [fileKeyOf(setting), setting]));
 	const given = new Map<string, Given>();
 	for (const [key, raw] of entries) {
-		const setting = settings.get(key);
-		if (setting === undefined) warnings.push(`${key} in ${path}: this version has no such setting; it is ignored`);
+		const env = settings.get(key)?.env ?? `PULSAR_${key.toUpperCase()}`;
+		if (!settings.has(key) && !isProviderVariable(env))
+			warnings.push(`${key} in ${path}: this version has no such setting; it is ignored`);
 		// A key without a value (`port:` in YAML) leaves the setting as it is.
-		else if (raw !== null) given.set(setting.env, { raw, name: `${key} in ${path}` });
+		else if (raw !== null) given.set(env, { raw, name: `${key} in ${path}` });
 	}
 	return given;
 }

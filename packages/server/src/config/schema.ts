@@ -217,6 +217,95 @@ export const SETTING_GROUPS = [
 		],
 	},
 	{
+		title: 'Sign-in by a provider, and devices',
+		settings: [
+			{
+				key: 'oidcEnabled',
+				env: 'PULSAR_OIDC__ENABLED',
+				type: 'bool',
+				default: false,
+				doc: 'Let people sign in at the OpenID Connect providers that are set up, see below.',
+			},
+			{
+				key: 'oidcBaseUrl',
+				env: 'PULSAR_OIDC__BASE_URL',
+				type: 'string',
+				default: null,
+				doc: 'The URL under which browsers reach the relay: https, or http on a loopback address. Providers send people back to it. With it, also without providers, devices are signed in by a code at `/auth/device`.',
+			},
+			{
+				key: 'oidcDefaultPermissions',
+				env: 'PULSAR_OIDC__DEFAULT_PERMISSIONS',
+				type: 'list',
+				default: ['read', 'write'],
+				doc: 'What an account may do that is made when somebody signs in for the first time: of `admin`, `read`, `write`.',
+			},
+			{
+				key: 'oidcStateTtlS',
+				env: 'PULSAR_OIDC__STATE_TTL_SECONDS',
+				type: 'int',
+				unit: 's',
+				min: 60,
+				max: 3600,
+				default: 600,
+				doc: 'How long somebody may take at the provider.',
+			},
+			{
+				key: 'deviceCodeTtlS',
+				env: 'PULSAR_DEVICE_CODE_TTL_SECONDS',
+				type: 'int',
+				unit: 's',
+				min: 60,
+				max: 3600,
+				default: 600,
+				doc: 'How long the code of a device can be used.',
+			},
+			{
+				key: 'deviceCodePollIntervalS',
+				env: 'PULSAR_DEVICE_CODE_POLL_INTERVAL',
+				type: 'int',
+				unit: 's',
+				min: 1,
+				max: 60,
+				default: 5,
+				doc: 'How long a device must wait between two questions whether it was approved.',
+			},
+		],
+	},
+	{
+		title: 'Tokens of another issuer',
+		settings: [
+			{
+				key: 'tokenIssuer',
+				env: 'PULSAR_TOKEN_ISSUER',
+				type: 'string',
+				default: null,
+				doc: 'An issuer whose access tokens are accepted beside those of the relay: the `iss` of its tokens, to the letter.',
+			},
+			{
+				key: 'tokenAudience',
+				env: 'PULSAR_TOKEN_AUDIENCE',
+				type: 'string',
+				default: null,
+				doc: 'What must be in the `aud` of its tokens.',
+			},
+			{
+				key: 'tokenJwksUri',
+				env: 'PULSAR_TOKEN_JWKS_URI',
+				type: 'string',
+				default: null,
+				doc: 'Where its keys are (RS256, ES256 or EdDSA): https, or http on a loopback address.',
+			},
+			{
+				key: 'tokenClaimUsername',
+				env: 'PULSAR_TOKEN_CLAIM_USERNAME',
+				type: 'string',
+				default: null,
+				doc: 'The claim that names the account, by its username. Without it, and first with it, a token is for the account that its `iss` and `sub` made by signing in. Whoever decides what is in that claim can act as any account; an `email` counts only with `email_verified`.',
+			},
+		],
+	},
+	{
 		title: 'Storage and retention',
 		settings: [
 			{
@@ -546,7 +635,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000_000,
 				default: 10,
-				doc: 'Device codes a minute that one client address may ask for.',
+				doc: 'Device codes a minute that one client address may ask for, and wrong user codes that it may try.',
 			},
 			{
 				key: 'wsMaxPerUser',
@@ -695,11 +784,110 @@ type ValueOf<S extends Setting> = S extends IntSetting
 					? string | null
 					: string;
 
+/**
+ * The settings of one sign-in provider. `<NAME>` stands for the name that it is given by setting them, which is also in the
+ * provider's addresses at the relay. In a file they may stand in tables: `oidc`, `providers`, the name. There are no flags.
+ */
+export const PROVIDER_SETTINGS = [
+	{
+		key: 'displayName',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__DISPLAY_NAME',
+		type: 'string',
+		default: null,
+		doc: 'What people know the provider by.',
+	},
+	{
+		key: 'clientId',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__CLIENT_ID',
+		type: 'string',
+		default: null,
+		doc: 'The name of the relay at the provider.',
+	},
+	{
+		key: 'clientSecret',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__CLIENT_SECRET',
+		type: 'string',
+		default: null,
+		secret: true,
+		doc: 'Its secret there.',
+	},
+	{
+		key: 'scopes',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__SCOPES',
+		type: 'list',
+		default: ['openid', 'email', 'profile'],
+		doc: 'What is asked for; `openid` must be among them.',
+	},
+	{
+		key: 'discoveryUrl',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__DISCOVERY_URL',
+		type: 'string',
+		default: null,
+		doc: 'Where the provider describes itself: `https://…/.well-known/openid-configuration`. All else is read from there.',
+	},
+	{
+		key: 'issuer',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__ISSUER',
+		type: 'string',
+		default: null,
+		doc: 'Instead of the discovery URL, together with the next three: the `iss` of its tokens.',
+	},
+	{
+		key: 'authorizationEndpoint',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__AUTHORIZATION_ENDPOINT',
+		type: 'string',
+		default: null,
+		doc: 'Where people sign in.',
+	},
+	{
+		key: 'tokenEndpoint',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__TOKEN_ENDPOINT',
+		type: 'string',
+		default: null,
+		doc: 'Where the relay exchanges the code.',
+	},
+	{
+		key: 'jwksUri',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__JWKS_URI',
+		type: 'string',
+		default: null,
+		doc: 'Where its keys are.',
+	},
+	{
+		key: 'claimUsername',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__CLAIM_USERNAME',
+		type: 'string',
+		default: 'email',
+		doc: 'The claim that a new account is named by; if it is missing, `preferred_username`, the e-mail address, or `sub`.',
+	},
+	{
+		key: 'claimEmail',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__CLAIM_EMAIL',
+		type: 'string',
+		default: 'email',
+		doc: 'The claim with the e-mail address. It counts only where `email_verified` is true.',
+	},
+	{
+		key: 'claimSub',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__CLAIM_SUB',
+		type: 'string',
+		default: 'sub',
+		doc: 'The claim by which the provider tells people apart. It must never be given to somebody else.',
+	},
+] as const satisfies readonly Setting[];
+
+type ProviderSetting = (typeof PROVIDER_SETTINGS)[number];
+
+/** A sign-in provider as it is set up. */
+export type ProviderConfig = { readonly name: string } & { readonly [S in ProviderSetting as S['key']]: ValueOf<S> };
+
 /** The settings in force: complete, checked and frozen. Numbers are in the unit that ends their key. */
-export type Config = { readonly [S in KnownSetting as S['key']]: ValueOf<S> };
+export type Config = { readonly [S in KnownSetting as S['key']]: ValueOf<S> } & {
+	readonly oidcProviders: readonly ProviderConfig[];
+};
 
 /** Every setting, in the order of the table. */
-export const SETTINGS: readonly (Setting & { readonly key: keyof Config })[] = SETTING_GROUPS.flatMap((group) => [
+export const SETTINGS: readonly (Setting & { readonly key: KnownSetting['key'] })[] = SETTING_GROUPS.flatMap((group) => [
 	...group.settings,
 ]);
 

@@ -28,7 +28,7 @@ export interface RatesPerMinute {
 	/** Wrong passwords, and refresh tokens that are none, by one address for one account. */
 	readonly login: number;
 	readonly refresh: number;
-	/** Device codes that one address may ask for. */
+	/** Device codes that one address may ask for, and wrong user codes that it may try. */
 	readonly device: number;
 }
 
@@ -103,6 +103,7 @@ export class RateLimits {
 	readonly login: GuessLimit;
 	readonly refresh: GuessLimit;
 	readonly device: RateLimit;
+	readonly userCode: RateLimit;
 	readonly #clock: Clock;
 	readonly #shared: SharedBuckets | null;
 	#cancelTimer = () => {};
@@ -122,6 +123,7 @@ export class RateLimits {
 		this.login = guesses('login');
 		this.refresh = guesses('refresh');
 		this.device = create('device', perMinute.device);
+		this.userCode = create('user-code', perMinute.device);
 		if (shared !== null) this.#tellLater();
 	}
 
@@ -151,7 +153,8 @@ export class RateLimits {
 
 	#tellLater(): void {
 		const { login, refresh } = this;
-		const limits = [this.principals, this.addresses, this.device, login.narrow, login.wide, refresh.narrow, refresh.wide];
+		const byAddress = [this.addresses, this.device, this.userCode];
+		const limits = [this.principals, ...byAddress, login.narrow, login.wide, refresh.narrow, refresh.wide];
 		this.#cancelTimer = this.#clock.after(TELL_INTERVAL_MS, () => {
 			// One telling at a time: while the store is slow, what is spent adds up.
 			void Promise.all(limits.map((limit) => limit.syncAll())).then(() => this.#tellLater());

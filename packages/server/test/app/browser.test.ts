@@ -2,48 +2,24 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
+import { chromiumUnavailable, withPage } from '../support/chromium.ts';
 import { startRelayProcess } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
-
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
-/** Without a sandbox because tests may run as root; without background requests because they may run without a network. */
-const ARGS = [
-	'--no-sandbox',
-	'--disable-gpu',
-	'--disable-quic',
-	'--no-first-run',
-	'--disable-background-networking',
-	'--disable-component-update',
-	'--disable-sync',
-];
-const missing =
-	CHROMIUM === undefined && process.env['CI'] === undefined ? 'no Chromium on this machine (apt-get install chromium)' : false;
 
 interface Seen {
 	readonly id: string;
 	readonly data: string;
 }
 
-async function withPage(run: (page: Page) => Promise<void>): Promise<void> {
-	assert(CHROMIUM !== undefined, 'no Chromium; .ci/run installs it');
-	const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
-	try {
-		await run(await browser.newPage());
-	} finally {
-		await browser.close();
-	}
-}
-
 test('EventSource receives messages with cursors as ids, and resumes by itself after the relay was killed', {
-	skip: missing,
+	skip: chromiumUnavailable,
 }, async () => {
 	const dataDir = await mkdtemp(join(tmpdir(), 'pulsar-relay-browser-'));
 	let relay = await startRelayProcess(dataDir);
@@ -88,7 +64,7 @@ test('EventSource receives messages with cursors as ids, and resumes by itself a
 	await rm(dataDir, { recursive: true, force: true });
 });
 
-test('WebSocket in a page subscribes, publishes and receives', { skip: missing }, async () => {
+test('WebSocket in a page subscribes, publishes and receives', { skip: chromiumUnavailable }, async () => {
 	const relay = await startRelay();
 	await withPage(async (page) => {
 		await page.goto(`${relay.url}/health`);
@@ -113,7 +89,7 @@ test('WebSocket in a page subscribes, publishes and receives', { skip: missing }
 	await relay.close();
 });
 
-test('the API documentation renders', { skip: missing }, async () => {
+test('the API documentation renders', { skip: chromiumUnavailable }, async () => {
 	const relay = await startRelay();
 	await withPage(async (page) => {
 		await page.goto(`${relay.url}/docs`);
@@ -160,7 +136,7 @@ async function tryFrom(page: Page, origin: string, relay: string): Promise<Recor
 }
 
 test('a page of another origin can do what it may: nothing, or everything when its origin is allowed', {
-	skip: missing,
+	skip: chromiumUnavailable,
 }, async () => {
 	const pages = createServer((_request, response) => response.setHeader('content-type', 'text/html').end('<p>another</p>'));
 	pages.listen(0, '127.0.0.1');

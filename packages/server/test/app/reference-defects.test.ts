@@ -172,3 +172,12 @@ test('thirty-five: an unexpected failure in a bulk tells nothing of the inside',
 	assert.equal(answer.status, 422);
 	assert(!/Error:|at .*\.ts/.test(answer.text));
 });
+
+// Thirty takes a provider, and is in oidc.test.ts.
+test('thirty-one: nobody ends the request of a device without an account', async () => {
+	const denial = await send(`${world.url}/auth/device/deny`, {
+		method: 'POST',
+		body: new URLSearchParams({ user_code: 'BBBB-BBBB' }),
+	});
+	assert.equal(denial.status, 401);
+});

@@ -37,6 +37,8 @@ export interface ErrorAnswerOptions {
 	readonly headers?: Readonly<Record<string, string>>;
 	/** More fields of the body, before the error's own. */
 	readonly fields?: Readonly<Record<string, unknown>>;
+	/** Instead of a JSON body: a page for people, whose type is among the headers. */
+	readonly page?: string;
 }
 
 /** The body of an error answer. */
@@ -89,6 +91,6 @@ export function createErrorAnswers({ relay, metrics, logger }: Pick<HttpDeps, 'r
 		return reply
 			.code(ERRORS[error.code].status)
 			.headers({ 'content-type': JSON_TYPE, ...options.headers })
-			.send(errorBody(error, request.id, options));
+			.send(options.page ?? errorBody(error, request.id, options));
 	};
 }

@@ -19,12 +19,14 @@ export type GuessKind = 'login' | 'refresh';
 export class Limiting {
 	readonly #limits: RateLimits;
 	readonly #addressOf: AddressOf;
+	readonly #userCodes: GuessGate;
 	readonly #gates: Readonly<Record<GuessKind, readonly [narrow: GuessGate, wide: GuessGate]>>;
 
 	constructor(limits: RateLimits, addressOf: AddressOf) {
 		this.#limits = limits;
 		this.#addressOf = addressOf;
 		const gates = ({ narrow, wide }: GuessLimit) => [new GuessGate(narrow), new GuessGate(wide)] as const;
+		this.#userCodes = new GuessGate(limits.userCode);
 		this.#gates = { login: gates(limits.login), refresh: gates(limits.refresh) };
 	}
 
@@ -48,6 +50,19 @@ export class Limiting {
 		if (error.code !== 'invalid_credentials' && error.code !== 'not_authenticated') return error;
 		const balance = this.askByAddress(request, 'addresses');
 		return balance.allowed ? error : rateLimited(balance, 'too many requests with wrong credentials');
+	}
+
+	/** Tries what may be a wrong user code of a device: one that finds nothing. Rejects with `rate_limited`. */
+	async tryUserCode<T>(request: IncomingMessage, find: () => Promise<T | null>): Promise<T | null> {
+		const guess = await this.#userCodes.enter(this.#addressOf(request));
+		let wrong = false;
+		try {
+			const found = await find();
+			wrong = found === null;
+			return found;
+		} finally {
+			guess.settle(wrong);
+		}
 	}
 
 	/**

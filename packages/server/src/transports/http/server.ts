@@ -94,7 +94,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	registerTopics(server, deps);
 	registerTopicMessages(server, deps);
 	registerOperations(server, deps, answerError);
-	if (deps.auth !== null) await registerAuth(server, deps, deps.auth, bodies);
+	if (deps.auth !== null) await registerAuth(server, deps, deps.auth, bodies, answerError);
 	return server;
 }
 

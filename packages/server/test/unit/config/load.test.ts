@@ -54,6 +54,17 @@ test('without anything said, every setting has its default', () => {
 			allowedOrigins: [],
 			trustedHosts: [],
 			allowInsecureDefaults: false,
+			oidcEnabled: false,
+			oidcBaseUrl: null,
+			oidcDefaultPermissions: ['read', 'write'],
+			oidcStateTtlS: 600,
+			deviceCodeTtlS: 600,
+			deviceCodePollIntervalS: 5,
+			tokenIssuer: null,
+			tokenAudience: null,
+			tokenJwksUri: null,
+			tokenClaimUsername: null,
+			oidcProviders: [],
 			storageBackend: 'embedded',
 			dataDir: './data',
 			durability: 'any',
@@ -188,14 +199,15 @@ test('a flag whose value was forgotten does not swallow the next flag', () => {
 });
 
 test('variables and keys that this version does not know are warnings', () => {
-	const env = { PULSAR_RATE_LIMIT_STORAGE_URI: 'redis://:hunter2@x', PULSAR_OIDC__ENABLED: '1', OTHER: '1' };
-	const files = { 'config.yaml': 'PORT: 1\noidc:\n  enabled: true\n__proto__: {port: 2}\nport: 3\n' };
+	const env = { PULSAR_RATE_LIMIT_STORAGE_URI: 'redis://:hunter2@x', PULSAR_OIDC__NEW: '1', OTHER: '1' };
+	const files = { 'config.yaml': 'PORT: 1\noidc:\n  newer: true\nother:\n  a: 1\n__proto__: {port: 2}\nport: 3\n' };
 	const { config, warnings } = loaded({ env, files });
 	assert.deepEqual(warnings, [
 		'PULSAR_RATE_LIMIT_STORAGE_URI is set, but this version has no such setting; it is ignored',
-		'PULSAR_OIDC__ENABLED is set, but this version has no such setting; it is ignored',
+		'PULSAR_OIDC__NEW is set, but this version has no such setting; it is ignored',
 		'PORT in config.yaml: this version has no such setting; it is ignored',
-		'oidc in config.yaml: this version has no such setting; it is ignored',
+		'oidc__newer in config.yaml: this version has no such setting; it is ignored',
+		'other in config.yaml: this version has no such setting; it is ignored',
 		'__proto__ in config.yaml: this version has no such setting; it is ignored',
 	]);
 	assert.equal(config.port, 3);

@@ -149,17 +149,19 @@ interface GuessContext {
 	readonly subject: string;
 }
 
-function guess(
+/** Tries what may be wrong, as far as the limits let it. */
+export function guess<T>(
 	limiting: Limiting | null,
 	kind: GuessKind,
 	{ request, reply, subject }: GuessContext,
-	attempt: () => Promise<Tokens>,
-): Promise<Tokens> {
+	attempt: () => Promise<T>,
+): Promise<T> {
 	if (limiting === null) return attempt();
 	return limiting.guess(kind, { request: request.raw, subject }, attempt, (balance) => tellBalance(reply, balance));
 }
 
-function tokensAnswer({ accessToken, expiresInS, refreshToken }: Tokens): Static<typeof TokensAnswer> {
+/** The answer that gives tokens out. */
+export function tokensAnswer({ accessToken, expiresInS, refreshToken }: Tokens): Static<typeof TokensAnswer> {
 	return {
 		access_token: accessToken,
 		token_type: 'bearer',
