@@ -47,6 +47,7 @@ function runWorkers(config: Config, warnings: readonly string[]): Promise<never>
 		workers: config.workers,
 		setup: config,
 		logger: log.logger,
+		reloadOnHangUp: config.tlsCert !== null,
 		stopTimeoutS: config.drainTimeoutS + CLOSE_GRACE_S + WORKERS_GRACE_S,
 		onServing: (served) => announce(served, config, log),
 	});

@@ -10,7 +10,6 @@ import type { AuthLog } from './auth-log.ts';
 import { Authenticator } from './authenticate.ts';
 import { DeviceFlow } from './device-flow.ts';
 import { FederatedAccounts } from './federated-accounts.ts';
-import { Guesses } from './guesses.ts';
 import { LiveConnections } from './live-connections.ts';
 import { OidcSignIn, type OidcSignInOptions } from './oidc-sign-in.ts';
 import { OutsideTokens, type OutsideTokensOptions } from './outside-tokens.ts';
@@ -50,8 +49,6 @@ export interface BrowserSignInOptions {
 export interface BrowserSignIn {
 	readonly baseUrl: string;
 	readonly device: DeviceFlow;
-	/** Wrong user codes, by who tried them. */
-	readonly guesses: Guesses;
 	readonly oidc: OidcSignIn | null;
 }
 
@@ -186,7 +183,6 @@ export class Auth {
 		return {
 			baseUrl,
 			device: new DeviceFlow({ records, clock, lifetimeS: device.deviceLifetimeS, intervalS: device.deviceIntervalS }),
-			guesses: new Guesses(clock),
 			oidc: oidc === null ? null : new OidcSignIn({ ...oidc, baseUrl }, { records, clock, log, secret, accounts, federated }),
 		};
 	}

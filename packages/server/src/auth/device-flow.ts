@@ -172,10 +172,9 @@ export class DeviceFlow {
 		return this.#decide(deviceId, state, found.id);
 	}
 
-	/** Denies the pending request of a user code. */
-	async deny(userCode: string): Promise<DecisionOutcome> {
-		const device = await this.find(userCode);
-		return device === null ? { status: 'gone' } : this.#decide(device.deviceId, { status: 'denied' }, null);
+	/** Denies a request, for an account that has shown itself in another way. */
+	deny({ deviceId }: PendingDevice): Promise<DecisionOutcome> {
+		return this.#decide(deviceId, { status: 'denied' }, null);
 	}
 
 	async #decide(deviceId: string, state: RequestState, ticketId: string | null): Promise<DecisionOutcome> {

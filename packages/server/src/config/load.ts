@@ -122,6 +122,7 @@ function contradictions(values: Record<string, SettingValue>): string[] {
 			`PULSAR_WORKERS: ${workers} processes cannot share the ${storageBackend} store; use the valkey store, or one worker`,
 		);
 	}
+	problems.push(...brokenEdge(values));
 	const replicated = String(durability).startsWith('replicated:');
 	if (storageBackend === 'memory' && durability !== 'any') {
 		problems.push(`PULSAR_DURABILITY: the memory store cannot give ${durability}`);
@@ -135,6 +136,36 @@ function contradictions(values: Record<string, SettingValue>): string[] {
 			problems.push(`PULSAR_VALKEY_ADDRESSES: ${JSON.stringify(address)} is not host:port`);
 	}
 	return problems;
+}
+
+/** Hosts, origins and certificates that could never be right. */
+function brokenEdge(values: Record<string, SettingValue>): string[] {
+	const { trustedHosts, allowedOrigins, trustedProxies, tlsCert, tlsKey, tlsClientCa } = values;
+	const problems: string[] = [];
+	for (const host of Array.isArray(trustedHosts) ? trustedHosts : []) {
+		if (!/^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[?[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*\]?)$/i.test(host))
+			problems.push(`PULSAR_TRUSTED_HOSTS: ${JSON.stringify(host)} is not a name or address without scheme and port`);
+	}
+	for (const origin of Array.isArray(allowedOrigins) ? allowedOrigins : []) {
+		if (!/^(\*|[a-z][a-z0-9+.-]*:\/\/[^/?#@\s*]+)$/i.test(origin))
+			problems.push(`PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(origin)} is not an origin such as https://app.example.org`);
+	}
+	for (const proxy of Array.isArray(trustedProxies) ? trustedProxies : []) {
+		if (!isNetwork(proxy))
+			problems.push(`PULSAR_TRUSTED_PROXIES: ${JSON.stringify(proxy)} is not an address or a network such as 10.0.0.0/8`);
+	}
+	if ((tlsCert === null) !== (tlsKey === null)) problems.push('PULSAR_TLS_CERT: needs PULSAR_TLS_KEY, and that it');
+	else if (tlsClientCa !== null && tlsCert === null)
+		problems.push('PULSAR_TLS_CLIENT_CA: needs PULSAR_TLS_CERT and PULSAR_TLS_KEY');
+	return problems;
+}
+
+function isNetwork(text: string): boolean {
+	const [, address = '', prefix = '0'] = /^([0-9a-f:.]+)(?:\/(\d{1,3}))?$/i.exec(text) ?? [];
+	if (address.includes(':')) return URL.canParse(`http://[${address}]`) && Number(prefix) <= 128;
+	return (
+		/^(\d{1,3}\.){3}\d{1,3}$/.test(address) && address.split('.').every((part) => Number(part) <= 255) && Number(prefix) <= 32
+	);
 }
 
 /** The PULSAR_ variables that are set, under upper-case names; of two spellings the upper-case one wins. */
@@ -177,9 +208,9 @@ function givenInFile(path: string, entries: Iterable<readonly [string, unknown]>
 }
 
 /**
- * Whether only this machine can reach the address. Spellings that are not recognised count as reachable, so that a mistake asks
+ * Whether only this machine can reach an address that is listened on. Spellings that are not recognised count as reachable, so that a mistake asks
  * for one word too many rather than opening the relay.
  */
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
 	return /^(localhost|::1|(::ffff:)?127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3})$/i.test(host);
 }

@@ -1,10 +1,14 @@
 /** A browser's own EventSource and WebSocket, in Chromium, on a page served by the relay. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { Page } from 'playwright-core';
 import { chromiumUnavailable, withPage } from '../support/chromium.ts';
 import { startRelayProcess } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
@@ -92,4 +96,63 @@ test('the API documentation renders', { skip: chromiumUnavailable }, async () =>
 		await page.getByText('/api/v1/messages/stream').first().waitFor();
 	});
 	await relay.close();
+});
+
+/** A page of another origin that tries everything: what it got, or `refused`. */
+async function tryFrom(page: Page, origin: string, relay: string): Promise<Record<string, string>> {
+	await page.goto(origin);
+	return page.evaluate(async (url) => {
+		const socket = new Promise<string>((resolve) => {
+			const ws = new WebSocket(`${url.replace('http', 'ws')}/ws`);
+			ws.onopen = () => resolve('open');
+			ws.onerror = () => resolve('refused');
+		});
+		const events = new Promise<string>((resolve) => {
+			const source = new EventSource(`${url}/api/v1/events?topics=a`);
+			source.addEventListener('subscribed', () => resolve('open'));
+			source.onerror = () => {
+				source.close();
+				resolve('refused');
+			};
+		});
+		const publish = fetch(`${url}/api/v1/messages`, {
+			method: 'POST',
+			headers: { 'content-type': 'application/json', 'idempotency-key': 'x' },
+			body: '{"topic":"a","payload":1}',
+		}).then(
+			({ status, headers }) => `${status} ${headers.has('x-request-id')}`,
+			() => 'refused',
+		);
+		const remove = fetch(`${url}/api/v1/topics/unknown`, { method: 'DELETE' }).then(
+			({ status }) => String(status),
+			() => 'refused',
+		);
+		const read = fetch(`${url}/api/v1/topics`).then(
+			({ status }) => String(status),
+			() => 'refused',
+		);
+		return { socket: await socket, events: await events, publish: await publish, remove: await remove, read: await read };
+	}, relay);
+}
+
+test('a page of another origin can do what it may: nothing, or everything when its origin is allowed', {
+	skip: chromiumUnavailable,
+}, async () => {
+	const pages = createServer((_request, response) => response.setHeader('content-type', 'text/html').end('<p>another</p>'));
+	pages.listen(0, '127.0.0.1');
+	await once(pages, 'listening');
+	const origin = `http://127.0.0.1:${(pages.address() as AddressInfo).port}`;
+	const closed = await startRelay({ PULSAR_STORAGE_BACKEND: 'memory' });
+	const open = await startRelay({ PULSAR_STORAGE_BACKEND: 'memory', PULSAR_ALLOWED_ORIGINS: JSON.stringify([origin]) });
+	await withPage(async (page) => {
+		const nothing = { socket: 'refused', events: 'refused', publish: 'refused', remove: 'refused', read: 'refused' };
+		assert.deepEqual(await tryFrom(page, origin, closed.url), nothing);
+		const everything = { socket: 'open', events: 'open', publish: '201 true', remove: '404', read: '200' };
+		assert.deepEqual(await tryFrom(page, origin, open.url), everything);
+	});
+	const { json } = await closed.request('GET', '/api/v1/topics');
+	assert.deepEqual(json, [], 'nothing was published behind the page');
+	await closed.close();
+	await open.close();
+	pages.close();
 });

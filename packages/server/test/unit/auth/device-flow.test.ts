@@ -129,11 +129,13 @@ describe('of several at the same time, on two nodes, one wins', () => {
 		const { auth, node, ticket, flow, codes } = await withDevice();
 		const [first, second] = [await ticket(), await ticket()];
 		const other = flowOf(node());
+		const device = await flow.find(codes.userCode);
+		assert(device !== null);
 		const outcomes = await Promise.all([
 			flow.decide(first, 'approve'),
 			other.decide(first, 'deny'),
 			other.decide(second, 'deny'),
-			flowOf(auth).deny(codes.userCode),
+			flowOf(auth).deny(device),
 		]);
 		assert.deepEqual(outcomes.map(({ status }) => status).toSorted(), ['decided', 'gone', 'gone', 'gone']);
 		assert.equal(await flow.find(codes.userCode), null);

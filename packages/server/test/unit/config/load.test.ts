@@ -40,6 +40,9 @@ test('without anything said, every setting has its default', () => {
 			host: '127.0.0.1',
 			port: 8080,
 			workers: 1,
+			tlsCert: null,
+			tlsKey: null,
+			tlsClientCa: null,
 			auth: 'open',
 			appName: 'Pulsar Relay',
 			jwtSecretKey: null,
@@ -94,6 +97,17 @@ test('without anything said, every setting has its default', () => {
 			maxWaitingPolls: 10_000,
 			socketBufferBytes: 262_144,
 			wsMaxMessageBytes: 16_777_216,
+			rateLimitPrincipal: 600_000,
+			rateLimitAddress: 1200,
+			rateLimitLogin: 5,
+			rateLimitRefresh: 10,
+			rateLimitDevice: 10,
+			wsMaxPerUser: 5000,
+			maxPollsPerUser: 2000,
+			maxSubscriptionsPerUser: 100_000,
+			maxTopicsPerUser: 10_000,
+			maxPerUserBytes: 107_374_182_400,
+			trustedProxies: [],
 			wsPingIntervalS: 25,
 			sseHeartbeatIntervalS: 15,
 			keepAliveTimeoutS: 75,
@@ -296,4 +310,45 @@ test('each durability goes with a store that can give it', () => {
 		const { config } = loaded({ env: { PULSAR_STORAGE_BACKEND: storageBackend, PULSAR_DURABILITY: durability } });
 		assert.deepEqual([config.storageBackend, config.durability], [storageBackend, durability]);
 	}
+});
+
+test('hosts, origins and certificates that could never be right are told', () => {
+	const wrongHosts = ['https://a.example', 'a.example:8080', 'a.example/x', 'a*.example', '*.', ''];
+	const wrongOrigins = ['app.example.org', 'https://app.example.org/', 'https://', 'null', 'https://*.example.org'];
+	const wrongProxies = ['proxy', '10.0.0.0/33', '10.0.0', '10.0.0.256', '::1/129', ':::', '10.0.0.0/', ''];
+	const found = problems({
+		env: {
+			PULSAR_TRUSTED_PROXIES: JSON.stringify(wrongProxies),
+			PULSAR_TRUSTED_HOSTS: JSON.stringify(wrongHosts),
+			PULSAR_ALLOWED_ORIGINS: JSON.stringify(wrongOrigins),
+			PULSAR_TLS_CLIENT_CA: 'ca.pem',
+		},
+	});
+	for (const host of wrongHosts)
+		assert(
+			found.includes(`PULSAR_TRUSTED_HOSTS: ${JSON.stringify(host)} is not a name or address without scheme and port`),
+			host,
+		);
+	for (const origin of wrongOrigins)
+		assert(
+			found.includes(`PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(origin)} is not an origin such as https://app.example.org`),
+			origin,
+		);
+	for (const proxy of wrongProxies)
+		assert(
+			found.includes(`PULSAR_TRUSTED_PROXIES: ${JSON.stringify(proxy)} is not an address or a network such as 10.0.0.0/8`),
+			proxy,
+		);
+	assert(found.includes('PULSAR_TLS_CLIENT_CA: needs PULSAR_TLS_CERT and PULSAR_TLS_KEY'));
+	assert.equal(found.length, wrongHosts.length + wrongOrigins.length + wrongProxies.length + 1);
+	loaded({
+		env: {
+			PULSAR_TRUSTED_HOSTS: '["*","*.a.example","relay","10.0.0.1","::1","[fd00::1]"]',
+			PULSAR_ALLOWED_ORIGINS: '["*","https://a.example:8443","http://[::1]:3000","capacitor://localhost"]',
+			PULSAR_TRUSTED_PROXIES: '["10.0.0.0/8","192.0.2.1","::1","fd00::/8"]',
+			PULSAR_TLS_CERT: 'a.pem',
+			PULSAR_TLS_KEY: 'b.pem',
+			PULSAR_TLS_CLIENT_CA: 'ca.pem',
+		},
+	});
 });

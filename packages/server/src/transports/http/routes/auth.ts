@@ -25,12 +25,12 @@ export async function registerAuth(
 ): Promise<void> {
 	await server.register((scope, _options, done) => {
 		addFormBodies(scope, bodies);
-		registerLogin(scope, auth);
-		registerDevice(scope, auth, answerError);
+		registerLogin(scope, deps, auth);
+		registerDevice(scope, deps, auth, answerError);
 		registerDevicePage(scope, deps, auth, answerError);
 		done();
 	});
-	registerTokens(server, auth);
+	registerTokens(server, deps, auth);
 	registerOidc(server, deps, auth, answerError);
 	registerSessions(server, auth);
 	registerAccounts(server, deps, auth);

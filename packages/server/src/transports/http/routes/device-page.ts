@@ -11,13 +11,15 @@ import { codePage, type DevicePages, decidedPage, decisionPage, problemPage, sig
 import type { AnswerError } from '../errors.ts';
 import { PAGE_HEADERS } from '../pages.ts';
 import { DeviceDecisionForm, DevicePageQuery, DeviceSignInForm, PageAnswer } from '../sign-in-schemas.ts';
-import { noBodyIsEmpty, tooManyGuesses } from './device.ts';
+import { findDevice, noBodyIsEmpty } from './device.ts';
+import { guess } from './tokens.ts';
 
 const TAGS = ['sign-in'];
 const NO_SUCH_CODE = 'No device waits under this code. Codes end after some minutes, and each can be used once.';
 
 /** What the page and its forms share. */
 interface Context {
+	readonly deps: HttpDeps;
 	readonly auth: Auth;
 	/** Null where there is no address for browsers. */
 	readonly browser: BrowserSignIn | null;
@@ -30,12 +32,12 @@ interface Context {
 export function registerDevicePage(scope: FastifyInstance, deps: HttpDeps, auth: Auth, answerError: AnswerError): void {
 	const pages = devicePages(deps, auth);
 	const context: Context = {
+		deps,
 		auth,
 		browser: auth.browser,
 		pages,
 		refuse: (request, reply, error, markup = problemPage(pages, 'That did not work', sentence(error.message))) => {
-			const wait = error.code === 'too_many_guesses' ? { 'retry-after': '60' } : {};
-			return answerError(request, reply, error, { headers: { ...PAGE_HEADERS, ...wait }, page: markup });
+			return answerError(request, reply, error, { headers: PAGE_HEADERS, page: markup });
 		},
 	};
 	registerPage(scope, context);
@@ -66,7 +68,7 @@ function registerPage(scope: FastifyInstance, context: Context): void {
 }
 
 function registerSignInForm(scope: FastifyInstance, context: Context): void {
-	const { auth, browser, pages, refuse } = context;
+	const { deps, auth, browser, pages, refuse } = context;
 	scope.post<{ Body: Static<typeof DeviceSignInForm> }>(
 		'/auth/device',
 		{
@@ -86,7 +88,8 @@ function registerSignInForm(scope: FastifyInstance, context: Context): void {
 			if (device === null || browser === null) return reply;
 			let account: Account;
 			try {
-				account = await auth.checkPassword(username, password);
+				const check = () => auth.checkPassword(username, password);
+				account = await guess(deps.limiting, 'login', { request, reply, subject: username }, check);
 			} catch (thrown) {
 				const error = RelayError.from(thrown);
 				if (error.code === 'internal_error') throw thrown;
@@ -125,7 +128,7 @@ function registerDecisionForm(scope: FastifyInstance, { browser, pages, refuse }
 
 /** The device of a code that somebody typed. When it is null, why there is none has been answered. */
 async function find(
-	{ browser, pages, refuse }: Context,
+	{ deps, browser, pages, refuse }: Context,
 	request: FastifyRequest,
 	reply: FastifyReply,
 	userCode: string,
@@ -135,13 +138,16 @@ async function find(
 		refuse(request, reply, error, problemPage(pages, 'Devices cannot be connected here', 'This relay is not set up for it.'));
 		return null;
 	}
-	if (!browser.guesses.allows(request.ip)) {
-		refuse(request, reply, tooManyGuesses());
+	let device: PendingDevice | null;
+	try {
+		device = await findDevice(deps, browser, request, userCode);
+	} catch (thrown) {
+		const error = RelayError.from(thrown);
+		if (error.code === 'internal_error') throw thrown;
+		refuse(request, reply, error);
 		return null;
 	}
-	const device = await browser.device.find(userCode);
 	if (device !== null) return device;
-	browser.guesses.wrong(request.ip);
 	refuse(request, reply, new RelayError('not_found', 'no device waits under this code'), codePage(pages, NO_SUCH_CODE));
 	return null;
 }

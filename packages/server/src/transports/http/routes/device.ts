@@ -3,7 +3,9 @@
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
-import type { Auth } from '../../../auth/auth.ts';
+import type { Auth, BrowserSignIn } from '../../../auth/auth.ts';
+import type { PendingDevice } from '../../../auth/device-flow.ts';
+import type { HttpDeps } from '../deps.ts';
 import type { AnswerError } from '../errors.ts';
 import { errorAnswers } from '../schemas.ts';
 import {
@@ -25,7 +27,7 @@ const FLAGS: ReadonlyMap<string, boolean> = new Map([
 ]);
 
 /** Registers the routes. In this scope bodies are forms. */
-export function registerDevice(scope: FastifyInstance, auth: Auth, answerError: AnswerError): void {
+export function registerDevice(scope: FastifyInstance, deps: HttpDeps, auth: Auth, answerError: AnswerError): void {
 	registerCode(scope, auth, answerError);
 	registerToken(scope, auth, answerError);
 	scope.post<{ Body: Static<typeof DeviceDenialForm> }>(
@@ -39,16 +41,16 @@ export function registerDevice(scope: FastifyInstance, auth: Auth, answerError: 
 				body: DeviceDenialForm,
 				response: {
 					200: DeviceDenial,
-					...errorAnswers('not_authenticated', 'invalid_credentials', 'not_found', 'invalid_request', 'too_many_guesses'),
+					...errorAnswers('not_authenticated', 'invalid_credentials', 'not_found', 'invalid_request', 'rate_limited'),
 				},
 			},
 			preValidation: noBodyIsEmpty,
 		},
-		async ({ body, ip }) => {
-			if (auth.browser?.guesses.allows(ip) === false) throw tooManyGuesses();
-			const outcome = await auth.browser?.device.deny(body.user_code);
+		async (request) => {
+			const { browser } = auth;
+			const device = browser === null ? null : await findDevice(deps, browser, request, request.body.user_code);
+			const outcome = device === null ? null : await browser?.device.deny(device);
 			if (outcome?.status === 'decided') return { status: 'denied' };
-			auth.browser?.guesses.wrong(ip);
 			throw new RelayError('not_found', 'no device waits under this code', { detail: 'Unknown user_code' });
 		},
 	);
@@ -167,9 +169,15 @@ function unsupportedGrant(): RelayError {
 	return new RelayError('unsupported_grant_type', `this route takes the grant ${DEVICE_GRANT}`);
 }
 
-/** The error for somebody whose codes were wrong too often. */
-export function tooManyGuesses(): RelayError {
-	return new RelayError('too_many_guesses', 'too many codes were wrong; wait for a minute');
+/** The device of a code that somebody typed; null when there is none. Rejects with `rate_limited` after too many wrong ones. */
+export function findDevice(
+	{ limiting }: HttpDeps,
+	{ device }: BrowserSignIn,
+	request: FastifyRequest,
+	userCode: string,
+): Promise<PendingDevice | null> {
+	const find = () => device.find(userCode);
+	return limiting === null ? find() : limiting.tryUserCode(request.raw, find);
 }
 
 /** No body is a form without fields. */

@@ -12,7 +12,7 @@ import type { AnswerError } from '../errors.ts';
 import { PAGE_HEADERS } from '../pages.ts';
 import { errorAnswers } from '../schemas.ts';
 import { HandoverRequest, ProviderList, ProviderLoginQuery, ProviderParams } from '../sign-in-schemas.ts';
-import { tooManyGuesses } from './device.ts';
+import { findDevice } from './device.ts';
 import { askForDecision, devicePages, sentence, show } from './device-page.ts';
 import { tokensAnswer } from './tokens.ts';
 
@@ -101,10 +101,8 @@ function registerCallback(server: FastifyInstance, deps: HttpDeps, auth: Auth, a
 		reply.header('set-cookie', cookie(browser, '', 0)).header('cache-control', 'no-store');
 		const { account, next, deviceUserCode } = signedIn;
 		if (deviceUserCode !== null) {
-			if (!browser.guesses.allows(request.ip)) throw tooManyGuesses();
-			const device = await browser.device.find(deviceUserCode);
+			const device = await findDevice(deps, browser, request, deviceUserCode);
 			if (device !== null) return show(reply, await askForDecision(browser, pages, device, account));
-			browser.guesses.wrong(request.ip);
 			throw new RelayError('bad_request', 'the request of the device has ended or was decided already', {
 				detail: 'Device-flow session expired or already consumed',
 			});
