@@ -2,7 +2,8 @@
  * Defects that the earlier server had and that a client could see; each once, so that none comes back. Others of them have tests of their
  * own: thirteen and fifteen in delivery/slow-reader.test.ts and stores/valkey-nodes.test.ts, twenty-one in app/http-operations.test.ts and
  * stores/valkey-outage.test.ts, twenty-six and twenty-seven in unit/config, twenty-nine in delivery/delivery-suite.ts and
- * unit/ops/logger.test.ts, nine and forty-three in app/galaxy-pulsar.test.ts and app/drain.test.ts.
+ * unit/ops/logger.test.ts, nine and forty-three in app/galaxy-pulsar.test.ts and app/drain.test.ts,
+ * twenty-eight and thirty-two in app/edge.test.ts, thirty in app/oidc.test.ts.
  */
 
 import assert from 'node:assert/strict';
