@@ -7,11 +7,13 @@ import { closeSync, fdatasyncSync, mkdirSync, mkdtempSync, openSync, rmSync, wri
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { authenticatedPublishes } from './cases/authenticated-publishes.ts';
 import { batchPublishes } from './cases/batch-publishes.ts';
 import { catchUp } from './cases/catch-up.ts';
 import { fanOutPaced } from './cases/fan-out-paced.ts';
 import { fanOutSaturated } from './cases/fan-out-saturated.ts';
 import { idleSockets } from './cases/idle-sockets.ts';
+import { logins } from './cases/logins.ts';
 import { singleCommands } from './cases/single-commands.ts';
 import { singlePublishes } from './cases/single-publishes.ts';
 import { twoNodes } from './cases/two-nodes.ts';
@@ -26,6 +28,8 @@ const BENCHMARKS: ReadonlyMap<string, (options: BenchOptions) => Promise<Section
 	['paced', fanOutPaced],
 	['catch-up', catchUp],
 	['idle', idleSockets],
+	['tokens', authenticatedPublishes],
+	['logins', logins],
 	['nodes', twoNodes],
 	['commands', singleCommands],
 ]);

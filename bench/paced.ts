@@ -10,6 +10,8 @@ export interface Shape {
 	readonly sockets: number;
 	/** Messages published, all to the first node. */
 	readonly perSecond: number;
+	/** Bearer token of publisher and subscribers; default none. */
+	readonly token?: string;
 }
 
 export interface PacedDelivery {
@@ -27,7 +29,7 @@ const DRAIN_TIMEOUT_MS = 5000;
 export async function deliverPaced(
 	nodes: readonly [ChildServer, ...ChildServer[]],
 	valkey: ValkeyServer | null,
-	{ sockets, perSecond }: Shape,
+	{ sockets, perSecond, ...credentials }: Shape,
 	seconds: number,
 ): Promise<PacedDelivery> {
 	const [server, ...others] = nodes;
@@ -38,7 +40,14 @@ export async function deliverPaced(
 	for (const { url } of nodes) {
 		const subscriber = clients.use(new Client());
 		subscribers.push(subscriber);
-		await subscriber.subscribe({ url, sockets: each, topics: ['bench'], offset: 'last', sampleEvery: SAMPLE_EVERY });
+		await subscriber.subscribe({
+			url,
+			sockets: each,
+			topics: ['bench'],
+			offset: 'last',
+			sampleEvery: SAMPLE_EVERY,
+			...credentials,
+		});
 	}
 	await publisher.publish({
 		url: server.url,
@@ -47,6 +56,7 @@ export async function deliverPaced(
 		connections: PUBLISHER_CONNECTIONS,
 		payloadBytes: PAYLOAD_BYTES,
 		messagesMax: null,
+		...credentials,
 	});
 	const measured = await measure({ server, others, valkey, publisher, subscribers, seconds });
 	const { acked } = await publisher.stop();

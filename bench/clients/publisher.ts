@@ -25,6 +25,8 @@ export interface PublishJob {
 	readonly payloadBytes: number;
 	/** Stop by itself after this many; null = go on until told. A multiple of the batch, for a stream of {@link STREAM_LINES}. */
 	readonly messagesMax: number | null;
+	/** Bearer token; default none. */
+	readonly token?: string;
 }
 
 /** What happened since the last mark. */
@@ -113,8 +115,8 @@ export class Publisher {
 		const message = messageOf(this.#job);
 		const request =
 			batch === 1
-				? requestOf(this.#job.url, '/api/v1/messages', message)
-				: requestOf(this.#job.url, '/api/v1/messages/bulk', `{"messages":[${Array(batch).fill(message).join(',')}]}`);
+				? requestOf(this.#job, '/api/v1/messages', message)
+				: requestOf(this.#job, '/api/v1/messages/bulk', `{"messages":[${Array(batch).fill(message).join(',')}]}`);
 		while (this.#more) {
 			this.#sent += batch;
 			const sentMs = nowMs();
@@ -126,7 +128,7 @@ export class Publisher {
 	}
 
 	async #paced(connections: readonly HttpConnection[], perSecond: number): Promise<void> {
-		const template = requestOf(this.#job.url, '/api/v1/messages', messageOf(this.#job));
+		const template = requestOf(this.#job, '/api/v1/messages', messageOf(this.#job));
 		const offset = timeOffset(template);
 		const answers = new Set<Promise<void>>();
 		const startedMs = nowMs();
@@ -217,10 +219,11 @@ function messageOf({ topic, payloadBytes }: PublishJob): string {
 	return `{"topic":"${topic}","payload":${payloadOf(payloadBytes)}}`;
 }
 
-function requestOf(url: string, path: string, body: string): Buffer {
+function requestOf({ url, token }: PublishJob, path: string, body: string): Buffer {
 	const { host } = new URL(url);
+	const authorization = token === undefined ? '' : `Authorization: Bearer ${token}\r\n`;
 	return Buffer.from(
-		`POST ${path} HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+		`POST ${path} HTTP/1.1\r\nHost: ${host}\r\n${authorization}Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
 	);
 }
 

@@ -16,6 +16,8 @@ export interface SubscribeJob {
 	readonly topics: readonly string[];
 	readonly offset: 'last' | 'earliest';
 	readonly sampleEvery: number | null;
+	/** Bearer token; default none. */
+	readonly token?: string;
 }
 
 /** What has been received. */
@@ -176,8 +178,10 @@ export class Subscribers {
 		};
 		socket.on('error', fail);
 		socket.on('close', () => fail(new Error('closed by the server')));
+		const { token } = this.#job;
+		const authorization = token === undefined ? '' : `Authorization: Bearer ${token}\r\n`;
 		socket.write(
-			`GET /ws HTTP/1.1\r\nHost: ${host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
+			`GET /ws HTTP/1.1\r\nHost: ${host}\r\n${authorization}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
 		);
 		return promise;
 	}

@@ -22,6 +22,8 @@ export const ERRORS = {
 	invalid_topic: { status: 422, closeCode: null, retryable: false, meaning: 'a topic name breaks the grammar' },
 	invalid_cursor: { status: 400, closeCode: null, retryable: false, meaning: 'a cursor, offset or message id is not one' },
 	bad_request: { status: 400, closeCode: null, retryable: false, meaning: 'the HTTP request itself is malformed or ambiguous' },
+	untrusted_host: { status: 400, closeCode: null, retryable: false, meaning: 'the `Host` header is none of the names under which the relay is reached' },
+	foreign_origin: { status: 403, closeCode: null, retryable: false, meaning: 'the web page is of an origin that may not use the relay' },
 	not_found: { status: 404, closeCode: null, retryable: false, meaning: 'no such route or topic' },
 	not_authenticated: { status: 401, closeCode: null, retryable: false, meaning: 'the request has no credentials, and this route needs some' },
 	invalid_credentials: { status: 401, closeCode: null, retryable: false, meaning: 'the password, token or key is wrong, expired or revoked' },
@@ -29,12 +31,21 @@ export const ERRORS = {
 	forbidden: { status: 403, closeCode: null, retryable: false, meaning: 'the account, key or token may not do that; the message names what is missing' },
 	access_revoked: { status: 403, closeCode: 4403, retryable: false, meaning: 'the account was disabled or lost a permission that the connection needs' },
 	account_exists: { status: 400, closeCode: null, retryable: false, meaning: 'an account of this name exists already' },
+	account_conflict: { status: 409, closeCode: null, retryable: false, meaning: 'whoever signed in at a provider is called like an account that is not theirs' },
+	provider_unavailable: { status: 502, closeCode: null, retryable: true, meaning: 'the identity provider, or the issuer of a token, does not answer' },
+	authorization_pending: { status: 400, closeCode: null, retryable: true, meaning: 'device flow: nobody has decided yet; ask again after the interval' },
+	slow_down: { status: 400, closeCode: null, retryable: true, meaning: 'device flow: asked again before the interval had passed' },
+	expired_token: { status: 400, closeCode: null, retryable: false, meaning: 'device flow: the device code is none, was used, or its time is over' },
+	access_denied: { status: 400, closeCode: null, retryable: false, meaning: 'device flow: the request was denied, or the account was disabled' },
+	unsupported_grant_type: { status: 400, closeCode: null, retryable: false, meaning: 'device flow: the `grant_type` is another' },
+	device_authorization_unavailable: { status: 400, closeCode: null, retryable: false, meaning: 'device flow: the relay has no address for browsers' },
+	not_set_up: { status: 503, closeCode: null, retryable: false, meaning: 'this relay is not set up for what the page is for' },
 	too_many_logins: { status: 503, closeCode: null, retryable: true, meaning: 'more passwords wait to be checked than the limit allows' },
 	method_not_allowed: { status: 405, closeCode: null, retryable: false, meaning: 'the route exists, but not for this method; see `Allow`' },
 	request_timeout: { status: 408, closeCode: null, retryable: true, meaning: 'the request did not arrive in time' },
 	topic_exists: { status: 400, closeCode: null, retryable: false, meaning: 'a topic of this name exists already' },
 	topic_deleted: { status: 404, closeCode: null, retryable: false, meaning: 'the topic was deleted; its subscriptions have ended' },
-	topic_limit: { status: 403, closeCode: null, retryable: false, meaning: 'the relay holds as many topics as it is configured to' },
+	topic_limit: { status: 403, closeCode: null, retryable: false, meaning: 'the relay, or the account, has as many topics as it may' },
 	payload_too_large: { status: 413, closeCode: 1009, retryable: false, meaning: 'the body, line or frame is larger than the limit' },
 	headers_too_large: { status: 431, closeCode: null, retryable: false, meaning: 'the request line and headers are larger than the limit' },
 	unsupported_media_type: { status: 415, closeCode: null, retryable: false, meaning: 'the `Content-Type` is not one this route reads' },
@@ -43,6 +54,9 @@ export const ERRORS = {
 	subscription_limit: { status: 422, closeCode: null, retryable: false, meaning: 'more topics than one connection or request may follow' },
 	too_many_polls: { status: 429, closeCode: null, retryable: true, meaning: 'more polls are waiting than the relay is configured to hold' },
 	too_many_connections: { status: 503, closeCode: null, retryable: true, meaning: 'more connections are open than the relay is configured to hold' },
+	rate_limited: { status: 429, closeCode: null, retryable: true, meaning: 'more requests, messages or failed sign-ins than the rate limit allows; `Retry-After` says when to go on' },
+	account_limit: { status: 429, closeCode: null, retryable: true, meaning: 'the account has as many connections, polls or subscriptions open as one may' },
+	account_full: { status: 507, closeCode: null, retryable: true, meaning: 'the topics of the account hold as many bytes as one may store' },
 	frame_flood: { status: 429, closeCode: 1008, retryable: false, meaning: 'the peer sends more control frames than the limit allows' },
 	storage_unavailable: { status: 503, closeCode: null, retryable: true, meaning: 'the store cannot append or read now; nothing was acknowledged' },
 	overloaded: { status: 503, closeCode: null, retryable: true, meaning: 'more bytes wait to be stored than the limit allows' },
@@ -64,6 +78,8 @@ export interface RelayErrorOptions {
 	readonly cause?: unknown;
 	readonly problems?: readonly Problem[];
 	readonly detail?: string;
+	/** When trying again makes sense, where that is known. */
+	readonly retryAfterS?: number;
 }
 
 /**
@@ -75,6 +91,7 @@ export class RelayError extends Error {
 	readonly problems: readonly Problem[] | undefined;
 	/** What existing clients know the failure by, where that is not the message. */
 	readonly detail: string | undefined;
+	readonly retryAfterS: number | undefined;
 
 	constructor(code: ErrorCode, message: string, options?: RelayErrorOptions) {
 		super(message, options?.cause === undefined ? undefined : { cause: options.cause });
@@ -82,6 +99,7 @@ export class RelayError extends Error {
 		this.code = code;
 		this.problems = options?.problems;
 		this.detail = options?.detail;
+		this.retryAfterS = options?.retryAfterS;
 	}
 
 	/** Wraps anything that was thrown: a RelayError stays itself, all else becomes `internal_error` with the cause kept. */

@@ -5,11 +5,11 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import type { Server } from 'node:http';
+import type { Server as HttpServer } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth } from './auth/auth.ts';
-import { OPEN_RIGHTS } from './auth/topic-access.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -30,6 +30,9 @@ import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
+import { edgeOf, tlsOf } from './wiring/edge.ts';
+import { openLimits } from './wiring/limits.ts';
+import { signInOf } from './wiring/sign-in.ts';
 
 /** The owner of every topic while the relay runs without accounts. */
 const OPEN_MODE_OWNER_ID = '00000000-0000-0000-0000-000000000000';
@@ -52,6 +55,8 @@ export interface App {
 	report(): Promise<Report>;
 	/** Starts serving; resolves with the URL. Rejects when the address cannot be had. */
 	listen(): Promise<{ readonly url: string }>;
+	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
+	reloadCertificates(): void;
 	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
 	drain(): Promise<void>;
 	/** Lets go of everything, at once. Idempotent, and part of {@link drain}. */
@@ -61,10 +66,19 @@ export interface App {
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
 export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
+	const edge = edgeOf(config);
 	const { store, openRecords } = await openStorage(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, { store, openRecords });
 	const auth = identity?.auth ?? null;
-	const access = { auth, rights: auth?.topics ?? OPEN_RIGHTS };
+	const shared = config.storageBackend === 'valkey' ? valkeyServer(config) : null;
+	const limits = await openLimits(config, { store, clock, logger, auth, server: shared }).catch(async (error: unknown) => {
+		auth?.close();
+		await identity?.records.close();
+		await store.close();
+		throw error;
+	});
+	const { limiting, caps, usage, rights } = limits;
+	const access = { auth, limiting, caps, usage, rights, edge };
 	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
@@ -119,6 +133,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		server.server.closeAllConnections();
 		await server.close();
 		relay.close();
+		limits.close();
 		identity?.auth.close();
 		await identity?.records.close();
 		await store.close();
@@ -129,7 +144,17 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		async listen() {
 			await server.listen({ host: config.host, port: config.port });
 			const { port } = server.server.address() as AddressInfo;
-			return { url: `http://${reachable(config.host)}:${port}` };
+			return { url: `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}` };
+		},
+		reloadCertificates() {
+			try {
+				const tls = tlsOf(config);
+				// There was a certificate at the start, so it is this kind of server.
+				if (tls !== null) (server.server as HttpServer as HttpsServer).setSecureContext(tls);
+				logger.info('the certificates were read again');
+			} catch (error) {
+				logger.error({ err: error }, 'the certificates could not be read again; those from before stay in use');
+			}
 		},
 		async drain() {
 			const deadline = new Promise<void>((resolve) => clock.after(config.drainTimeoutS * 1000, resolve));
@@ -148,20 +173,21 @@ function reachable(host: string): string {
 }
 
 /** Stops listening; resolves when the last connection is gone. */
-async function closed(server: Server): Promise<void> {
+async function closed(server: HttpServer): Promise<void> {
 	const gone = once(server, 'close');
 	server.close();
 	server.closeIdleConnections();
 	await gone;
 }
 
-interface Storage {
+export interface Storage {
 	readonly store: Store;
 	/** Opens what is stored besides the log. */
 	readonly openRecords: () => Promise<Records>;
 }
 
-async function openStorage(config: Config, clock: Clock, logger: Logger): Promise<Storage> {
+/** The configured store, and how its records are opened once it is. */
+export async function openStorage(config: Config, clock: Clock, logger: Logger): Promise<Storage> {
 	const { dataDir, maxTopics: topicsMax } = config;
 	switch (config.storageBackend) {
 		case 'memory':
@@ -209,6 +235,7 @@ async function openIdentity(
 			accessTokenLifetimeS: config.accessTokenExpireMinutes * 60,
 			refreshTokenLifetimeS: config.refreshTokenTtlDays * 86_400,
 			refreshGraceS: config.refreshGraceS,
+			...signInOf(config),
 		});
 		const { bootstrapAdminUsername: username, bootstrapAdminPassword: password, bootstrapAdminEmail: email } = config;
 		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });
@@ -220,7 +247,8 @@ async function openIdentity(
 	}
 }
 
-function valkeyServer(config: Config): ServerOptions {
+/** How the configured Valkey is reached. */
+export function valkeyServer(config: Config): ServerOptions {
 	return {
 		addresses: valkeyAddresses(config),
 		cluster: config.valkeyCluster,

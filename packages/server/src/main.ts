@@ -9,6 +9,7 @@ import { loadConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { runAlone } from './process/alone.ts';
 import { announce } from './process/announcement.ts';
+import { runImportProcess } from './process/import.ts';
 import { CLOSE_GRACE_S, EXIT_WRONG_SETTINGS, openLog } from './process/lifetime.ts';
 import { runPrimary } from './process/primary.ts';
 
@@ -33,7 +34,8 @@ async function main(): Promise<void> {
 			process.exitCode = EXIT_WRONG_SETTINGS;
 			return;
 		case 'ok':
-			await (loaded.config.workers === 1 ? runAlone : runWorkers)(loaded.config, loaded.warnings);
+			if (loaded.task.kind === 'import') await runImportProcess(loaded.config, loaded.task.dryRun);
+			else await (loaded.config.workers === 1 ? runAlone : runWorkers)(loaded.config, loaded.warnings);
 	}
 }
 
@@ -45,6 +47,7 @@ function runWorkers(config: Config, warnings: readonly string[]): Promise<never>
 		workers: config.workers,
 		setup: config,
 		logger: log.logger,
+		reloadOnHangUp: config.tlsCert !== null,
 		stopTimeoutS: config.drainTimeoutS + CLOSE_GRACE_S + WORKERS_GRACE_S,
 		onServing: (served) => announce(served, config, log),
 	});

@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
-import type { Records, StoredRecord } from '../ports/records.ts';
+import type { RecordOp, Records, StoredRecord } from '../ports/records.ts';
 import type { Passwords } from './passwords.ts';
 import type { Permission } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
@@ -50,6 +50,9 @@ export interface AccountChange {
 	readonly permissions?: readonly Permission[];
 	readonly isActive?: boolean;
 }
+
+/** `adopted`, or what was there already: the mark, or an account of the same name, id or identity. */
+export type AdoptOutcome = 'adopted' | 'marked' | 'name_taken' | 'id_taken' | 'identity_taken';
 
 export interface AccountsOptions {
 	readonly records: Records;
@@ -96,8 +99,11 @@ export class Accounts {
 		return accountId === null ? null : this.get(accountId);
 	}
 
-	/** Makes an account. Rejects with `account_exists`. */
-	async create({ username, password, email, permissions }: NewAccount): Promise<Account> {
+	/** Makes an account, and what else is to be written in the same step. Rejects with `account_exists`. */
+	async create(
+		{ username, password, email, permissions }: NewAccount,
+		also: (accountId: string) => readonly RecordOp[] = () => [],
+	): Promise<Account> {
 		if ((await this.idOf(username)) !== null) throw accountExists(username);
 		const document: AccountDocument = {
 			username,
@@ -111,9 +117,23 @@ export class Accounts {
 		const outcome = await this.#records.write([
 			{ op: 'put', kind: NAME, id: username, value: { accountId }, expected: 'absent' },
 			{ op: 'put', kind: ACCOUNT, id: accountId, value: { ...document }, expected: 'absent' },
+			...also(accountId),
 		]);
 		if (outcome.status === 'conflict') throw accountExists(username);
 		return { ...document, accountId, version: outcome.version };
+	}
+
+	/** Makes an account just as it is given, and writes the mark and its identities in the same step; or says what is in the way of it. */
+	async adopt(account: Omit<Account, 'version'>, mark: RecordOp, identities: readonly RecordOp[]): Promise<AdoptOutcome> {
+		const { accountId, ...document } = account;
+		const outcome = await this.#records.write([
+			mark,
+			{ op: 'put', kind: NAME, id: document.username, value: { accountId }, expected: 'absent' },
+			{ op: 'put', kind: ACCOUNT, id: accountId, value: { ...document }, expected: 'absent' },
+			...identities,
+		]);
+		if (outcome.status === 'ok') return 'adopted';
+		return (['marked', 'name_taken', 'id_taken'] as const)[outcome.at] ?? 'identity_taken';
 	}
 
 	/** Accounts in the order of their ids. */

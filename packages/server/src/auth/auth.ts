@@ -6,8 +6,13 @@ import type { Records } from '../ports/records.ts';
 import { AccessTokens } from './access-tokens.ts';
 import { type Account, Accounts } from './accounts.ts';
 import { ApiKeys } from './api-keys.ts';
+import type { AuthLog } from './auth-log.ts';
 import { Authenticator } from './authenticate.ts';
+import { DeviceFlow } from './device-flow.ts';
+import { FederatedAccounts } from './federated-accounts.ts';
 import { LiveConnections } from './live-connections.ts';
+import { OidcSignIn, type OidcSignInOptions } from './oidc-sign-in.ts';
+import { OutsideTokens, type OutsideTokensOptions } from './outside-tokens.ts';
 import { Passwords } from './passwords.ts';
 import { RefreshTokens, sessionIdOf } from './refresh-tokens.ts';
 import { TopicAccess } from './topic-access.ts';
@@ -15,11 +20,6 @@ import { TopicAccess } from './topic-access.ts';
 /** How often expired records are removed, and how soon again when there are more. */
 const PURGE_INTERVAL_MS = 60_000;
 const PURGE_AGAIN_MS = 100;
-
-/** What the operator hears of; no secret ever goes there. */
-export interface AuthLog {
-	warn(fields: object, message: string): void;
-}
 
 export interface AuthOptions {
 	readonly records: Records;
@@ -29,6 +29,27 @@ export interface AuthOptions {
 	readonly accessTokenLifetimeS: number;
 	readonly refreshTokenLifetimeS: number;
 	readonly refreshGraceS: number;
+	/** Absent: nobody signs in by a browser. */
+	readonly browser?: BrowserSignInOptions;
+	/** Absent: only the relay's own tokens are good. */
+	readonly outsideTokens?: OutsideTokensOptions;
+}
+
+/** Signing in by a browser: for a program that has none, and at a provider. */
+export interface BrowserSignInOptions {
+	/** The URL under which browsers reach the relay, without a slash at its end. */
+	readonly baseUrl: string;
+	readonly deviceLifetimeS: number;
+	readonly deviceIntervalS: number;
+	/** Null: there are no providers. */
+	readonly oidc: Omit<OidcSignInOptions, 'baseUrl'> | null;
+}
+
+/** What signing in by a browser takes. */
+export interface BrowserSignIn {
+	readonly baseUrl: string;
+	readonly device: DeviceFlow;
+	readonly oidc: OidcSignIn | null;
 }
 
 /** What login and refresh answer with. */
@@ -41,12 +62,15 @@ export interface Tokens {
 export class Auth {
 	readonly passwords: Passwords;
 	readonly accounts: Accounts;
+	readonly federated: FederatedAccounts;
 	readonly tokens: AccessTokens;
 	readonly sessions: RefreshTokens;
 	readonly keys: ApiKeys;
 	readonly topics: TopicAccess;
 	readonly authenticator: Authenticator;
 	readonly live: LiveConnections;
+	/** Null where there is no address for browsers. */
+	readonly browser: BrowserSignIn | null;
 	readonly #options: AuthOptions;
 	#cancelPurge: () => void = () => {};
 	#closed = false;
@@ -56,7 +80,18 @@ export class Auth {
 		this.#options = options;
 		this.passwords = new Passwords();
 		this.accounts = new Accounts({ records, clock, passwords: this.passwords });
-		this.tokens = new AccessTokens({ records, clock, secret: options.jwtSecret, lifetimeS: options.accessTokenLifetimeS });
+		this.federated = new FederatedAccounts({ records, accounts: this.accounts });
+		const { federated } = this;
+		this.tokens = new AccessTokens({
+			records,
+			clock,
+			secret: options.jwtSecret,
+			lifetimeS: options.accessTokenLifetimeS,
+			outside:
+				options.outsideTokens === undefined
+					? null
+					: new OutsideTokens(options.outsideTokens, { clock, log, accounts: this.accounts, federated }),
+		});
 		this.sessions = new RefreshTokens({
 			records,
 			clock,
@@ -71,11 +106,17 @@ export class Auth {
 		this.topics = new TopicAccess({ records, clock, accounts: this.accounts });
 		this.authenticator = new Authenticator({ accounts: this.accounts, tokens: this.tokens, keys: this.keys });
 		this.live = new LiveConnections({ records, clock, authenticator: this.authenticator, topics: this.topics });
+		this.browser = options.browser === undefined ? null : this.#openBrowserSignIn(options.browser);
 		this.#purgeLater(PURGE_INTERVAL_MS);
 	}
 
-	/** Signs in by password. Rejects with `invalid_credentials`, the same and as late whatever is wrong, or `forbidden`. */
+	/** Signs in by password. Rejects as {@link checkPassword} does. */
 	async login(username: string, password: string): Promise<Tokens> {
+		return this.begin(await this.checkPassword(username, password), 'password-login');
+	}
+
+	/** The account of a password. Rejects with `invalid_credentials`, the same and as late whatever is wrong, or `forbidden`. */
+	async checkPassword(username: string, password: string): Promise<Account> {
 		const account = await this.accounts.findByName(username);
 		const right = await this.passwords.verify(account?.passwordHash ?? null, password);
 		if (account === null || !right) {
@@ -89,10 +130,10 @@ export class Auth {
 		if (account.passwordHash !== null && this.passwords.isOutdated(account.passwordHash)) {
 			await this.accounts.rehash(account, password);
 		}
-		return this.#issue(account, await this.sessions.issue(account.accountId, 'password-login'));
+		return account;
 	}
 
-	/** Begins a session of an account that has shown in some other way who it is. */
+	/** Begins a session of an account that has shown who it is. */
 	async begin(account: Account, clientHint: string | null): Promise<Tokens> {
 		return this.#issue(account, await this.sessions.issue(account.accountId, clientHint));
 	}
@@ -121,6 +162,7 @@ export class Auth {
 		// Without their account they are worth nothing; this only tidies up.
 		await this.sessions.deleteAll(accountId);
 		await this.keys.deleteAll(accountId);
+		await this.federated.forget(accountId);
 		return deleted;
 	}
 
@@ -133,6 +175,16 @@ export class Auth {
 		this.keys.close();
 		this.tokens.close();
 		this.accounts.close();
+	}
+
+	#openBrowserSignIn({ baseUrl, oidc, ...device }: BrowserSignInOptions): BrowserSignIn {
+		const { records, clock, log, jwtSecret: secret } = this.#options;
+		const { accounts, federated } = this;
+		return {
+			baseUrl,
+			device: new DeviceFlow({ records, clock, lifetimeS: device.deviceLifetimeS, intervalS: device.deviceIntervalS }),
+			oidc: oidc === null ? null : new OidcSignIn({ ...oidc, baseUrl }, { records, clock, log, secret, accounts, federated }),
+		};
 	}
 
 	async #issue(account: Account, refreshToken: string): Promise<Tokens> {

@@ -49,7 +49,7 @@ export class Passwords {
 	 * `too_many_logins` when too many wait.
 	 */
 	async verify(phc: string | null, password: string): Promise<boolean> {
-		const known = phc !== null && isUsable(phc);
+		const known = phc !== null && isUsableHash(phc);
 		this.#nobody ??= this.hash(randomBytes(16).toString('hex'));
 		const against = known ? phc : await this.#nobody.catch((error: unknown) => this.#forgetNobody(error));
 		const right = await this.#run(() => verify(against, password));
@@ -89,7 +89,7 @@ export class Passwords {
 }
 
 /** Whether a hash is Argon2id, well-formed, and not one that would take the machine away. */
-function isUsable(phc: string): boolean {
+export function isUsableHash(phc: string): boolean {
 	const match = /^\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,172}$/.exec(phc);
 	if (match === null) return false;
 	const [, m, t, p] = match.map(Number);

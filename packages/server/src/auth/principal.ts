@@ -73,8 +73,11 @@ export type KnownPrincipal = Exclude<Principal, OpenPrincipal>;
 
 export const OPEN: OpenPrincipal = { kind: 'open' };
 
-/** Whose idempotency keys a principal's are: two producers with a key each do not share them. */
-export function idempotencyScopeOf(principal: Principal): string {
+/**
+ * What a principal counts as, for idempotency keys and rate limits: two producers with a key each share neither, and browsers with
+ * scoped tokens cannot use up what their account has.
+ */
+export function partyOf(principal: Principal): string {
 	switch (principal.kind) {
 		case 'open':
 			return 'anonymous';

@@ -53,6 +53,14 @@ export interface RefreshSession {
 	readonly clientHint: string | null;
 }
 
+/** A session that another server began: its secret is known by its hash only. */
+export interface AdoptedSession extends RefreshSession {
+	readonly accountId: string;
+	readonly secretHash: string;
+	/** Its token came from a refresh, so that somebody keeps it. */
+	readonly isSuccessor: boolean;
+}
+
 /**
  * - `rotated`: the token was good; its successor is the one that is good now.
  * - `replayed`: it had been good, and its time to be presented again is over; the session has been ended.
@@ -104,6 +112,17 @@ export class RefreshTokens {
 		return `${jti}.${secret}`;
 	}
 
+	/** Goes on with a session as it is given, and writes the mark in the same step. False when it is marked, or its account is gone. */
+	async adopt({ jti, isSuccessor: _, ...session }: AdoptedSession, mark: RecordOp): Promise<boolean> {
+		const document: SessionDocument = { ...session, checkKey: randomBytes(16).toString('base64url'), previous: null };
+		const outcome = await this.#options.records.write([
+			mark,
+			{ op: 'check', kind: ACCOUNT, id: session.accountId, expected: 'present' },
+			...putSession(jti, document, 'absent'),
+		]);
+		return outcome.status === 'ok';
+	}
+
 	/** Gives the successor of a token; see {@link RotateOutcome}. Of two that present the same token at once both get the same. */
 	async rotate(token: string): Promise<RotateOutcome> {
 		const parsed = parse(token);
@@ -144,6 +163,12 @@ export class RefreshTokens {
 		const record = JTI_FORM.test(jti) ? await this.#options.records.get(SESSION, jti) : undefined;
 		if (record === undefined || documentOf(record).accountId !== accountId) return false;
 		return this.#end(jti, accountId);
+	}
+
+	/** Ends a session unless its token has been used here. */
+	async deleteUnused(accountId: string, jti: string): Promise<void> {
+		const record = await this.#options.records.get(SESSION, jti);
+		if (record !== undefined && documentOf(record).previous === null) await this.delete(accountId, jti);
 	}
 
 	/** Ends every session of an account. */

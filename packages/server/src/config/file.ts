@@ -52,7 +52,14 @@ function parseFile(path: string, text: string): ReadConfigFile {
 	if (typeof content !== 'object' || Array.isArray(content)) {
 		return { status: 'wrong', problem: `${path}: holds no settings of the form key: value` };
 	}
-	return { status: 'ok', path, entries: Object.entries(content) };
+	return { status: 'ok', path, entries: Object.entries(content).flatMap(([key, value]) => flattened(key, value)) };
+}
+
+/** The settings of sign-in may stand in tables of their own; their keys are then those of the tables, joined. */
+function flattened(key: string, value: unknown): (readonly [key: string, value: unknown])[] {
+	const isTable = typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
+	if (!isTable || !/^oidc(?:__|$)/.test(key)) return [[key, value]];
+	return Object.entries(value).flatMap(([name, inner]) => flattened(`${key}__${name}`, inner));
 }
 
 function isMissing(error: unknown): boolean {

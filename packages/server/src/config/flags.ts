@@ -9,10 +9,20 @@ export const OTHER_FLAGS = [
 	{ usage: '--version, -v', doc: 'Print the version.' },
 ] as const;
 
+/** What can be done instead of serving, and the flags that go with it. */
+export const IMPORT_FLAGS = [
+	{ usage: '--from-reference', doc: 'From the Valkey of pulsar-relay 0.2, into the store that the settings name.' },
+	{ usage: '--dry-run', doc: 'Only look, and say what would be done.' },
+] as const;
+
+/** What the relay is to do. */
+export type Task = { readonly kind: 'serve' } | { readonly kind: 'import'; readonly dryRun: boolean };
+
 /** What the command line says. */
 export interface Flags {
 	/** By the setting's name in the environment; of a flag given twice the last one counts. */
 	readonly given: ReadonlyMap<string, { readonly raw: string; readonly name: string }>;
+	readonly task: Task;
 	readonly configFile: string | undefined;
 	/** What to print instead of running; `help` when both are asked for. */
 	readonly asked: 'help' | 'version' | undefined;
@@ -27,7 +37,10 @@ export function parseFlags(argv: readonly string[]): Flags {
 	let configFile: string | undefined;
 	let asked: Flags['asked'];
 
-	for (let i = 0; i < argv.length; i++) {
+	const imports = argv[0] === 'import';
+	const importFlags = new Set<string>();
+
+	for (let i = imports ? 1 : 0; i < argv.length; i++) {
 		const argument = argv[i] ?? '';
 		if (argument === '--help' || argument === '-h') {
 			asked = 'help';
@@ -37,12 +50,16 @@ export function parseFlags(argv: readonly string[]): Flags {
 			asked ??= 'version';
 			continue;
 		}
+		if (imports && IMPORT_FLAGS.some(({ usage }) => usage === argument)) {
+			importFlags.add(argument);
+			continue;
+		}
 		const equals = argument.indexOf('=');
 		const flag = equals < 0 ? argument : argument.slice(0, equals);
 		const inline = equals < 0 ? undefined : argument.slice(equals + 1);
 		const setting = settings.get(flag);
 		if (!flag.startsWith('-')) {
-			problems.push(`"${argument}": only flags are understood`);
+			problems.push(`"${argument}": only flags are understood, and the command import before them`);
 			continue;
 		}
 		// The value after an unknown flag is taken too, so that one mistake is reported once.
@@ -53,7 +70,9 @@ export function parseFlags(argv: readonly string[]): Flags {
 		else if (setting === undefined) configFile = raw;
 		else given.set(setting.env, { raw, name: flag });
 	}
-	return { given, configFile, asked, problems };
+	if (imports && !importFlags.has('--from-reference')) problems.push('import: say from where; --from-reference is all there is');
+	const task: Task = imports ? { kind: 'import', dryRun: importFlags.has('--dry-run') } : { kind: 'serve' };
+	return { given, task, configFile, asked, problems };
 }
 
 /** A flag where a value should be means that the value was forgotten; a negative number is a value. */

@@ -3,9 +3,11 @@
  * at once. Pure: what it reads is handed in.
  */
 
+import { EARLIER_NAMES } from './earlier-names.ts';
 import { type ReadFile, readConfigFile } from './file.ts';
-import { parseFlags } from './flags.ts';
-import { guardAccess } from './guard.ts';
+import { parseFlags, type Task } from './flags.ts';
+import { guardAccess, guardSignIn } from './guard.ts';
+import { isProviderVariable, readProviders } from './providers.ts';
 import { helpText } from './render.ts';
 import { type Config, fileKeyOf, SETTINGS, type Setting } from './schema.ts';
 import { readValue, type SettingValue } from './values.ts';
@@ -21,7 +23,7 @@ export interface ConfigSources {
 
 /** What {@link loadConfig} found: settings to run with, a text to print, or everything that is wrong. */
 export type LoadedConfig =
-	| { readonly status: 'ok'; readonly config: Config; readonly warnings: readonly string[] }
+	| { readonly status: 'ok'; readonly task: Task; readonly config: Config; readonly warnings: readonly string[] }
 	| { readonly status: 'help'; readonly text: string }
 	| { readonly status: 'version' }
 	| { readonly status: 'invalid'; readonly problems: readonly string[] };
@@ -70,8 +72,13 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 	problems.push(...readPasswordFile(values, sources.readFile), ...contradictions(values));
 	// Who sets a secret to sign in with means it to be used, as it was by the earlier server, which knew no other way.
 	if (!given.has('auth') && (given.has('jwtSecretKey') || given.has('bootstrapAdminPassword'))) values['auth'] = 'required';
+	const { providers, problems: providerProblems } = readProviders([byEnv, byFile]);
+	problems.push(...providerProblems);
 	// The loop above gave every key of the table a value of its setting's type.
-	const config = Object.freeze(values) as unknown as Config;
+	const config = Object.freeze({ ...values, oidcProviders: providers }) as unknown as Config;
+	const signIn = guardSignIn(config);
+	problems.push(...signIn.problems);
+	warnings.push(...signIn.warnings);
 	const onLoopback = isLoopback(config.host);
 	if (config.auth === 'required') {
 		const guard = guardAccess(config, onLoopback);
@@ -83,7 +90,10 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 				'set PULSAR_AUTH=required, or PULSAR_AUTH=open if that is meant',
 		);
 	}
-	return problems.length > 0 ? { status: 'invalid', problems } : { status: 'ok', config, warnings };
+	const { task } = flags;
+	if (task.kind === 'import' && config.storageBackend === 'memory')
+		problems.push('PULSAR_STORAGE_BACKEND: what is imported into the memory store is lost at once; use another');
+	return problems.length > 0 ? { status: 'invalid', problems } : { status: 'ok', task, config, warnings };
 }
 
 /** Puts what the password file holds, without the line's end, in the place of the password. Gives what is wrong. */
@@ -112,6 +122,7 @@ function contradictions(values: Record<string, SettingValue>): string[] {
 			`PULSAR_WORKERS: ${workers} processes cannot share the ${storageBackend} store; use the valkey store, or one worker`,
 		);
 	}
+	problems.push(...brokenEdge(values));
 	const replicated = String(durability).startsWith('replicated:');
 	if (storageBackend === 'memory' && durability !== 'any') {
 		problems.push(`PULSAR_DURABILITY: the memory store cannot give ${durability}`);
@@ -125,6 +136,36 @@ function contradictions(values: Record<string, SettingValue>): string[] {
 			problems.push(`PULSAR_VALKEY_ADDRESSES: ${JSON.stringify(address)} is not host:port`);
 	}
 	return problems;
+}
+
+/** Hosts, origins and certificates that could never be right. */
+function brokenEdge(values: Record<string, SettingValue>): string[] {
+	const { trustedHosts, allowedOrigins, trustedProxies, tlsCert, tlsKey, tlsClientCa } = values;
+	const problems: string[] = [];
+	for (const host of Array.isArray(trustedHosts) ? trustedHosts : []) {
+		if (!/^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[?[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*\]?)$/i.test(host))
+			problems.push(`PULSAR_TRUSTED_HOSTS: ${JSON.stringify(host)} is not a name or address without scheme and port`);
+	}
+	for (const origin of Array.isArray(allowedOrigins) ? allowedOrigins : []) {
+		if (!/^(\*|[a-z][a-z0-9+.-]*:\/\/[^/?#@\s*]+)$/i.test(origin))
+			problems.push(`PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(origin)} is not an origin such as https://app.example.org`);
+	}
+	for (const proxy of Array.isArray(trustedProxies) ? trustedProxies : []) {
+		if (!isNetwork(proxy))
+			problems.push(`PULSAR_TRUSTED_PROXIES: ${JSON.stringify(proxy)} is not an address or a network such as 10.0.0.0/8`);
+	}
+	if ((tlsCert === null) !== (tlsKey === null)) problems.push('PULSAR_TLS_CERT: needs PULSAR_TLS_KEY, and that it');
+	else if (tlsClientCa !== null && tlsCert === null)
+		problems.push('PULSAR_TLS_CLIENT_CA: needs PULSAR_TLS_CERT and PULSAR_TLS_KEY');
+	return problems;
+}
+
+function isNetwork(text: string): boolean {
+	const [, address = '', prefix = '0'] = /^([0-9a-f:.]+)(?:\/(\d{1,3}))?$/i.exec(text) ?? [];
+	if (address.includes(':')) return URL.canParse(`http://[${address}]`) && Number(prefix) <= 128;
+	return (
+		/^(\d{1,3}\.){3}\d{1,3}$/.test(address) && address.split('.').every((part) => Number(part) <= 255) && Number(prefix) <= 32
+	);
 }
 
 /** The PULSAR_ variables that are set, under upper-case names; of two spellings the upper-case one wins. */
@@ -142,28 +183,34 @@ function pulsarVariables(env: ConfigSources['env']): ReadonlyMap<string, string>
 function givenInEnv(env: ReadonlyMap<string, string>, warnings: string[]): GivenByEnv {
 	const given = new Map<string, Given>();
 	for (const [name, raw] of env) {
-		if (SETTINGS.some((setting) => setting.env === name)) given.set(name, { raw, name });
-		else if (name !== CONFIG_FILE_ENV) warnings.push(`${name} is set, but this version has no such setting; it is ignored`);
+		if (isProviderVariable(name) || SETTINGS.some((setting) => setting.env === name)) given.set(name, { raw, name });
+		else if (name !== CONFIG_FILE_ENV) warnings.push(`${name} is set, but ${ignored(name)}`);
 	}
 	return given;
+}
+
+/** Why a name has no effect, and what has, if something does. */
+function ignored(name: string): string {
+	const instead = EARLIER_NAMES.get(name);
+	return `this version has no such setting; ${instead === undefined ? 'it is ignored' : instead}`;
 }
 
 function givenInFile(path: string, entries: Iterable<readonly [string, unknown]>, warnings: string[]): GivenByEnv {
 	const settings: ReadonlyMap<string, Setting> = new Map(SETTINGS.map((setting) => [fileKeyOf(setting), setting]));
 	const given = new Map<string, Given>();
 	for (const [key, raw] of entries) {
-		const setting = settings.get(key);
-		if (setting === undefined) warnings.push(`${key} in ${path}: this version has no such setting; it is ignored`);
+		const env = settings.get(key)?.env ?? `PULSAR_${key.toUpperCase()}`;
+		if (!settings.has(key) && !isProviderVariable(env)) warnings.push(`${key} in ${path}: ${ignored(env)}`);
 		// A key without a value (`port:` in YAML) leaves the setting as it is.
-		else if (raw !== null) given.set(setting.env, { raw, name: `${key} in ${path}` });
+		else if (raw !== null) given.set(env, { raw, name: `${key} in ${path}` });
 	}
 	return given;
 }
 
 /**
- * Whether only this machine can reach the address. Spellings that are not recognised count as reachable, so that a mistake asks
+ * Whether only this machine can reach an address that is listened on. Spellings that are not recognised count as reachable, so that a mistake asks
  * for one word too many rather than opening the relay.
  */
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
 	return /^(localhost|::1|(::ffff:)?127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3})$/i.test(host);
 }

@@ -1,8 +1,8 @@
 /** The settings for people: the text of `--help` and the page docs/reference/config.md, both made from the table. */
 
 import { CONFIG_FILES } from './file.ts';
-import { OTHER_FLAGS } from './flags.ts';
-import { fileKeyOf, flagOf, SETTING_GROUPS, type Setting } from './schema.ts';
+import { IMPORT_FLAGS, OTHER_FLAGS } from './flags.ts';
+import { fileKeyOf, flagOf, PROVIDER_SETTINGS, SETTING_GROUPS, type Setting } from './schema.ts';
 import { expected } from './values.ts';
 
 const HELP_WIDTH = 100;
@@ -12,10 +12,14 @@ const HELP_INDENT = 6;
 export function helpText(): string {
 	const lines = [
 		'Usage: pulsar-relay [flags]',
+		'       pulsar-relay import --from-reference [--dry-run] [flags]',
 		'',
 		'A message relay: publish over HTTP, subscribe over WebSocket, long-poll or SSE, resume from any message id.',
 		'',
 		...OTHER_FLAGS.flatMap(({ usage, doc }) => flagHelp(usage, doc)),
+		'',
+		'import takes over accounts, sessions, topics and messages, and ends (docs/moving.md):',
+		...IMPORT_FLAGS.flatMap(({ usage, doc }) => flagHelp(usage, doc)),
 	];
 	for (const { title, settings } of SETTING_GROUPS) {
 		lines.push('', `${title}:`);
@@ -48,7 +52,8 @@ export function referencePage(): string {
 		'',
 		'The file is YAML or TOML. It is named by `--config` or `PULSAR_CONFIG_FILE`, and must then exist; otherwise the first of',
 		`${CONFIG_FILES.map((path) => `\`${path}\``).join(', ')} is read.`,
-		'Its keys are flat: the name of the variable in lower case, without `PULSAR_`.',
+		'Its keys are flat: the name of the variable in lower case, without `PULSAR_`. Those with `__` in them may stand in tables instead:',
+		'`oidc: {base_url: …}`.',
 		'',
 		'In variables and flags, booleans are 1/0, true/false, yes/no, on/off, t/f or y/n, and lists are JSON. Variables and keys that',
 		'this version does not know are ignored with a warning; an unknown flag is an error.',
@@ -62,6 +67,19 @@ export function referencePage(): string {
 			'|---|---|---|---|---|---|',
 		);
 		for (const setting of settings as readonly Setting[]) lines.push(tableRow(setting));
+	}
+	lines.push(
+		'',
+		'## Sign-in providers',
+		'',
+		'For each provider, under a name of your choice in the place of `<NAME>`, which is also in its addresses at the relay. There are',
+		'no flags for these. [Sign-in](../sign-in.md) has an example.',
+		'',
+		'| variable | values | default | meaning |',
+		'|---|---|---|---|',
+	);
+	for (const setting of PROVIDER_SETTINGS) {
+		lines.push(`| \`${setting.env}\` | ${expected(setting)} | \`${plainDefault(setting)}\` | ${setting.doc} |`);
 	}
 	return `${lines.join('\n')}\n`;
 }

@@ -95,6 +95,27 @@ export const SETTING_GROUPS = [
 				doc: 'How many processes serve the port, each on a core of its own; more than one needs the `valkey` store. Limits on connections, polls, queues and memory hold for each of them.',
 			},
 			{
+				key: 'tlsCert',
+				env: 'PULSAR_TLS_CERT',
+				type: 'string',
+				default: null,
+				doc: 'PEM file of the certificate, and of those between it and its authority: the relay then serves HTTPS only. Read again on SIGHUP, as are the two below.',
+			},
+			{
+				key: 'tlsKey',
+				env: 'PULSAR_TLS_KEY',
+				type: 'string',
+				default: null,
+				doc: 'PEM file of its private key, without a passphrase.',
+			},
+			{
+				key: 'tlsClientCa',
+				env: 'PULSAR_TLS_CLIENT_CA',
+				type: 'string',
+				default: null,
+				doc: 'PEM file of the authorities of clients: each connection then needs a certificate that one of them has signed (mTLS), also beside other credentials.',
+			},
+			{
 				key: 'auth',
 				env: 'PULSAR_AUTH',
 				type: 'enum',
@@ -177,14 +198,14 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_ALLOWED_ORIGINS',
 				type: 'list',
 				default: [],
-				doc: 'Origins of web pages that may use the relay.',
+				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may.',
 			},
 			{
 				key: 'trustedHosts',
 				env: 'PULSAR_TRUSTED_HOSTS',
 				type: 'list',
 				default: [],
-				doc: 'Host names under which the relay is reached.',
+				doc: 'Names and addresses under which the relay is reached, without port; `*.example.org` for every name below, `*` for all. Requests with another `Host` are refused, but for `/health`, `/ready` and `/metrics` by address. Without any, a relay on a loopback address is reached by loopback names and addresses only, another by all.',
 			},
 			{
 				key: 'allowInsecureDefaults',
@@ -192,6 +213,95 @@ export const SETTING_GROUPS = [
 				type: 'bool',
 				default: false,
 				doc: 'Start beyond loopback even where secrets, origins or hosts are missing or weak. For trying things out only.',
+			},
+		],
+	},
+	{
+		title: 'Sign-in by a provider, and devices',
+		settings: [
+			{
+				key: 'oidcEnabled',
+				env: 'PULSAR_OIDC__ENABLED',
+				type: 'bool',
+				default: false,
+				doc: 'Let people sign in at the OpenID Connect providers that are set up, see below.',
+			},
+			{
+				key: 'oidcBaseUrl',
+				env: 'PULSAR_OIDC__BASE_URL',
+				type: 'string',
+				default: null,
+				doc: 'The URL under which browsers reach the relay: https, or http on a loopback address. Providers send people back to it. With it, also without providers, devices are signed in by a code at `/auth/device`.',
+			},
+			{
+				key: 'oidcDefaultPermissions',
+				env: 'PULSAR_OIDC__DEFAULT_PERMISSIONS',
+				type: 'list',
+				default: ['read', 'write'],
+				doc: 'What an account may do that is made when somebody signs in for the first time: of `admin`, `read`, `write`.',
+			},
+			{
+				key: 'oidcStateTtlS',
+				env: 'PULSAR_OIDC__STATE_TTL_SECONDS',
+				type: 'int',
+				unit: 's',
+				min: 60,
+				max: 3600,
+				default: 600,
+				doc: 'How long somebody may take at the provider.',
+			},
+			{
+				key: 'deviceCodeTtlS',
+				env: 'PULSAR_DEVICE_CODE_TTL_SECONDS',
+				type: 'int',
+				unit: 's',
+				min: 60,
+				max: 3600,
+				default: 600,
+				doc: 'How long the code of a device can be used.',
+			},
+			{
+				key: 'deviceCodePollIntervalS',
+				env: 'PULSAR_DEVICE_CODE_POLL_INTERVAL',
+				type: 'int',
+				unit: 's',
+				min: 1,
+				max: 60,
+				default: 5,
+				doc: 'How long a device must wait between two questions whether it was approved.',
+			},
+		],
+	},
+	{
+		title: 'Tokens of another issuer',
+		settings: [
+			{
+				key: 'tokenIssuer',
+				env: 'PULSAR_TOKEN_ISSUER',
+				type: 'string',
+				default: null,
+				doc: 'An issuer whose access tokens are accepted beside those of the relay: the `iss` of its tokens, to the letter.',
+			},
+			{
+				key: 'tokenAudience',
+				env: 'PULSAR_TOKEN_AUDIENCE',
+				type: 'string',
+				default: null,
+				doc: 'What must be in the `aud` of its tokens.',
+			},
+			{
+				key: 'tokenJwksUri',
+				env: 'PULSAR_TOKEN_JWKS_URI',
+				type: 'string',
+				default: null,
+				doc: 'Where its keys are (RS256, ES256 or EdDSA): https, or http on a loopback address.',
+			},
+			{
+				key: 'tokenClaimUsername',
+				env: 'PULSAR_TOKEN_CLAIM_USERNAME',
+				type: 'string',
+				default: null,
+				doc: 'The claim that names the account, by its username. Without it, and first with it, a token is for the account that its `iss` and `sub` made by signing in. Whoever decides what is in that claim can act as any account; an `email` counts only with `email_verified`.',
 			},
 		],
 	},
@@ -341,6 +451,23 @@ export const SETTING_GROUPS = [
 		],
 	},
 	{
+		title: 'Import',
+		settings: [
+			{
+				key: 'importSource',
+				env: 'PULSAR_IMPORT_SOURCE',
+				type: 'string',
+				default: null,
+				secret: true,
+				form: {
+					pattern: /^(valkey|redis)s?:\/\/([^@/?#]*@)?(\[[0-9a-f:]+\]|[^@/?#:[\]]+)(:\d{1,5})?\/?$/i,
+					words: 'valkey://user:password@host:port, or valkeys:// with TLS',
+				},
+				doc: 'Where `pulsar-relay import` finds the data of pulsar-relay 0.2; without it, on the server that the Valkey settings name.',
+			},
+		],
+	},
+	{
 		title: 'Hot tier',
 		settings: [
 			{
@@ -480,6 +607,109 @@ export const SETTING_GROUPS = [
 		],
 	},
 	{
+		title: 'Limits of accounts and clients',
+		settings: [
+			{
+				key: 'rateLimitPrincipal',
+				env: 'PULSAR_RATE_LIMIT',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 600_000,
+				doc: 'Requests and messages a minute of one account, of each of its API keys, and of its scoped tokens together; a minute of them may come at once. This and the limits below hold where credentials are asked for, and for all nodes that share a Valkey server together, except where they say otherwise.',
+			},
+			{
+				key: 'rateLimitAddress',
+				env: 'PULSAR_RATE_LIMIT_ADDRESS',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 1200,
+				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. Signing in has limits of its own; `/health`, `/ready` and `/metrics` do not count.',
+			},
+			{
+				key: 'rateLimitLogin',
+				env: 'PULSAR_RATE_LIMIT_LOGIN',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 5,
+				doc: 'Wrong passwords a minute from one client address for one account, and ten times as many for all. Right ones do not count.',
+			},
+			{
+				key: 'rateLimitRefresh',
+				env: 'PULSAR_RATE_LIMIT_REFRESH',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 10,
+				doc: 'Wrong refresh tokens a minute from one client address for one session, and a hundred times as many for all. Right ones do not count.',
+			},
+			{
+				key: 'rateLimitDevice',
+				env: 'PULSAR_RATE_LIMIT_DEVICE',
+				type: 'int',
+				min: 1,
+				max: 1_000_000_000,
+				default: 10,
+				doc: 'Device codes a minute that one client address may ask for, and wrong user codes that it may try.',
+			},
+			{
+				key: 'wsMaxPerUser',
+				env: 'PULSAR_WS_MAX_PER_USER',
+				type: 'int',
+				min: 1,
+				max: 1_000_000,
+				default: 5000,
+				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node.',
+			},
+			{
+				key: 'maxPollsPerUser',
+				env: 'PULSAR_MAX_POLLS_PER_USER',
+				type: 'int',
+				min: 1,
+				max: 1_000_000,
+				default: 2000,
+				doc: 'Polls of one account that may be under way at each node.',
+			},
+			{
+				key: 'maxSubscriptionsPerUser',
+				env: 'PULSAR_MAX_SUBSCRIPTIONS_PER_USER',
+				type: 'int',
+				min: 1,
+				max: 100_000_000,
+				default: 100_000,
+				doc: 'Topics that the connections of one account may follow in all at each node; a topic counts for each connection.',
+			},
+			{
+				key: 'maxTopicsPerUser',
+				env: 'PULSAR_MAX_TOPICS_PER_USER',
+				type: 'int',
+				min: 1,
+				max: 10_000_000,
+				default: 10_000,
+				doc: 'Topics that one account may have. Counted every 10 s while it publishes: what comes in between is let in.',
+			},
+			{
+				key: 'maxPerUserBytes',
+				env: 'PULSAR_MAX_BYTES_PER_USER',
+				type: 'int',
+				unit: 'bytes',
+				min: 1024,
+				max: 1024 * 1024 * 1024 * MIB,
+				default: 100 * 1024 * MIB,
+				doc: 'Bytes that the topics of one account may keep; further publishes to them are answered 507 `account_full` until retention or a deletion has made room. Counted as the topics are.',
+			},
+			{
+				key: 'trustedProxies',
+				env: 'PULSAR_TRUSTED_PROXIES',
+				type: 'list',
+				default: [],
+				doc: 'Addresses and networks (`10.0.0.0/8`) of the proxies in front of the relay, whose `X-Forwarded-For` tells the address of the client. From others it is not looked at.',
+			},
+		],
+	},
+	{
 		title: 'Timeouts',
 		settings: [
 			{
@@ -571,11 +801,110 @@ type ValueOf<S extends Setting> = S extends IntSetting
 					? string | null
 					: string;
 
+/**
+ * The settings of one sign-in provider. `<NAME>` stands for the name that it is given by setting them, which is also in the
+ * provider's addresses at the relay. In a file they may stand in tables: `oidc`, `providers`, the name. There are no flags.
+ */
+export const PROVIDER_SETTINGS = [
+	{
+		key: 'displayName',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__DISPLAY_NAME',
+		type: 'string',
+		default: null,
+		doc: 'What people know the provider by.',
+	},
+	{
+		key: 'clientId',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__CLIENT_ID',
+		type: 'string',
+		default: null,
+		doc: 'The name of the relay at the provider.',
+	},
+	{
+		key: 'clientSecret',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__CLIENT_SECRET',
+		type: 'string',
+		default: null,
+		secret: true,
+		doc: 'Its secret there.',
+	},
+	{
+		key: 'scopes',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__SCOPES',
+		type: 'list',
+		default: ['openid', 'email', 'profile'],
+		doc: 'What is asked for; `openid` must be among them.',
+	},
+	{
+		key: 'discoveryUrl',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__DISCOVERY_URL',
+		type: 'string',
+		default: null,
+		doc: 'Where the provider describes itself: `https://…/.well-known/openid-configuration`. All else is read from there.',
+	},
+	{
+		key: 'issuer',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__ISSUER',
+		type: 'string',
+		default: null,
+		doc: 'Instead of the discovery URL, together with the next three: the `iss` of its tokens.',
+	},
+	{
+		key: 'authorizationEndpoint',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__AUTHORIZATION_ENDPOINT',
+		type: 'string',
+		default: null,
+		doc: 'Where people sign in.',
+	},
+	{
+		key: 'tokenEndpoint',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__TOKEN_ENDPOINT',
+		type: 'string',
+		default: null,
+		doc: 'Where the relay exchanges the code.',
+	},
+	{
+		key: 'jwksUri',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__JWKS_URI',
+		type: 'string',
+		default: null,
+		doc: 'Where its keys are.',
+	},
+	{
+		key: 'claimUsername',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__CLAIM_USERNAME',
+		type: 'string',
+		default: 'email',
+		doc: 'The claim that a new account is named by; if it is missing, `preferred_username`, the e-mail address, or `sub`.',
+	},
+	{
+		key: 'claimEmail',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__CLAIM_EMAIL',
+		type: 'string',
+		default: 'email',
+		doc: 'The claim with the e-mail address. It counts only where `email_verified` is true.',
+	},
+	{
+		key: 'claimSub',
+		env: 'PULSAR_OIDC__PROVIDERS__<NAME>__CLAIM_SUB',
+		type: 'string',
+		default: 'sub',
+		doc: 'The claim by which the provider tells people apart. It must never be given to somebody else.',
+	},
+] as const satisfies readonly Setting[];
+
+type ProviderSetting = (typeof PROVIDER_SETTINGS)[number];
+
+/** A sign-in provider as it is set up. */
+export type ProviderConfig = { readonly name: string } & { readonly [S in ProviderSetting as S['key']]: ValueOf<S> };
+
 /** The settings in force: complete, checked and frozen. Numbers are in the unit that ends their key. */
-export type Config = { readonly [S in KnownSetting as S['key']]: ValueOf<S> };
+export type Config = { readonly [S in KnownSetting as S['key']]: ValueOf<S> } & {
+	readonly oidcProviders: readonly ProviderConfig[];
+};
 
 /** Every setting, in the order of the table. */
-export const SETTINGS: readonly (Setting & { readonly key: keyof Config })[] = SETTING_GROUPS.flatMap((group) => [
+export const SETTINGS: readonly (Setting & { readonly key: KnownSetting['key'] })[] = SETTING_GROUPS.flatMap((group) => [
 	...group.settings,
 ]);
 

@@ -2,7 +2,7 @@
 
 import type { Config } from '../config/schema.ts';
 import { announce } from './announcement.ts';
-import { exitOnDefects, failToStart, firstStopSignal, openLog } from './lifetime.ts';
+import { exitOnDefects, failToStart, firstStopSignal, onHangUp, openLog } from './lifetime.ts';
 import { serve, stopServing } from './serving.ts';
 
 /** Serves until it is told to stop, and ends the process. */
@@ -14,8 +14,11 @@ export async function runAlone(config: Config, warnings: readonly string[]): Pro
 
 	// Before the start, so that a signal during it is not lost: the relay then starts, and drains at once.
 	const stopSignal = firstStopSignal(logger);
+	let reload = () => {};
+	if (config.tlsCert !== null) onHangUp(() => reload());
 	const outcome = await serve({ config, logger });
 	if (outcome.status === 'failed') failToStart(outcome.reason);
+	reload = () => outcome.app.reloadCertificates();
 	announce(outcome.served, config, log);
 	return stopServing(outcome.app, { signal: await stopSignal }, config, logger);
 }

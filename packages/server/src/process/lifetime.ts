@@ -59,6 +59,11 @@ export function firstStopSignal(logger: Logger, atOnce = () => {}): Promise<Node
 	});
 }
 
+/** Calls `run` at each SIGHUP, which no longer ends the process. */
+export function onHangUp(run: () => void): void {
+	process.on('SIGHUP', run);
+}
+
 /** Tells in one line why the relay does not start, and ends the process. */
 export function failToStart(reason: string): never {
 	process.stderr.write(`pulsar-relay: cannot start: ${reason}\n`);

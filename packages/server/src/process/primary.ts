@@ -2,9 +2,11 @@
 
 import type { Served } from '../workers/messages.ts';
 import { Supervisor, type SupervisorOptions } from '../workers/supervisor.ts';
-import { end, exitOnDefects, failToStart, firstStopSignal } from './lifetime.ts';
+import { end, exitOnDefects, failToStart, firstStopSignal, onHangUp } from './lifetime.ts';
 
 export interface PrimaryOptions<Setup> extends SupervisorOptions<Setup> {
+	/** Whether SIGHUP means that the workers shall read their certificates again. */
+	readonly reloadOnHangUp: boolean;
 	/** How long all workers together may take to drain. */
 	readonly stopTimeoutS: number;
 	/** Called once all workers serve. */
@@ -13,11 +15,12 @@ export interface PrimaryOptions<Setup> extends SupervisorOptions<Setup> {
 
 /** Runs the workers until it is told to stop, and ends the process. Workers that lose it drain by themselves. */
 export async function runPrimary<Setup>(options: PrimaryOptions<Setup>): Promise<never> {
-	const { logger, stopTimeoutS, onServing } = options;
+	const { logger, stopTimeoutS, onServing, reloadOnHangUp } = options;
 	exitOnDefects(logger);
 	const supervisor = new Supervisor(options);
 	const kill = () => supervisor.kill();
 	const stopSignal = firstStopSignal(logger, kill);
+	if (reloadOnHangUp) onHangUp(() => supervisor.reload());
 	const outcome = await supervisor.start();
 	if (outcome.status === 'failed') failToStart(outcome.reason);
 	onServing(outcome.served);

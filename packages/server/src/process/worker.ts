@@ -2,7 +2,7 @@
 
 import type { Config } from '../config/schema.ts';
 import { joinPrimary } from '../workers/link.ts';
-import { EXIT_FAILED, exitOnDefects, firstStopSignal, openLog } from './lifetime.ts';
+import { EXIT_FAILED, exitOnDefects, firstStopSignal, onHangUp, openLog } from './lifetime.ts';
 import { serve, stopServing } from './serving.ts';
 
 async function main(): Promise<void> {
@@ -13,12 +13,15 @@ async function main(): Promise<void> {
 	exitOnDefects(logger);
 	// A terminal and some supervisors signal every process of the group, others the primary only, which then asks.
 	const stopSignal = firstStopSignal(logger);
+	// The primary passes it on.
+	if (config.tlsCert !== null) onHangUp(() => {});
 	const outcome = await serve({ config, logger, metricsOfAll: () => primary.scrape() });
 	if (outcome.status === 'failed') {
 		await primary.cannotStart(outcome.reason);
 		process.exit(EXIT_FAILED);
 	}
-	primary.serving(outcome.served, () => outcome.app.report());
+	const { app } = outcome;
+	primary.serving(outcome.served, { report: () => app.report(), reload: () => app.reloadCertificates() });
 	const why = await Promise.race([stopSignal.then((signal) => ({ signal })), primary.stopped.then((primary) => ({ primary }))]);
 	await stopServing(outcome.app, why, config, logger);
 }

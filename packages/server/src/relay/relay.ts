@@ -14,7 +14,7 @@ import { Hub } from './hub.ts';
 import { type PollAnswer, type PollRequest, poll } from './poll.ts';
 import { type Publication, Publisher, type PublishOutcome } from './publish.ts';
 import { type RetentionOptions, startRetention } from './retention.ts';
-import { Session, type SessionOptions } from './session.ts';
+import { Session, type SessionOptions, type SharedSubscriptions } from './session.ts';
 import { type BlockRange, Slice } from './slice.ts';
 import { ownNameOf } from './topic-log.ts';
 
@@ -115,11 +115,15 @@ export class Relay {
 		return new RelayError('too_many_connections', `this node holds at most ${connectionsMax} connections`);
 	}
 
-	/** Attaches a connection; its transport closes the session when the connection is gone. Throws what {@link refusal} tells. */
-	attach(sink: Sink): Session {
+	/**
+	 * Attaches a connection; its transport closes the session when the connection is gone. Throws what {@link refusal} tells.
+	 *
+	 * @param shared see {@link Session}
+	 */
+	attach(sink: Sink, shared: SharedSubscriptions | null = null): Session {
 		const refusal = this.refusal();
 		if (refusal !== null) throw refusal;
-		const session = new Session(this.#sessionOptions, sink);
+		const session = new Session(this.#sessionOptions, sink, shared);
 		this.#sessions.add(session);
 		return session;
 	}

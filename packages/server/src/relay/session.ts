@@ -20,6 +20,13 @@ const SLICES_PER_TURN_MAX = 4;
 /** How long a subscriber waits before it asks a store that failed again. */
 const READ_RETRY_MS = 500;
 
+/** What the sessions of one party share. */
+export interface SharedSubscriptions {
+	/** Topics followed by all of them. */
+	subscriptions: number;
+	readonly subscriptionsMax: number;
+}
+
 export interface SessionOptions {
 	readonly hub: Hub;
 	readonly clock: Clock;
@@ -33,6 +40,7 @@ export interface SessionOptions {
 export class Session implements SubscriptionOwner {
 	readonly sink: Sink;
 	readonly #options: SessionOptions;
+	readonly #shared: SharedSubscriptions | null;
 	/** In the order in which they get their turn when several are behind. */
 	readonly #subscriptions = new Map<string, Subscription>();
 	/**
@@ -43,9 +51,13 @@ export class Session implements SubscriptionOwner {
 	#turnDue = false;
 	#closed = false;
 
-	/** @param options the same object for all sessions of a relay, so that each holds one reference */
-	constructor(options: SessionOptions, sink: Sink) {
+	/**
+	 * @param options the same object for all sessions of a relay, so that each holds one reference
+	 * @param shared what it shares with others of its party; null = nothing
+	 */
+	constructor(options: SessionOptions, sink: Sink, shared: SharedSubscriptions | null = null) {
 		this.#options = options;
+		this.#shared = shared;
 		this.sink = sink;
 		this.sink.onWritable = () => this.#goOn();
 	}
@@ -64,7 +76,7 @@ export class Session implements SubscriptionOwner {
 	 * Follows topics, each from its start; a topic that is followed already starts anew from there. `ready` is called with the
 	 * cursor per topic, by the names the subscriber knows them by, just before anything of them is delivered.
 	 *
-	 * Rejects with `subscription_limit`, `storage_unavailable` or, when the connection closed meanwhile, `shutting_down`; then
+	 * Rejects with `subscription_limit`, `account_limit`, `storage_unavailable` or, when the connection closed meanwhile, `shutting_down`; then
 	 * nothing has changed.
 	 */
 	async subscribe(
@@ -159,12 +171,17 @@ export class Session implements SubscriptionOwner {
 		if (topics > subscriptionsMax) {
 			throw new RelayError('subscription_limit', `a connection may follow at most ${subscriptionsMax} topics`);
 		}
+		const shared = this.#shared;
+		if (shared !== null && shared.subscriptions + topics - this.#subscriptions.size > shared.subscriptionsMax) {
+			throw new RelayError('account_limit', `an account may follow at most ${shared.subscriptionsMax} topics at a node`);
+		}
 	}
 
 	#add(topic: TopicLog, start: ResolvedStart, shown: string): void {
 		this.unsubscribe(topic.name);
 		const subscription = new Subscription(this, topic, start.cursor, shown);
 		this.#subscriptions.set(topic.name, subscription);
+		if (this.#shared !== null) this.#shared.subscriptions++;
 		topic.subscribers.add(subscription);
 		this.#options.observer.behind(1);
 		if (start.gap !== null) this.#tellGap(subscription, start.gap.reason, start.gap.from, start.cursor);
@@ -175,6 +192,7 @@ export class Session implements SubscriptionOwner {
 		if (subscription.state !== 'live') this.#options.observer.behind(-1);
 		subscription.end();
 		this.#subscriptions.delete(subscription.topic.name);
+		if (this.#shared !== null) this.#shared.subscriptions--;
 		subscription.topic.subscribers.delete(subscription);
 		this.#options.hub.unfollow(subscription.topic);
 	}

@@ -36,6 +36,7 @@ export class PrimaryLink<Setup> {
 	readonly stopped: Promise<StopReason>;
 	readonly #worker: Worker;
 	#report: () => Promise<Report> = () => Promise.resolve([]);
+	#reload: () => void = () => {};
 	/** Whoever asks while an answer is awaited gets that one, so that scrapes cannot pile up (I8). */
 	#scraping: Promise<string> | null = null;
 	#asks = 0;
@@ -56,9 +57,10 @@ export class PrimaryLink<Setup> {
 		setInterval(() => void tell(worker, { kind: 'beat' }), beatMs).unref();
 	}
 
-	/** Says that this worker listens, and where its metrics are read from now on. */
-	serving(served: Served, report: () => Promise<Report>): void {
+	/** Says that this worker listens, and what it does from now on when it is asked to. */
+	serving(served: Served, { report, reload }: { report(): Promise<Report>; reload(): void }): void {
 		this.#report = report;
+		this.#reload = reload;
 		void tell(this.#worker, { kind: 'serving', served });
 	}
 
@@ -92,6 +94,9 @@ export class PrimaryLink<Setup> {
 		switch (message.kind) {
 			case 'drain':
 				stop('asked');
+				break;
+			case 'reload':
+				this.#reload();
 				break;
 			case 'scraped':
 				this.#scraped(message.ask, message.text);

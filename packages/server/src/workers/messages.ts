@@ -38,5 +38,7 @@ export interface Start<Setup> {
 export type FromPrimary<Setup> =
 	| Start<Setup>
 	| { readonly kind: 'drain' }
+	/** Read the certificates again. */
+	| { readonly kind: 'reload' }
 	| { readonly kind: 'report'; readonly scrape: number }
 	| { readonly kind: 'scraped'; readonly ask: number; readonly text: string };

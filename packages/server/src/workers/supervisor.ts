@@ -118,6 +118,11 @@ export class Supervisor<Setup> {
 		});
 	}
 
+	/** Has all workers read their certificates again. One that has not started yet reads them when it does. */
+	reload(): void {
+		for (const worker of this.#serving()) tell(worker, { kind: 'reload' });
+	}
+
 	/** Has all workers drain. Resolves when they are gone, with whether each of them ended well. */
 	stop(): Promise<boolean> {
 		this.#phase = 'stopping';

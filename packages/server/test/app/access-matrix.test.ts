@@ -174,7 +174,7 @@ async function populate(): Promise<void> {
 function suite(backend: Backend): void {
 	let nodes: AuthNodes;
 	before(async () => {
-		nodes = await startAuthNodes(backend);
+		nodes = await startAuthNodes(backend, { PULSAR_OIDC__BASE_URL: 'https://relay.example.org' });
 		world = nodes.last;
 		await populate();
 	});

@@ -1,46 +1,25 @@
 /** A browser's own EventSource and WebSocket, in Chromium, on a page served by the relay. */
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
+import { chromiumUnavailable, withPage } from '../support/chromium.ts';
 import { startRelayProcess } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
-
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
-/** Without a sandbox because tests may run as root; without background requests because they may run without a network. */
-const ARGS = [
-	'--no-sandbox',
-	'--disable-gpu',
-	'--disable-quic',
-	'--no-first-run',
-	'--disable-background-networking',
-	'--disable-component-update',
-	'--disable-sync',
-];
-const missing =
-	CHROMIUM === undefined && process.env['CI'] === undefined ? 'no Chromium on this machine (apt-get install chromium)' : false;
 
 interface Seen {
 	readonly id: string;
 	readonly data: string;
 }
 
-async function withPage(run: (page: Page) => Promise<void>): Promise<void> {
-	assert(CHROMIUM !== undefined, 'no Chromium; .ci/run installs it');
-	const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
-	try {
-		await run(await browser.newPage());
-	} finally {
-		await browser.close();
-	}
-}
-
 test('EventSource receives messages with cursors as ids, and resumes by itself after the relay was killed', {
-	skip: missing,
+	skip: chromiumUnavailable,
 }, async () => {
 	const dataDir = await mkdtemp(join(tmpdir(), 'pulsar-relay-browser-'));
 	let relay = await startRelayProcess(dataDir);
@@ -85,7 +64,7 @@ test('EventSource receives messages with cursors as ids, and resumes by itself a
 	await rm(dataDir, { recursive: true, force: true });
 });
 
-test('WebSocket in a page subscribes, publishes and receives', { skip: missing }, async () => {
+test('WebSocket in a page subscribes, publishes and receives', { skip: chromiumUnavailable }, async () => {
 	const relay = await startRelay();
 	await withPage(async (page) => {
 		await page.goto(`${relay.url}/health`);
@@ -110,11 +89,70 @@ test('WebSocket in a page subscribes, publishes and receives', { skip: missing }
 	await relay.close();
 });
 
-test('the API documentation renders', { skip: missing }, async () => {
+test('the API documentation renders', { skip: chromiumUnavailable }, async () => {
 	const relay = await startRelay();
 	await withPage(async (page) => {
 		await page.goto(`${relay.url}/docs`);
 		await page.getByText('/api/v1/messages/stream').first().waitFor();
 	});
 	await relay.close();
+});
+
+/** A page of another origin that tries everything: what it got, or `refused`. */
+async function tryFrom(page: Page, origin: string, relay: string): Promise<Record<string, string>> {
+	await page.goto(origin);
+	return page.evaluate(async (url) => {
+		const socket = new Promise<string>((resolve) => {
+			const ws = new WebSocket(`${url.replace('http', 'ws')}/ws`);
+			ws.onopen = () => resolve('open');
+			ws.onerror = () => resolve('refused');
+		});
+		const events = new Promise<string>((resolve) => {
+			const source = new EventSource(`${url}/api/v1/events?topics=a`);
+			source.addEventListener('subscribed', () => resolve('open'));
+			source.onerror = () => {
+				source.close();
+				resolve('refused');
+			};
+		});
+		const publish = fetch(`${url}/api/v1/messages`, {
+			method: 'POST',
+			headers: { 'content-type': 'application/json', 'idempotency-key': 'x' },
+			body: '{"topic":"a","payload":1}',
+		}).then(
+			({ status, headers }) => `${status} ${headers.has('x-request-id')}`,
+			() => 'refused',
+		);
+		const remove = fetch(`${url}/api/v1/topics/unknown`, { method: 'DELETE' }).then(
+			({ status }) => String(status),
+			() => 'refused',
+		);
+		const read = fetch(`${url}/api/v1/topics`).then(
+			({ status }) => String(status),
+			() => 'refused',
+		);
+		return { socket: await socket, events: await events, publish: await publish, remove: await remove, read: await read };
+	}, relay);
+}
+
+test('a page of another origin can do what it may: nothing, or everything when its origin is allowed', {
+	skip: chromiumUnavailable,
+}, async () => {
+	const pages = createServer((_request, response) => response.setHeader('content-type', 'text/html').end('<p>another</p>'));
+	pages.listen(0, '127.0.0.1');
+	await once(pages, 'listening');
+	const origin = `http://127.0.0.1:${(pages.address() as AddressInfo).port}`;
+	const closed = await startRelay({ PULSAR_STORAGE_BACKEND: 'memory' });
+	const open = await startRelay({ PULSAR_STORAGE_BACKEND: 'memory', PULSAR_ALLOWED_ORIGINS: JSON.stringify([origin]) });
+	await withPage(async (page) => {
+		const nothing = { socket: 'refused', events: 'refused', publish: 'refused', remove: 'refused', read: 'refused' };
+		assert.deepEqual(await tryFrom(page, origin, closed.url), nothing);
+		const everything = { socket: 'open', events: 'open', publish: '201 true', remove: '404', read: '200' };
+		assert.deepEqual(await tryFrom(page, origin, open.url), everything);
+	});
+	const { json } = await closed.request('GET', '/api/v1/topics');
+	assert.deepEqual(json, [], 'nothing was published behind the page');
+	await closed.close();
+	await open.close();
+	pages.close();
 });

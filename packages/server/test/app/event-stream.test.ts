@@ -68,6 +68,7 @@ test('a stream that is still being opened when the node drains is refused like a
 				socketBufferBytes: 65_536,
 				heartbeatIntervalS: 15,
 				auth: null,
+				caps: null,
 				rights: OPEN_RIGHTS,
 			});
 		},

@@ -4,6 +4,10 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { ADMIN_PASSWORD, type AuthRelay, JWT_SECRET, Socket, startAuthRelay } from '../support/auth-relay.ts';
 import { send } from '../support/http-client.ts';
+import { launchRelay } from '../support/launch.ts';
+import { exchange } from '../support/raw-http.ts';
+import { startRelay } from '../support/relay.ts';
+import { startValkey, valkeyUnavailable } from '../support/valkey.ts';
 
 let world: AuthRelay;
 before(async () => {
@@ -82,5 +86,52 @@ test('what a client sends cannot add a line to the log', async () => {
 	await world.call('GET', `/api/v1/topics/${encodeURIComponent(injected)}`, world.admin);
 	await world.call('POST', '/auth/token/refresh', null, { refresh_token: injected });
 	await world.call('POST', '/auth/register', world.admin, { username: injected.slice(0, 50), password: injected });
+	const port = Number(new URL(world.url).port);
+	const inHeader = injected.replace('\n', '\r\n ');
+	for (const header of ['Host', 'Origin', 'X-Forwarded-For', 'X-Request-Id', 'User-Agent', 'Authorization', 'Idempotency-Key']) {
+		const host = header === 'Host' ? '' : 'Host: localhost\r\n';
+		for (const value of [injected, inHeader, encodeURIComponent(injected)]) {
+			await exchange(port, `GET /auth/me HTTP/1.1\r\n${host}${header}: ${value}\r\n\r\n`);
+			await exchange(port, `GET /ws HTTP/1.1\r\n${host}Connection: Upgrade\r\nUpgrade: websocket\r\n${header}: ${value}\r\n\r\n`);
+		}
+	}
 	for (const line of world.relay.log().trimEnd().split('\n')) assert.notEqual(JSON.parse(line).level, 'critical', line);
+});
+
+test('the password of Valkey is nowhere: not while it is right, not when the server goes, not when it is wrong', {
+	skip: valkeyUnavailable() ?? false,
+}, async (t) => {
+	const password = 'planted-valkey-password';
+	const valkey = await startValkey({ password });
+	t.after(() => valkey.stop());
+	const relay = await startRelay(valkey.relayEnv);
+	t.after(() => relay.close());
+	await relay.publish('a', '1');
+	const answers = [await relay.request('GET', '/ready')];
+	await valkey.kill();
+	answers.push(await relay.request('POST', '/api/v1/messages', { topic: 'a', payload: 2 }));
+	assert.equal(answers.at(-1)?.status, 503);
+	answers.push(await relay.request('GET', '/ready'));
+	const metrics = (await send(`${relay.url}/metrics`)).text;
+	for (const text of [relay.log(), metrics, JSON.stringify(answers)]) assert(!text.includes('planted'), text);
+
+	await valkey.restart();
+	const wrong = { ...valkey.relayEnv, PULSAR_VALKEY_PASSWORD: 'planted-wrong-password', PULSAR_LOG_LEVEL: 'debug' };
+	const launched = launchRelay(t, wrong);
+	const { code, stderr } = await launched.ended;
+	assert.equal(code, 1);
+	assert.match(stderr, /wrong user name or password/);
+	for (const text of [stderr, launched.log()]) assert(!text.includes('planted'), text);
+});
+
+test('secrets are not in what is said of wrong settings', async (t) => {
+	for (const env of [
+		{ PULSAR_JWT_SECRET_KEY: 'planted-short', PULSAR_BOOTSTRAP_ADMIN_PASSWORD: 'planted', PULSAR_HOST: '0.0.0.0' },
+		{ PULSAR_VALKEY_PASSWORD: 'planted-one', PULSAR_VALKEY_PASSWORD_FILE: '/nowhere' },
+		{ PULSAR_PORT: 'x', PULSAR_JWT_SECRET_KEY: 'planted-secret-that-is-long-enough-for-it' },
+	]) {
+		const { code, stderr } = await launchRelay(t, env).ended;
+		assert.equal(code, 78);
+		assert(!stderr.includes('planted'), stderr);
+	}
 });

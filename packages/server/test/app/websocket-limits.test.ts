@@ -11,7 +11,7 @@ import { OPEN_RIGHTS } from '../../src/auth/topic-access.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import { createLogger } from '../../src/ops/logger.ts';
 import { serveWebSockets } from '../../src/transports/websocket/handler.ts';
-import { type HttpUnderTest, startHttp } from '../support/start-http.ts';
+import { type HttpUnderTest, PLAIN_EDGE, startHttp } from '../support/start-http.ts';
 
 const SOCKET_BUFFER_BYTES = 16 * 1024;
 const EMPTY_BINARY_FRAME = Buffer.from([0x82, 0x80, 0, 0, 0, 0]);
@@ -36,7 +36,10 @@ async function startWebSockets(t: TestContext): Promise<HttpUnderTest> {
 		payloadDepthMax: 64,
 		socketBufferBytes: SOCKET_BUFFER_BYTES,
 		pingIntervalS: 25,
+		edge: PLAIN_EDGE,
 		auth: null,
+		limiting: null,
+		caps: null,
 		rights: OPEN_RIGHTS,
 	});
 	t.after(async () => {

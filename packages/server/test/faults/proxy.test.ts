@@ -139,3 +139,15 @@ test('a request whose reply is dropped has reached the server', async () => {
 	assert.equal(await ask(again, 'three'), 'three');
 	again.destroy();
 });
+
+test('dropping the next answer breaks the connection it was for, once, whichever that is', async () => {
+	await using proxy = await proxyTo(echo);
+	const [waiting, asking] = [await open(proxy), await open(proxy)];
+	const dropped = proxy.dropNextReply();
+	asking.write('lost');
+	assert(await isBroken(asking));
+	await dropped;
+	assert.equal(echo.asked.at(-1), 'lost');
+	assert.equal(await ask(waiting, 'kept'), 'kept');
+	waiting.destroy();
+});

@@ -28,6 +28,8 @@ export interface TcpProxy extends Address {
 	deaden(): void;
 	/** On the open connections lets requests through and keeps back what is answered; the first answer kept back breaks the connection. */
 	dropReplies(): void;
+	/** Breaks the connection on which something is answered next, open now or not, and keeps the answer back; resolves when it has. */
+	dropNextReply(): Promise<void>;
 	close(): Promise<void>;
 	[Symbol.asyncDispose](): Promise<void>;
 }
@@ -46,6 +48,8 @@ class RunningProxy implements TcpProxy {
 	port = 0;
 	#target: Address;
 	#delayMs = 0;
+	/** Called with the next answer instead of it being carried. */
+	#dropped: (() => void) | null = null;
 	#server: Server | null = null;
 	readonly #pairs = new Set<Pair>();
 
@@ -92,9 +96,15 @@ class RunningProxy implements TcpProxy {
 		for (const pair of this.#pairs) pair.dropReplies();
 	}
 
+	dropNextReply(): Promise<void> {
+		return new Promise((resolve) => {
+			this.#dropped = resolve;
+		});
+	}
+
 	async close(): Promise<void> {
 		await this.refuse();
-		this.reset();
+		await Promise.all(Array.from(this.#pairs, (pair) => pair.close()));
 	}
 
 	[Symbol.asyncDispose](): Promise<void> {
@@ -103,10 +113,23 @@ class RunningProxy implements TcpProxy {
 
 	#carry(client: Socket): void {
 		const server = connect({ host: this.#target.host, port: this.#target.port, noDelay: true });
-		const pair = new Pair(client, server, () => this.#delayMs);
+		const dropsReply = () => {
+			const dropped = this.#dropped;
+			this.#dropped = null;
+			dropped?.();
+			return dropped !== null;
+		};
+		const pair = new Pair(client, server, { delayMs: () => this.#delayMs, dropsReply });
 		this.#pairs.add(pair);
-		for (const socket of [client, server]) socket.on('close', () => this.#pairs.delete(pair));
+		void pair.closed.then(() => this.#pairs.delete(pair));
 	}
+}
+
+/** How the network is now. */
+interface Network {
+	readonly delayMs: () => number;
+	/** Whether the answer at hand is the one to be kept back. */
+	readonly dropsReply: () => boolean;
 }
 
 /**
@@ -120,14 +143,24 @@ class Pair {
 	#state: 'carrying' | 'deaf' | 'dead' = 'carrying';
 	readonly #client: Socket;
 	readonly #server: Socket;
-	readonly #delayMs: () => number;
+	readonly #network: Network;
+	/** Resolves when both sides are closed. */
+	readonly closed: Promise<unknown>;
 
-	constructor(client: Socket, server: Socket, delayMs: () => number) {
+	constructor(client: Socket, server: Socket, network: Network) {
 		this.#client = client;
 		this.#server = server;
-		this.#delayMs = delayMs;
+		this.#network = network;
+		this.closed = Promise.all([client, server].map((socket) => new Promise((resolve) => socket.once('close', resolve))));
 		this.#join(client, server, 'request');
 		this.#join(server, client, 'reply');
+	}
+
+	/** Lets go of both sides at once, where a reset may wait for what is yet to be written. */
+	async close(): Promise<void> {
+		this.#client.destroy();
+		this.#server.destroy();
+		await this.closed;
 	}
 
 	reset(): void {
@@ -147,14 +180,14 @@ class Pair {
 
 	#join(from: Socket, to: Socket, direction: 'request' | 'reply'): void {
 		const later = (act: () => void) => {
-			const delayMs = this.#delayMs();
+			const delayMs = this.#network.delayMs();
 			if (delayMs === 0) act();
 			else setTimeout(act, delayMs);
 		};
 		from.on('data', (chunk: Buffer) =>
 			later(() => {
 				if (this.#state === 'dead') return;
-				if (this.#state === 'deaf' && direction === 'reply') this.reset();
+				if (direction === 'reply' && (this.#state === 'deaf' || this.#network.dropsReply())) this.reset();
 				else if (!to.destroyed && !to.write(chunk)) from.pause();
 			}),
 		);

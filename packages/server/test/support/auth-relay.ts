@@ -104,7 +104,7 @@ export interface AuthNodes {
 }
 
 /** Starts as many relays on a store as may share it. */
-export async function startAuthNodes(backend: Backend): Promise<AuthNodes> {
+export async function startAuthNodes(backend: Backend, settings: Readonly<Record<string, string>> = {}): Promise<AuthNodes> {
 	const { env, stop } = await backend.start();
 	const nodes: AuthRelay[] = [];
 	const close = async () => {
@@ -112,7 +112,7 @@ export async function startAuthNodes(backend: Backend): Promise<AuthNodes> {
 		await stop();
 	};
 	try {
-		while (nodes.length < backend.nodes) nodes.push(await startAuthRelay(env));
+		while (nodes.length < backend.nodes) nodes.push(await startAuthRelay({ ...env, ...settings }));
 	} catch (error) {
 		await close();
 		throw error;

@@ -12,6 +12,9 @@ export interface Certificates {
 	/** Of the server, for 127.0.0.1 and localhost. */
 	readonly certificate: string;
 	readonly key: string;
+	/** Of a client, by the same authority. */
+	readonly clientCertificate: string;
+	readonly clientKey: string;
 }
 
 const CURVE = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc'];
@@ -36,11 +39,16 @@ export async function makeCertificates(directory: string): Promise<Certificates>
 		...['req', '-x509', ...CURVE, '-days', DAYS, '-subj', '/CN=test authority'],
 		...['-keyout', at('ca.key'), '-out', at('ca.crt')],
 	]);
-	await openssl(['req', ...CURVE, '-subj', '/CN=localhost', '-keyout', at('server.key'), '-out', at('server.csr')]);
-	await writeFile(at('names'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n');
-	await openssl([
-		...['x509', '-req', '-in', at('server.csr'), '-days', DAYS, '-extfile', at('names')],
-		...['-CA', at('ca.crt'), '-CAkey', at('ca.key'), '-CAcreateserial', '-out', at('server.crt')],
-	]);
-	return { ca: at('ca.crt'), certificate: at('server.crt'), key: at('server.key') };
+	const sign = async (name: string, extension: string) => {
+		await openssl(['req', ...CURVE, '-subj', `/CN=${name}`, '-keyout', at(`${name}.key`), '-out', at(`${name}.csr`)]);
+		await writeFile(at(`${name}.extension`), `${extension}\n`);
+		await openssl([
+			...['x509', '-req', '-in', at(`${name}.csr`), '-days', DAYS, '-extfile', at(`${name}.extension`)],
+			...['-CA', at('ca.crt'), '-CAkey', at('ca.key'), '-CAcreateserial', '-out', at(`${name}.crt`)],
+		]);
+		return { certificate: at(`${name}.crt`), key: at(`${name}.key`) };
+	};
+	const server = await sign('server', 'subjectAltName=DNS:localhost,IP:127.0.0.1');
+	const client = await sign('client', 'extendedKeyUsage=clientAuth');
+	return { ca: at('ca.crt'), ...server, clientCertificate: client.certificate, clientKey: client.key };
 }

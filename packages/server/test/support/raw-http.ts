@@ -89,7 +89,7 @@ export function postBytes(path: string, body: string | Uint8Array, headers: read
 	const bytes = typeof body === 'string' ? Buffer.from(body) : body;
 	const lines = [
 		`POST ${path} HTTP/1.1`,
-		'Host: relay',
+		'Host: localhost',
 		'Content-Type: application/json',
 		`Content-Length: ${bytes.byteLength}`,
 		...headers,

@@ -11,11 +11,15 @@ import type { Clock } from '../../src/ports/clock.ts';
 import type { Store } from '../../src/ports/store.ts';
 import { Relay } from '../../src/relay/relay.ts';
 import { createMemoryStore } from '../../src/stores/memory/store.ts';
-import type { HttpLimits } from '../../src/transports/http/deps.ts';
+import type { EdgeOptions, HttpLimits } from '../../src/transports/http/deps.ts';
+import type { Limiting } from '../../src/transports/http/limiting.ts';
+import { Origins } from '../../src/transports/http/origins.ts';
 import { createHttpServer } from '../../src/transports/http/server.ts';
 
 export const OWNER_ID = '00000000-0000-0000-0000-000000000000';
 export const VERSION = '1.2.3';
+/** Reached under any name, by no foreign page, without TLS. */
+export const PLAIN_EDGE: EdgeOptions = { trustsHost: () => true, origins: new Origins([]), tls: null };
 
 export interface HttpUnderTest {
 	readonly port: number;
@@ -35,6 +39,7 @@ export interface HttpTestOptions {
 	readonly limits?: Partial<HttpLimits>;
 	/** Wraps the memory store, for example to make it fail. */
 	readonly wrapStore?: (store: Store) => Store;
+	readonly limiting?: Limiting;
 	readonly topicsMax?: number;
 	readonly publishQueueBytesMax?: number;
 	/** Default: the system's. */
@@ -78,10 +83,13 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		logger,
 		clock,
 		limits: { maxBodyBytes: MIB, maxPayloadDepth: 64, bodyTimeoutS: 60, keepAliveTimeoutS: 75, ...options.limits },
+		edge: PLAIN_EDGE,
 		version: VERSION,
 		appName: 'Relay under test',
 		ownerId: OWNER_ID,
 		auth: null,
+		limiting: options.limiting ?? null,
+		usage: null,
 		rights: OPEN_RIGHTS,
 	});
 	options.addRoutes?.(server);

@@ -40,6 +40,9 @@ export const RECORDS_KEYS = {
 /** Channel on which changes of the records are announced. */
 export const RECORDS_CHANNEL = '{relay}:records:changed';
 
+/** What the keys of rate limit buckets begin with. */
+export const RATE_PREFIX = '{relay}:rate:';
+
 /** Channel that nobody hears: what is published on it only goes to the replicas. */
 export const REPLICATED_CHANNEL = '{relay}:replicated';
 

@@ -32,6 +32,7 @@ export const SCRIPTS = {
 	unregister: load('unregister', false),
 	forgetKeys: load('forget-keys', false),
 	forgetEnd: load('forget-end', false),
+	spend: load('spend', false),
 	writeRecords: load('records-write', false),
 	purgeRecords: load('records-purge', false),
 } as const satisfies Record<string, Script>;

@@ -5,12 +5,13 @@
 
 import type { IncomingMessage } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import type { Auth } from '../../auth/auth.ts';
 import { bearerOf } from '../../auth/authenticate.ts';
 import { type AccountPrincipal, type KnownPrincipal, OPEN, type Permission, type Principal } from '../../auth/principal.ts';
 import { permissionRequired } from '../../auth/topic-access.ts';
 import { parseJsonBody } from './json-body.ts';
+import { allowed, type Limiting, tellBalance } from './limiting.ts';
 
 /**
  * - `open`: anybody.
@@ -23,17 +24,24 @@ export interface RouteAccess {
 	readonly permission?: Permission;
 	/** A scoped token may come in the query, for clients that cannot set headers: `EventSource`. */
 	readonly inQuery?: true;
+	/**
+	 * Instead of the rate limit of the caller. `none`: for probes. `guess`: the handler counts what turns out to be wrong; what is right is
+	 * free, as a host may sign in for thousands. `device`: that of those who ask for device codes.
+	 */
+	readonly limit?: 'none' | 'guess' | 'device';
 }
 
 const OPEN_ROUTE: RouteAccess = { who: 'open' };
+const PROBE: RouteAccess = { who: 'open', limit: 'none' };
+const GUESS: RouteAccess = { who: 'open', limit: 'guess' };
 
 /** Which route needs what; `*` stands for the rest of a path. Tests take their matrix from here. */
 export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
-	'GET /health': OPEN_ROUTE,
-	'HEAD /health': OPEN_ROUTE,
-	'GET /ready': OPEN_ROUTE,
-	'HEAD /ready': OPEN_ROUTE,
-	'GET /metrics': OPEN_ROUTE,
+	'GET /health': PROBE,
+	'HEAD /health': PROBE,
+	'GET /ready': PROBE,
+	'HEAD /ready': PROBE,
+	'GET /metrics': PROBE,
 	'GET /openapi.json': OPEN_ROUTE,
 	'GET /docs*': OPEN_ROUTE,
 	'POST /api/v1/messages': { who: 'any', permission: 'write' },
@@ -53,11 +61,21 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
 	'POST /api/v1/topics/:topic_name/permissions': { who: 'account' },
 	'GET /api/v1/topics/:topic_name/permissions': { who: 'account' },
 	'DELETE /api/v1/topics/:topic_name/permissions/:username': { who: 'account' },
-	'POST /auth/login': OPEN_ROUTE,
+	'POST /auth/login': GUESS,
 	'POST /auth/logout': { who: 'any' },
-	'POST /auth/token/refresh': OPEN_ROUTE,
+	'POST /auth/token/refresh': GUESS,
 	'POST /auth/token/revoke': OPEN_ROUTE,
 	'POST /auth/token/scoped': { who: 'any' },
+	'POST /auth/device/code': { who: 'open', limit: 'device' },
+	'POST /auth/device/token': OPEN_ROUTE,
+	'POST /auth/device/deny': { who: 'account' },
+	'GET /auth/device': OPEN_ROUTE,
+	'POST /auth/device': OPEN_ROUTE,
+	'POST /auth/device/decision': OPEN_ROUTE,
+	'GET /auth/oidc/providers': OPEN_ROUTE,
+	'GET /auth/oidc/:provider/login': OPEN_ROUTE,
+	'GET /auth/oidc/:provider/callback': OPEN_ROUTE,
+	'POST /auth/oidc/token': OPEN_ROUTE,
 	'GET /auth/me': { who: 'account' },
 	'GET /auth/sessions': { who: 'account' },
 	'DELETE /auth/sessions/:jti': { who: 'account' },
@@ -90,12 +108,28 @@ declare module 'fastify' {
 const REFUSED_BODY_BYTES_MAX = 64 * 1024;
 const QUERY_TOKEN = 'access_token';
 
+/** What the checks ask. */
+export interface AccessDeps {
+	/** Null where nobody is asked for credentials. */
+	readonly auth: Auth | null;
+	/** Null where there are no limits. */
+	readonly limiting: Limiting | null;
+	readonly payloadDepthMax: number;
+}
+
 /** Adds the checks, and that every route added later has a row. Without `auth` everybody may do everything. */
-export function addAccess(server: FastifyInstance, auth: Auth | null, payloadDepthMax: number): void {
+export function addAccess(server: FastifyInstance, deps: AccessDeps): void {
+	const { auth, limiting } = deps;
 	server.decorateRequest('principal', null);
 	server.decorateRequest('refusal', null);
 	server.addHook('onRoute', (route: RouteOptions) => {
-		for (const method of [route.method].flat()) rowOf(method, route.url, route.config?.access);
+		// With each route, not once for all: which row it has need not be found out for each request.
+		const [row = OPEN_ROUTE] = [route.method].flat().map((method) => rowOf(method, route.url, route.config?.access));
+		if (auth !== null && row.who !== 'open')
+			route.onRequest = [credentialsCheck(row, auth, limiting), route.onRequest ?? []].flat();
+		if (limiting !== null && row.limit !== 'none' && row.limit !== 'guess') {
+			route.preHandler = [limitCheck(row, limiting), route.preHandler ?? []].flat();
+		}
 	});
 	if (auth === null) {
 		server.addHook('onRequest', (request, _reply, done) => {
@@ -104,18 +138,34 @@ export function addAccess(server: FastifyInstance, auth: Auth | null, payloadDep
 		});
 		return;
 	}
-	addChecks(server, auth, payloadDepthMax);
+	addRefusals(server, deps.payloadDepthMax);
 }
 
-function addChecks(server: FastifyInstance, auth: Auth, payloadDepthMax: number): void {
-	server.addHook('onRequest', (request, _reply, done) => {
-		const access = rowOf(request.method, request.routeOptions.url ?? '', request.routeOptions.config.access);
-		if (access.who === 'open') {
-			done();
-			return;
+type Check = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void;
+
+/** Once the request is known to be well-formed, as only such ones count. */
+function limitCheck({ limit }: RouteAccess, limiting: Limiting): Check {
+	return (request, reply, done) => {
+		const { principal } = request;
+		const balance =
+			principal === null || principal.kind === 'open' || limit === 'device'
+				? limiting.askByAddress(request.raw, limit === 'device' ? 'device' : 'addresses')
+				: limiting.ask(principal);
+		tellBalance(reply, balance);
+		try {
+			allowed(balance);
+		} catch (thrown) {
+			return done(RelayError.from(thrown));
 		}
+		done();
+	};
+}
+
+function credentialsCheck(access: RouteAccess, auth: Auth, limiting: Limiting | null): Check {
+	return (request, _reply, done) => {
 		const refuse = (thrown: unknown) => {
-			const error = RelayError.from(thrown);
+			const failure = RelayError.from(thrown);
+			const error = limiting?.afterFailure(request.raw, failure) ?? failure;
 			if (!hasSmallBody(request.raw)) return done(error);
 			request.refusal = error;
 			done();
@@ -135,7 +185,11 @@ function addChecks(server: FastifyInstance, auth: Auth, payloadDepthMax: number)
 		}
 		if (principal instanceof Promise) principal.then(accept, refuse);
 		else accept(principal);
-	});
+	};
+}
+
+/** Refuses what was kept back until the body has come. */
+function addRefusals(server: FastifyInstance, payloadDepthMax: number): void {
 	server.addHook('preValidation', (request, _reply, done) => {
 		if (request.refusal === null) {
 			done();

@@ -2,10 +2,15 @@
 
 import type { Auth } from '../../auth/auth.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
+import type { AccountUsage } from '../../limits/account-usage.ts';
 import type { Logger } from '../../ops/logger.ts';
 import type { Metrics } from '../../ops/metrics.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Relay } from '../../relay/relay.ts';
+import type { TrustsHost } from './hosts.ts';
+import type { Limiting } from './limiting.ts';
+import type { Origins } from './origins.ts';
+import type { TlsCredentials } from './tls.ts';
 
 /** Bounds on requests (I8). */
 export interface HttpLimits {
@@ -19,12 +24,21 @@ export interface HttpLimits {
 	readonly keepAliveTimeoutS: number;
 }
 
+/** How and from where the relay is reached. */
+export interface EdgeOptions {
+	readonly trustsHost: TrustsHost;
+	readonly origins: Origins;
+	/** Null = plain HTTP. With a `ca` clients need a certificate. */
+	readonly tls: TlsCredentials | null;
+}
+
 export interface HttpDeps {
 	readonly relay: Relay;
 	readonly metrics: Metrics;
 	readonly logger: Logger;
 	readonly clock: Clock;
 	readonly limits: HttpLimits;
+	readonly edge: EdgeOptions;
 	/** Shown by `/health` and in the API documentation. */
 	readonly version: string;
 	/** Title of the API documentation. */
@@ -33,5 +47,9 @@ export interface HttpDeps {
 	readonly ownerId: string;
 	/** Null where nobody is asked for credentials. */
 	readonly auth: Auth | null;
+	/** Null where there are no rate limits. */
+	readonly limiting: Limiting | null;
 	readonly rights: TopicRights;
+	/** Null where accounts have no caps. */
+	readonly usage: AccountUsage | null;
 }

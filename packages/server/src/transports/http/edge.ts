@@ -5,14 +5,23 @@
 
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { TrustsHost } from './hosts.ts';
 
 /** Headers of one request. Node drops what is over its own count without a word, so that count is refused here. */
 export const HEADERS_MAX = 128;
 
 const REQUEST_ID_FORM = /^[A-Za-z0-9_.-]{1,128}$/;
 
-/** Why a request is refused with 400 `bad_request`, as one clause, or undefined when it may pass. */
-export function edgeProblem(request: IncomingMessage): string | undefined {
+/** Why a request is refused, or null when it may pass. */
+export function edgeRefusal(request: IncomingMessage, trustsHost: TrustsHost): RelayError | null {
+	const problem = edgeProblem(request);
+	if (problem !== undefined) return new RelayError('bad_request', problem);
+	if (trustsHost(request.headers.host, request.url ?? '')) return null;
+	return new RelayError('untrusted_host', 'the relay is not reached under this Host; see PULSAR_TRUSTED_HOSTS');
+}
+
+function edgeProblem(request: IncomingMessage): string | undefined {
 	const { rawHeaders, url = '' } = request;
 	if (rawHeaders.length >= 2 * HEADERS_MAX) return `the request has ${HEADERS_MAX} headers or more`;
 	return headerProblem(rawHeaders, request.httpVersion) ?? targetProblem(url);

@@ -37,6 +37,8 @@ export interface ErrorAnswerOptions {
 	readonly headers?: Readonly<Record<string, string>>;
 	/** More fields of the body, before the error's own. */
 	readonly fields?: Readonly<Record<string, unknown>>;
+	/** Instead of a JSON body: a page for people, whose type is among the headers. */
+	readonly page?: string;
 }
 
 /** The body of an error answer. */
@@ -52,7 +54,8 @@ export function errorBody(error: RelayError, requestId: string, { detail, fields
 }
 
 /** The `Retry-After` of an answer, in seconds, or undefined when trying again does not help. */
-export function retryAfter(code: ErrorCode): string | undefined {
+export function retryAfter({ code, retryAfterS }: RelayError): string | undefined {
+	if (retryAfterS !== undefined) return String(retryAfterS);
 	const { status, retryable } = ERRORS[code];
 	if (!retryable || (status !== 503 && status !== 429)) return undefined;
 	return String(1 + Math.floor(Math.random() * RETRY_AFTER_S_MAX));
@@ -80,7 +83,7 @@ export function createErrorAnswers({ relay, metrics, logger }: Pick<HttpDeps, 'r
 		logDefect(logger, request.id, error);
 		logger.debug({ request_id: request.id, code: error.code, problem: error.message }, 'a request was refused');
 		if (ERRORS[error.code].status === 401) reply.header('www-authenticate', 'Bearer');
-		const wait = retryAfter(error.code);
+		const wait = retryAfter(error);
 		if (wait !== undefined) reply.header('retry-after', wait);
 		// The framework closes the connection after every failure to read a body. Only where the rest of it is not awaited must it.
 		if (error.code === 'request_timeout' || relay.draining) reply.header('connection', 'close');
@@ -88,6 +91,6 @@ export function createErrorAnswers({ relay, metrics, logger }: Pick<HttpDeps, 'r
 		return reply
 			.code(ERRORS[error.code].status)
 			.headers({ 'content-type': JSON_TYPE, ...options.headers })
-			.send(errorBody(error, request.id, options));
+			.send(options.page ?? errorBody(error, request.id, options));
 	};
 }

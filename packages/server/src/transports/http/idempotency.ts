@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { idempotencyScopeOf, type Principal } from '../../auth/principal.ts';
+import { type Principal, partyOf } from '../../auth/principal.ts';
 
 const FORM = /^[!-~]{1,255}$/;
 
@@ -14,7 +14,7 @@ const FORM = /^[!-~]{1,255}$/;
  */
 export function scopedKey(text: string | readonly string[] | undefined, principal: Principal): string | null {
 	if (text === undefined) return null;
-	if (typeof text === 'string' && FORM.test(text)) return `${idempotencyScopeOf(principal)}/${text}`;
+	if (typeof text === 'string' && FORM.test(text)) return `${partyOf(principal)}/${text}`;
 	throw new RelayError('bad_request', 'the idempotency key is not 1 to 255 visible ASCII characters');
 }
 

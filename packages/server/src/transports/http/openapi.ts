@@ -40,6 +40,7 @@ export async function registerOpenApi(server: FastifyInstance, { appName, versio
 
 const AUTH_TAGS = [
 	{ name: 'tokens', description: 'Signing in and out' },
+	{ name: 'sign-in', description: 'Signing in by a browser: for a device, and at a provider' },
 	{ name: 'accounts', description: 'Accounts' },
 	{ name: 'keys', description: 'API keys' },
 ];

@@ -1,10 +1,13 @@
 /** Error answers where there is only a socket: to what Node's HTTP parser refused, and to a WebSocket handshake. */
 
-import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { type OutgoingHttpHeaders, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
+import type { FastifyReply } from 'fastify';
 import type { HttpDeps } from './deps.ts';
 import { errorBody, JSON_TYPE, retryAfter } from './errors.ts';
+import { SECURITY_HEADERS } from './security-headers.ts';
 
 /** The response that Node has begun on a socket, if any; its own handler of these errors looks here too. */
 interface HttpSocket extends Duplex {
@@ -21,7 +24,9 @@ export function answerBrokenRequest(
 	const code = 'code' in error ? error.code : undefined;
 	const pending = (socket as HttpSocket)._httpMessage;
 	// In the middle of an answer, anything that is written now would be taken for a part of it.
-	if (code === 'ECONNRESET' || !socket.writable || pending?.headersSent === true) {
+	// Without a handshake nothing can be said to a peer over TLS.
+	const handshakeFailed = socket instanceof TLSSocket && pending === undefined && !isHttpProblem(code);
+	if (handshakeFailed || code === 'ECONNRESET' || !socket.writable || pending?.headersSent === true) {
 		socket.destroy();
 		return;
 	}
@@ -35,16 +40,21 @@ export function answerBrokenRequest(
 	socket.end(rawAnswer(failure, requestId), () => socket.destroy());
 }
 
+function isHttpProblem(code: unknown): boolean {
+	return typeof code === 'string' && /^(HPE_|ERR_HTTP_)/.test(code);
+}
+
 /** An error answer as it goes over the wire, after which the connection closes. */
 export function rawAnswer(error: RelayError, requestId: string): string {
 	const { status } = ERRORS[error.code];
 	const body = errorBody(error, requestId);
-	const wait = retryAfter(error.code);
+	const wait = retryAfter(error);
 	const headers = [
 		`HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
 		`content-type: ${JSON_TYPE}`,
 		`content-length: ${Buffer.byteLength(body)}`,
 		`x-request-id: ${requestId}`,
+		...Object.entries(SECURITY_HEADERS).map(([name, value]) => `${name}: ${value}`),
 		...(wait === undefined ? [] : [`retry-after: ${wait}`]),
 		...(status === 401 ? ['www-authenticate: Bearer'] : []),
 		'connection: close',
@@ -63,4 +73,9 @@ function failureOf(code: unknown): RelayError {
 		default:
 			return new RelayError('bad_request', 'the request is not well-formed HTTP');
 	}
+}
+
+/** What the hooks have put on an answer that is going to be written past the framework. */
+export function headersOf(reply: FastifyReply): OutgoingHttpHeaders {
+	return { ...(reply.getHeaders() as OutgoingHttpHeaders) };
 }

@@ -4,13 +4,20 @@
  */
 
 import type { IncomingMessage } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify';
+import fastify, {
+	type FastifyHttpsOptions,
+	type FastifyInstance,
+	type FastifyReply,
+	type FastifyRequest,
+	type RouteOptions,
+} from 'fastify';
 import { addAccess } from './access.ts';
 import { BodyReader, hasBody } from './bodies.ts';
 import type { HttpDeps } from './deps.ts';
-import { createRequestIds, edgeProblem, HEADERS_MAX } from './edge.ts';
+import { createRequestIds, edgeRefusal, HEADERS_MAX } from './edge.ts';
 import { type AnswerError, createErrorAnswers } from './errors.ts';
 import { parseJsonBody } from './json-body.ts';
 import { registerOpenApi } from './openapi.ts';
@@ -23,6 +30,8 @@ import { registerPublishBulk } from './routes/publish-bulk.ts';
 import { registerPublishStream } from './routes/publish-stream.ts';
 import { registerTopicMessages } from './routes/topic-messages.ts';
 import { registerTopics } from './routes/topics.ts';
+import { SECURITY_HEADERS, TLS_SECURITY_HEADERS } from './security-headers.ts';
+import type { TlsCredentials } from './tls.ts';
 import { compileValidator } from './validation.ts';
 
 const HEADER_BYTES_MAX = 32 * 1024;
@@ -66,7 +75,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	server.setErrorHandler(answerFailure);
 	server.addHook('onClose', async () => bodies.close());
 	addEdge(server, deps, bodies, answerError);
-	addAccess(server, deps.auth, limits.maxPayloadDepth);
+	addAccess(server, { ...deps, payloadDepthMax: limits.maxPayloadDepth });
 	addValidation(server);
 	addJsonBodies(server, bodies, limits.maxPayloadDepth);
 	await registerOpenApi(server, deps);
@@ -85,7 +94,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	registerTopics(server, deps);
 	registerTopicMessages(server, deps);
 	registerOperations(server, deps, answerError);
-	if (deps.auth !== null) await registerAuth(server, deps, deps.auth, bodies);
+	if (deps.auth !== null) await registerAuth(server, deps, deps.auth, bodies, answerError);
 	return server;
 }
 
@@ -99,9 +108,18 @@ function createServer(
 	deps: HttpDeps,
 	answerFailure: (error: unknown, request: FastifyRequest, reply: FastifyReply) => FastifyReply,
 ): FastifyInstance {
-	const { limits } = deps;
+	const { limits, edge } = deps;
 	const requestIds = createRequestIds();
-	const server: FastifyInstance = fastify({
+	const http = {
+		maxHeaderSize: HEADER_BYTES_MAX,
+		headersTimeout: HEADERS_TIMEOUT_MS,
+		connectionsCheckingInterval: HEADERS_CHECK_INTERVAL_MS,
+		// Checked at the edge, where the answer has a body that says so.
+		requireHostHeader: false,
+		// An offer of another protocol may be passed over (RFC 9110, 7.8): some clients offer `h2c` with their first request.
+		shouldUpgradeCallback: ({ headers }: IncomingMessage) => headers.upgrade?.toLowerCase() === 'websocket',
+	};
+	const options = {
 		logger: false,
 		genReqId: requestIds,
 		keepAliveTimeout: limits.keepAliveTimeoutS * 1000,
@@ -112,21 +130,32 @@ function createServer(
 		return503OnClosing: false,
 		exposeHeadRoutes: false,
 		routerOptions: { ignoreTrailingSlash: true, maxParamLength: PARAM_LENGTH_MAX },
-		http: {
-			maxHeaderSize: HEADER_BYTES_MAX,
-			headersTimeout: HEADERS_TIMEOUT_MS,
-			connectionsCheckingInterval: HEADERS_CHECK_INTERVAL_MS,
-			// Checked at the edge, where the answer has a body that says so.
-			requireHostHeader: false,
-			// An offer of another protocol may be passed over (RFC 9110, 7.8): some clients offer `h2c` with their first request.
-			shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
-		},
 		// Before routing: no hook has run.
-		frameworkErrors: (error, request, reply) => void answerFailure(error, request, reply.header('x-request-id', request.id)),
-		clientErrorHandler: (error, socket) => answerBrokenRequest(deps, error, socket as Duplex, requestIds()),
-	});
+		frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
+			void answerFailure(error, request, reply.header('x-request-id', request.id).headers(SECURITY_HEADERS)),
+		clientErrorHandler: (error: Error, socket: Duplex) => answerBrokenRequest(deps, error, socket, requestIds()),
+	};
+	const server =
+		edge.tls === null
+			? fastify({ ...options, http })
+			: fastifyOverTls({ ...options, https: { ...http, ...tlsOptions(edge.tls) } });
 	server.server.maxHeadersCount = HEADERS_MAX;
 	return server;
+}
+
+function tlsOptions(credentials: TlsCredentials) {
+	const clientsNeedCertificates = credentials.ca !== undefined;
+	return {
+		...credentials,
+		requestCert: clientsNeedCertificates,
+		rejectUnauthorized: clientsNeedCertificates,
+		handshakeTimeout: HEADERS_TIMEOUT_MS,
+	};
+}
+
+/** The framework's types tell the servers of both schemes apart; nothing here needs to. */
+function fastifyOverTls(options: FastifyHttpsOptions<HttpsServer>): FastifyInstance {
+	return fastify(options) as unknown as FastifyInstance;
 }
 
 function addValidation(server: FastifyInstance): void {
@@ -144,7 +173,8 @@ function addValidation(server: FastifyInstance): void {
 
 /** What happens to every request first, and to its numbers last. */
 function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, answerError: AnswerError): void {
-	const { relay, metrics, clock } = deps;
+	const { relay, metrics, clock, edge } = deps;
+	const securityHeaders = edge.tls === null ? SECURITY_HEADERS : TLS_SECURITY_HEADERS;
 	const table = new RouteTable();
 	const unrouted = metrics.route('any', 'none');
 	server.addHook('onRoute', (route: RouteOptions) => {
@@ -158,10 +188,12 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		route.onResponse = [counted, ...[route.onResponse ?? []].flat()];
 	});
 	server.addHook('onRequest', (request, reply, done) => {
-		reply.header('x-request-id', request.id);
+		reply.headers(securityHeaders).header('x-request-id', request.id);
 		if (relay.draining) reply.header('connection', 'close');
-		const problem = edgeProblem(request.raw);
-		if (problem === undefined && !request.is404) {
+		const refuse = (error: RelayError) => answerError(request, reply, error);
+		const refusal = edgeRefusal(request.raw, edge.trustsHost);
+		const answered = refusal === null && edge.origins.handle(request, reply, refuse);
+		if (refusal === null && !answered && !request.is404) {
 			// Nobody reads the body of a GET: whatever is sent as one is dropped, and not for ever.
 			if (request.method === 'GET' && hasBody(request.raw)) bodies.discard(request.raw);
 			done(encodingProblem(request));
@@ -169,8 +201,8 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		}
 		bodies.discard(request.raw);
 		const startedMs = clock.monotonicMs();
-		if (problem !== undefined) answerError(request, reply, new RelayError('bad_request', problem));
-		else answerNotFound(table, request, reply, answerError);
+		if (refusal !== null) refuse(refusal);
+		else if (!answered) answerNotFound(table, request, reply, answerError);
 		if (request.is404) unrouted.answered(reply.statusCode, (clock.monotonicMs() - startedMs) / 1000);
 	});
 }

@@ -12,6 +12,7 @@ import { type Static, Type } from 'typebox';
 import type { Auth } from '../../auth/auth.ts';
 import type { Principal } from '../../auth/principal.ts';
 import { denial, type TopicRights } from '../../auth/topic-access.ts';
+import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { PollAnswer, PollRequest } from '../../relay/poll.ts';
 import type { Relay } from '../../relay/relay.ts';
@@ -27,6 +28,8 @@ export interface LongPollDeps {
 	/** Null where nobody is asked for credentials. */
 	readonly auth: Auth | null;
 	readonly rights: TopicRights;
+	/** Null where accounts have no caps. */
+	readonly caps: AccountCaps | null;
 	/** The namespace of topics while there are no accounts; stands before the topic in the keys of the statistics. */
 	readonly ownerId: string;
 }
@@ -121,6 +124,7 @@ async function run(
 ): Promise<PollAnswer> {
 	const principal = principalOf(request);
 	const { starts, shownAs } = await allowStarts(deps.rights, principal, wanted);
+	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(principal.accountId) ?? null);
 	const gone = new AbortController();
 	const onClose = () => gone.abort();
 	// Also called once the answer is out, when it no longer matters.
@@ -142,6 +146,7 @@ async function run(
 		return answer;
 	} finally {
 		unwatch();
+		held?.release();
 		deps.metrics.connectionClosed('longpoll');
 	}
 }

@@ -9,12 +9,15 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import type { Auth } from '../../auth/auth.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
+import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { Relay } from '../../relay/relay.ts';
+import type { Session } from '../../relay/session.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
+import { headersOf } from '../http/raw-answer.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
 import { readSince, readTopics, startsOf } from '../http/topics-query.ts';
 import { SseSink } from './sink.ts';
@@ -26,6 +29,8 @@ export interface SseDeps {
 	/** Null where nobody is asked for credentials. */
 	readonly auth: Auth | null;
 	readonly rights: TopicRights;
+	/** Null where accounts have no caps. */
+	readonly caps: AccountCaps | null;
 	readonly socketBufferBytes: number;
 	readonly heartbeatIntervalS: number;
 }
@@ -42,11 +47,11 @@ const Query = Type.Object({
 });
 
 const HEADERS = {
-	'Content-Type': 'text/event-stream; charset=utf-8',
-	'Cache-Control': 'no-cache, no-transform',
+	'content-type': 'text/event-stream; charset=utf-8',
+	'cache-control': 'no-cache, no-transform',
 	// Reverse proxies that buffer would hold events back.
-	'X-Accel-Buffering': 'no',
-	Connection: 'close',
+	'x-accel-buffering': 'no',
+	connection: 'close',
 };
 
 /** Registers the route. Returns what stops its heartbeat. */
@@ -81,7 +86,14 @@ async function stream(
 	const { starts, shownAs } = await allowStarts(deps.rights, principal, wanted);
 	const response = reply.raw;
 	const sink = new SseSink(response, deps.socketBufferBytes);
-	const session = deps.relay.attach(sink);
+	const held = principal.kind === 'open' ? null : (deps.caps?.openConnection(principal.accountId) ?? null);
+	let session: Session;
+	try {
+		session = deps.relay.attach(sink, held?.holdings);
+	} catch (error) {
+		held?.release();
+		throw error;
+	}
 	deps.metrics.connectionOpened('sse');
 	let place: number | null = null;
 	let unwatch = () => {};
@@ -89,6 +101,7 @@ async function stream(
 		if (place !== null) heartbeat.leave(sink, place);
 		unwatch();
 		session.close();
+		held?.release();
 		deps.metrics.connectionClosed('sse');
 	});
 	try {
@@ -101,7 +114,7 @@ async function stream(
 				// Without a length or chunks the end of the connection ends the stream: nothing is added around each write.
 				response.shouldKeepAlive = false;
 				response.useChunkedEncodingByDefault = false;
-				response.writeHead(200, { ...HEADERS, 'X-Request-Id': request.id });
+				response.writeHead(200, { ...headersOf(reply), ...HEADERS });
 				sink.open(cursors, RETRY_MS);
 				place = heartbeat.join(sink);
 				unwatch = watchRights(deps.auth, principal, {

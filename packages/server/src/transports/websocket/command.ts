@@ -3,11 +3,14 @@
 import type { Auth } from '../../auth/auth.ts';
 import type { KnownPrincipal, Principal } from '../../auth/principal.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
+import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { Logger } from '../../ops/logger.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Session } from '../../relay/session.ts';
+import type { EdgeOptions } from '../http/deps.ts';
+import type { Limiting } from '../http/limiting.ts';
 import type { ClientFrame } from './frame.ts';
 
 /** What the WebSocket transport needs. */
@@ -18,7 +21,12 @@ export interface WebSocketDeps {
 	readonly metrics: ConnectionMetrics;
 	/** Null where nobody is asked for credentials. */
 	readonly auth: Auth | null;
+	/** Null where there are no rate limits. */
+	readonly limiting: Limiting | null;
+	/** Null where accounts have no caps. */
+	readonly caps: AccountCaps | null;
 	readonly rights: TopicRights;
+	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins'>;
 	/** The largest message a client may send. */
 	readonly messageBytesMax: number;
 	readonly payloadDepthMax: number;

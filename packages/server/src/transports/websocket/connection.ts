@@ -8,6 +8,7 @@ import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import type { WebSocket } from 'ws';
 import type { LiveConnection } from '../../auth/live-connections.ts';
 import type { KnownPrincipal, Principal } from '../../auth/principal.ts';
+import type { Held } from '../../limits/account-caps.ts';
 import type { Session } from '../../relay/session.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
 import type { CommandContext, WebSocketDeps } from './command.ts';
@@ -21,6 +22,8 @@ const SILENT_BEATS_MAX = 2;
 const CONTROL_FRAMES_PER_SECOND_MAX = 100;
 /** Bytes of publishes under way at which a connection stops being read. */
 const PUBLISH_BYTES_MAX = 4 * 1024 * 1024;
+/** Frames that ask for nothing, and so cost nothing of the rate limit. */
+const FREE_FRAMES: ReadonlySet<string> = new Set(['ping', 'ack']);
 /** How long a peer may take to answer a close frame. */
 export const CLOSE_TIMEOUT_MS = 5000;
 
@@ -31,6 +34,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	readonly session: Session;
 	/** Where the heartbeat has it. */
 	heartbeatPlace = 0;
+	/** What its account holds with it. */
+	readonly held: Held | null;
 	readonly #ws: WebSocket;
 	readonly #sink: WebSocketSink;
 	/** Frames that came while a command was under way or the peer did not read; null for a binary one. */
@@ -42,14 +47,20 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	#controlFrames = 0;
 	#controlSecond = 0;
 
-	/** Throws what {@link Relay.attach} throws. */
+	/** Throws what {@link Relay.attach} throws, and `account_limit`. */
 	constructor(deps: WebSocketDeps, ws: WebSocket, socket: Duplex, id: string, principal: Principal) {
 		this.id = id;
 		this.principal = principal;
 		this.deps = deps;
 		this.#ws = ws;
 		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, this);
-		this.session = deps.relay.attach(this.#sink);
+		this.held = principal.kind === 'open' ? null : (deps.caps?.openConnection(principal.accountId) ?? null);
+		try {
+			this.session = deps.relay.attach(this.#sink, this.held?.holdings);
+		} catch (error) {
+			this.held?.release();
+			throw error;
+		}
 	}
 
 	/** The topics followed, as they are in the store. */
@@ -113,7 +124,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		if (error.code === 'internal_error')
 			this.deps.logger.error({ err: error.cause, session_id: this.id }, 'a WebSocket command failed');
 		this.deps.metrics.errorAnswered('websocket', error.code);
-		this.reply(frame, { type: 'error', code: error.code, message: error.message, details: error.problems ?? null });
+		const details = error.problems ?? (error.retryAfterS === undefined ? null : { retry_after: error.retryAfterS });
+		this.reply(frame, { type: 'error', code: error.code, message: error.message, details });
 		const { closeCode } = ERRORS[error.code];
 		if (closeCode === null) return;
 		this.#sink.flush();
@@ -168,6 +180,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 			frame = readFrame(data, this.deps.payloadDepthMax);
 			const command = commands.get(frame.type);
 			if (command === undefined) throw new RelayError('unknown_frame', 'unknown frame type');
+			if (!FREE_FRAMES.has(frame.type)) this.deps.limiting?.take(this.principal);
 			const done = command(this, frame);
 			if (done !== undefined) this.#finish(frame, done);
 		} catch (error) {

@@ -12,8 +12,7 @@ import type { Auth } from '../../auth/auth.ts';
 import { bearerOf } from '../../auth/authenticate.ts';
 import { type KnownPrincipal, OPEN, type Principal } from '../../auth/principal.ts';
 import { permissionRequired } from '../../auth/topic-access.ts';
-import type { Relay } from '../../relay/relay.ts';
-import { createRequestIds, edgeProblem } from '../http/edge.ts';
+import { createRequestIds, edgeRefusal } from '../http/edge.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { rawAnswer } from '../http/raw-answer.ts';
 import type { WebSocketDeps } from './command.ts';
@@ -56,7 +55,7 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 	const listen = sharedListeners(deps, connections, heartbeat);
 	server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
 		socket.on('error', onSocketError);
-		const refusal = refusalOf(request, deps.relay);
+		const refusal = refusalOf(request, deps);
 		if (refusal !== null) {
 			refuse(request, socket, refusal);
 			return;
@@ -72,11 +71,20 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 				if (deps.auth !== null && isWatched(connection)) deps.auth.live.add(connection);
 			});
 		};
-		const refuseFor = (thrown: unknown) => refuse(request, socket, RelayError.from(thrown));
+		const refuseFor = (thrown: unknown) => {
+			const error = RelayError.from(thrown);
+			refuse(request, socket, deps.limiting?.afterFailure(request, error) ?? error);
+		};
+		const admit = (principal: Principal) => {
+			deps.limiting?.take(principal);
+			const refusal = principal.kind === 'open' ? null : (deps.caps?.connectionRefusal(principal.accountId) ?? null);
+			if (refusal !== null) throw refusal;
+			accept(principal);
+		};
 		try {
 			const principal = authenticateUpgrade(deps.auth, request);
-			if (principal instanceof Promise) principal.then(accept).catch(refuseFor);
-			else accept(principal);
+			if (principal instanceof Promise) principal.then(admit).catch(refuseFor);
+			else admit(principal);
 		} catch (thrown) {
 			refuseFor(thrown);
 		}
@@ -112,6 +120,7 @@ function sharedListeners(
 		connections.delete(this);
 		heartbeat.leave(connection, connection.heartbeatPlace);
 		connection.session.close();
+		connection.held?.release();
 		if (deps.auth !== null && isWatched(connection)) deps.auth.live.remove(connection);
 		deps.metrics.connectionClosed('websocket');
 	}
@@ -162,13 +171,13 @@ function mayConnect(principal: KnownPrincipal): Principal {
 	return principal;
 }
 
-function refusalOf(request: IncomingMessage, relay: Relay): RelayError | null {
-	const problem = edgeProblem(request);
-	if (problem !== undefined) return new RelayError('bad_request', problem);
+function refusalOf(request: IncomingMessage, { relay, edge }: WebSocketDeps): RelayError | null {
+	const refusal = edgeRefusal(request, edge.trustsHost);
+	if (refusal !== null) return refusal;
 	const path = (request.url ?? '').split('?', 1)[0];
 	if (path !== '/ws' && path !== '/ws/') return new RelayError('not_found', 'WebSockets are served at /ws');
 	if (request.method !== 'GET') return new RelayError('method_not_allowed', 'a WebSocket handshake is a GET');
-	return relay.refusal();
+	return edge.origins.refusal(request.headers.origin, request.headers.host) ?? relay.refusal();
 }
 
 function lowerFirst(text: string): string {

@@ -34,11 +34,15 @@ function problems(given: Given): readonly string[] {
 test('without anything said, every setting has its default', () => {
 	assert.deepEqual(loaded({}), {
 		status: 'ok',
+		task: { kind: 'serve' },
 		warnings: [],
 		config: {
 			host: '127.0.0.1',
 			port: 8080,
 			workers: 1,
+			tlsCert: null,
+			tlsKey: null,
+			tlsClientCa: null,
 			auth: 'open',
 			appName: 'Pulsar Relay',
 			jwtSecretKey: null,
@@ -51,6 +55,17 @@ test('without anything said, every setting has its default', () => {
 			allowedOrigins: [],
 			trustedHosts: [],
 			allowInsecureDefaults: false,
+			oidcEnabled: false,
+			oidcBaseUrl: null,
+			oidcDefaultPermissions: ['read', 'write'],
+			oidcStateTtlS: 600,
+			deviceCodeTtlS: 600,
+			deviceCodePollIntervalS: 5,
+			tokenIssuer: null,
+			tokenAudience: null,
+			tokenJwksUri: null,
+			tokenClaimUsername: null,
+			oidcProviders: [],
 			storageBackend: 'embedded',
 			dataDir: './data',
 			durability: 'any',
@@ -68,6 +83,7 @@ test('without anything said, every setting has its default', () => {
 			valkeyPasswordFile: null,
 			valkeyAllowEviction: false,
 			valkeyAssumeDurability: 'unknown',
+			importSource: null,
 			hotTierRetentionS: 600,
 			hotTierMaxBytes: 268_435_456,
 			hotTierMaxMessagesPerTopic: 100_000,
@@ -81,6 +97,17 @@ test('without anything said, every setting has its default', () => {
 			maxWaitingPolls: 10_000,
 			socketBufferBytes: 262_144,
 			wsMaxMessageBytes: 16_777_216,
+			rateLimitPrincipal: 600_000,
+			rateLimitAddress: 1200,
+			rateLimitLogin: 5,
+			rateLimitRefresh: 10,
+			rateLimitDevice: 10,
+			wsMaxPerUser: 5000,
+			maxPollsPerUser: 2000,
+			maxSubscriptionsPerUser: 100_000,
+			maxTopicsPerUser: 10_000,
+			maxPerUserBytes: 107_374_182_400,
+			trustedProxies: [],
 			wsPingIntervalS: 25,
 			sseHeartbeatIntervalS: 15,
 			keepAliveTimeoutS: 75,
@@ -148,7 +175,7 @@ test('every wrong setting is listed at once, each under the name it was given by
 	};
 	const files = { 'config.yaml': 'max_topics: 1.5\napp_name: 1.10\ndrain_timeout: {a: 1}\nlog_format: yes\ndata_dir: ""\n' };
 	assert.deepEqual([...problems({ argv, env, files })].sort(), [
-		'"serve": only flags are understood',
+		'"serve": only flags are understood, and the command import before them',
 		'--host: needs a value',
 		'--log-level: "loud" is not one of debug, info, warning, error, critical',
 		'--port: "-1" is not a whole number from 0 to 65535',
@@ -174,14 +201,15 @@ test('a flag whose value was forgotten does not swallow the next flag', () => {
 });
 
 test('variables and keys that this version does not know are warnings', () => {
-	const env = { PULSAR_RATE_LIMIT_STORAGE_URI: 'redis://:hunter2@x', PULSAR_OIDC__ENABLED: '1', OTHER: '1' };
-	const files = { 'config.yaml': 'PORT: 1\noidc:\n  enabled: true\n__proto__: {port: 2}\nport: 3\n' };
+	const env = { PULSAR_RATE_LIMIT_STORAGE_URI: 'redis://:hunter2@x', PULSAR_OIDC__NEW: '1', OTHER: '1' };
+	const files = { 'config.yaml': 'PORT: 1\noidc:\n  newer: true\nother:\n  a: 1\n__proto__: {port: 2}\nport: 3\n' };
 	const { config, warnings } = loaded({ env, files });
 	assert.deepEqual(warnings, [
-		'PULSAR_RATE_LIMIT_STORAGE_URI is set, but this version has no such setting; it is ignored',
-		'PULSAR_OIDC__ENABLED is set, but this version has no such setting; it is ignored',
+		'PULSAR_RATE_LIMIT_STORAGE_URI is set, but this version has no such setting; nodes that share a Valkey share what they must count',
+		'PULSAR_OIDC__NEW is set, but this version has no such setting; it is ignored',
 		'PORT in config.yaml: this version has no such setting; it is ignored',
-		'oidc in config.yaml: this version has no such setting; it is ignored',
+		'oidc__newer in config.yaml: this version has no such setting; it is ignored',
+		'other in config.yaml: this version has no such setting; it is ignored',
 		'__proto__ in config.yaml: this version has no such setting; it is ignored',
 	]);
 	assert.equal(config.port, 3);
@@ -282,4 +310,45 @@ test('each durability goes with a store that can give it', () => {
 		const { config } = loaded({ env: { PULSAR_STORAGE_BACKEND: storageBackend, PULSAR_DURABILITY: durability } });
 		assert.deepEqual([config.storageBackend, config.durability], [storageBackend, durability]);
 	}
+});
+
+test('hosts, origins and certificates that could never be right are told', () => {
+	const wrongHosts = ['https://a.example', 'a.example:8080', 'a.example/x', 'a*.example', '*.', ''];
+	const wrongOrigins = ['app.example.org', 'https://app.example.org/', 'https://', 'null', 'https://*.example.org'];
+	const wrongProxies = ['proxy', '10.0.0.0/33', '10.0.0', '10.0.0.256', '::1/129', ':::', '10.0.0.0/', ''];
+	const found = problems({
+		env: {
+			PULSAR_TRUSTED_PROXIES: JSON.stringify(wrongProxies),
+			PULSAR_TRUSTED_HOSTS: JSON.stringify(wrongHosts),
+			PULSAR_ALLOWED_ORIGINS: JSON.stringify(wrongOrigins),
+			PULSAR_TLS_CLIENT_CA: 'ca.pem',
+		},
+	});
+	for (const host of wrongHosts)
+		assert(
+			found.includes(`PULSAR_TRUSTED_HOSTS: ${JSON.stringify(host)} is not a name or address without scheme and port`),
+			host,
+		);
+	for (const origin of wrongOrigins)
+		assert(
+			found.includes(`PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(origin)} is not an origin such as https://app.example.org`),
+			origin,
+		);
+	for (const proxy of wrongProxies)
+		assert(
+			found.includes(`PULSAR_TRUSTED_PROXIES: ${JSON.stringify(proxy)} is not an address or a network such as 10.0.0.0/8`),
+			proxy,
+		);
+	assert(found.includes('PULSAR_TLS_CLIENT_CA: needs PULSAR_TLS_CERT and PULSAR_TLS_KEY'));
+	assert.equal(found.length, wrongHosts.length + wrongOrigins.length + wrongProxies.length + 1);
+	loaded({
+		env: {
+			PULSAR_TRUSTED_HOSTS: '["*","*.a.example","relay","10.0.0.1","::1","[fd00::1]"]',
+			PULSAR_ALLOWED_ORIGINS: '["*","https://a.example:8443","http://[::1]:3000","capacitor://localhost"]',
+			PULSAR_TRUSTED_PROXIES: '["10.0.0.0/8","192.0.2.1","::1","fd00::/8"]',
+			PULSAR_TLS_CERT: 'a.pem',
+			PULSAR_TLS_KEY: 'b.pem',
+			PULSAR_TLS_CLIENT_CA: 'ca.pem',
+		},
+	});
 });

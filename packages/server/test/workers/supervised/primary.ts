@@ -7,6 +7,7 @@ import type { PrimarySetup } from './setup.ts';
 const { workers, timings, stopTimeoutS, worker } = JSON.parse(process.argv[2] ?? '') as PrimarySetup;
 const { logger } = openLog({ logFormat: 'json', logLevel: 'info' });
 await runPrimary({
+	reloadOnHangUp: true,
 	module: new URL('./worker.ts', import.meta.url),
 	workers,
 	setup: worker,

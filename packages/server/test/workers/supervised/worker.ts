@@ -57,7 +57,13 @@ const server = createServer((request, response) => {
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');
 const { port } = server.address() as AddressInfo;
-primary.serving({ url: `http://127.0.0.1:${port}`, durability: 'process' }, () => metrics.report());
+primary.serving(
+	{ url: `http://127.0.0.1:${port}`, durability: 'process' },
+	{
+		report: () => metrics.report(),
+		reload: () => logger.info('reloaded'),
+	},
+);
 
 const why = await Promise.race([stopSignal, primary.stopped]);
 const drain = async () => {

@@ -12,6 +12,7 @@ import type { HttpDeps } from '../deps.ts';
 import { type AnswerError, JSON_TYPE, logDefect } from '../errors.ts';
 import { fingerprintOf, idempotencyConflict, scopedKey } from '../idempotency.ts';
 import { encodingError, scanError } from '../json-body.ts';
+import { tellBalance } from '../limiting.ts';
 import { parsePublication, publicationOf, type WellFormed } from '../publication.ts';
 import { BULK_MESSAGES_MAX, BulkAnswer, BulkRequest, IdempotencyHeaders } from '../schemas.ts';
 import { invalid, missingBody } from '../validation.ts';
@@ -29,6 +30,8 @@ export function registerPublishBulk(scope: FastifyInstance, deps: HttpDeps, answ
 		const principal = principalOf(request);
 		const key = scopedKey(request.headers['idempotency-key'], principal);
 		const messages = readBulk(body, deps);
+		// The request has been counted as one message.
+		if (messages.length > 1 && deps.limiting !== null) tellBalance(reply, deps.limiting.take(principal, messages.length - 1));
 		const fail = (error: unknown) => answerError(request, reply, error);
 		const store = (references: readonly TopicReference[]) => {
 			deps.relay.publish(publicationsOf(messages, references, body, key, deps)).then((outcomes) => {

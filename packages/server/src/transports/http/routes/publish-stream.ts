@@ -3,15 +3,17 @@
  * stream holds is bounded (I8): while it has enough under way, or the client does not read its results, its socket is not read.
  */
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Principal } from '../../../auth/principal.ts';
 import { principalOf } from '../access.ts';
 import type { BodyReader } from '../bodies.ts';
 import type { HttpDeps } from '../deps.ts';
 import { logDefect } from '../errors.ts';
 import { scopedKey } from '../idempotency.ts';
 import { LineSplitter } from '../lines.ts';
+import { headersOf } from '../raw-answer.ts';
 import { errorAnswers, IdempotencyHeaders } from '../schemas.ts';
 import { LineBatch, type LineContext } from './line-batch.ts';
 
@@ -26,6 +28,8 @@ const BYTES_MAX = 8 * 1024 * 1024;
 const BATCH_BYTES = 256 * 1024;
 /** When the publish queue is full, how long until the batch is offered again. */
 const OVERLOAD_RETRY_MS = 20;
+/** When the rate limit has nothing left, how long at most until it is asked again. */
+const LIMIT_RETRY_MS_MAX = 1000;
 /** How often a stream looks whether the node drains or the client stands still. */
 const CHECK_INTERVAL_MS = 250;
 
@@ -36,7 +40,7 @@ export function registerPublishStream(scope: FastifyInstance, deps: HttpDeps, bo
 		const key = scopedKey(request.headers['idempotency-key'], principalOf(request));
 		if (deps.relay.draining) throw new RelayError('shutting_down', 'this node is draining');
 		reply.hijack();
-		new PublishStream(deps, bodies, request, reply.raw, key).start();
+		new PublishStream(deps, bodies, request, reply.raw, key).start(headersOf(reply));
 	};
 	scope.post(
 		PATH,
@@ -84,6 +88,7 @@ class PublishStream {
 	readonly #request: IncomingMessage;
 	readonly #response: ServerResponse;
 	readonly #requestId: string;
+	readonly #principal: Principal;
 	readonly #context: LineContext;
 	readonly #lines: LineSplitter;
 	#state: StreamState = 'reading';
@@ -97,7 +102,7 @@ class PublishStream {
 	readonly #underWay: LineBatch[] = [];
 	#bytesUnderWay = 0;
 	#flushDue = false;
-	/** The publish queue had no room for the newest batch; it waits, and nothing may overtake it. */
+	/** The publish queue or the rate limit had no room for the newest batch; it waits, and nothing may overtake it. */
 	#refused = false;
 	#progressMs: number;
 	#cancelCheck: () => void = () => {};
@@ -112,6 +117,7 @@ class PublishStream {
 		this.#response = response;
 		const { clock, limits, rights } = deps;
 		const principal = principalOf(request);
+		this.#principal = principal;
 		this.#context = { clock, payloadDepthMax: limits.maxPayloadDepth, key, route: PATH, rights, principal };
 		this.#batch = new LineBatch(this.#context);
 		this.#progressMs = deps.clock.monotonicMs();
@@ -129,8 +135,8 @@ class PublishStream {
 		});
 	}
 
-	start(): void {
-		this.#response.writeHead(200, { 'content-type': NDJSON_TYPE, 'x-request-id': this.#requestId });
+	start(headers: OutgoingHttpHeaders): void {
+		this.#response.writeHead(200, { ...headers, 'content-type': NDJSON_TYPE });
 		// Now, not with the first result: some clients begin to send the body, or to read results, once they have the headers.
 		this.#response.flushHeaders();
 		this.#response.on('close', () => this.#finish());
@@ -184,10 +190,17 @@ class PublishStream {
 			this.#batch = new LineBatch(this.#context);
 			this.#underWay.push(batch);
 			this.#bytesUnderWay += batch.costBytes;
-			this.#publish(batch);
+			this.#publishInTime(batch);
 		}
 		this.#readOn();
 		this.#endWhenDone();
+	}
+
+	/** A stream that is ahead of its rate limit is not refused, but read no faster than the limit allows. */
+	#publishInTime(batch: LineBatch): void {
+		const balance = this.#deps.limiting?.ask(this.#principal, batch.size);
+		if (balance === undefined || balance.allowed) this.#publish(batch);
+		else this.#later(Math.min(balance.retryAfterMs, LIMIT_RETRY_MS_MAX), () => this.#publishInTime(batch));
 	}
 
 	#publish(batch: LineBatch): void {
@@ -228,12 +241,17 @@ class PublishStream {
 	 * publish, before any later batch, so that the order of the lines is kept.
 	 */
 	#publishLater(batch: LineBatch): void {
+		this.#later(OVERLOAD_RETRY_MS, () => this.#publish(batch));
+	}
+
+	/** Goes on with a batch after a while; until then no later one may overtake it. */
+	#later(delayMs: number, publish: () => void): void {
 		this.#refused = true;
 		this.#request.pause();
-		this.#deps.clock.after(OVERLOAD_RETRY_MS, () => {
+		this.#deps.clock.after(delayMs, () => {
 			if (this.#state === 'over') return;
 			this.#refused = false;
-			this.#publish(batch);
+			publish();
 			this.#scheduleFlush();
 		});
 	}

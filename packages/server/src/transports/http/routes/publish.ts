@@ -91,6 +91,8 @@ export const PUBLISH_ERRORS = errorAnswers(
 	'invalid_request',
 	'invalid_topic',
 	'idempotency_conflict',
+	'rate_limited',
+	'account_full',
 	'internal_error',
 	'storage_unavailable',
 	'overloaded',

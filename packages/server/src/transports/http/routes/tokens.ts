@@ -1,7 +1,7 @@
 /** Signing in and out: `/auth/login`, `/auth/logout`, `/auth/token/…`. */
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
 import type { Auth, Tokens } from '../../../auth/auth.ts';
 import { mintScopedToken } from '../../../auth/scoped-tokens.ts';
@@ -14,6 +14,8 @@ import {
 	ScopedTokenRequest,
 	TokensAnswer,
 } from '../auth-schemas.ts';
+import type { HttpDeps } from '../deps.ts';
+import { type GuessKind, type Limiting, tellBalance } from '../limiting.ts';
 import { errorAnswers } from '../schemas.ts';
 import { checkPatterns, NO_CONTENT } from './auth-answers.ts';
 
@@ -21,7 +23,7 @@ const TAGS = ['tokens'];
 const BODY_BYTES_MAX = 64 * 1024;
 
 /** Registers the login. In this scope bodies are forms. */
-export function registerLogin(scope: FastifyInstance, auth: Auth): void {
+export function registerLogin(scope: FastifyInstance, { limiting }: HttpDeps, auth: Auth): void {
 	scope.post<{ Body: Static<typeof LoginForm> | undefined }>(
 		'/auth/login',
 		{
@@ -33,7 +35,7 @@ export function registerLogin(scope: FastifyInstance, auth: Auth): void {
 				body: LoginForm,
 				response: {
 					200: TokensAnswer,
-					...errorAnswers('invalid_credentials', 'forbidden', 'invalid_request', 'too_many_logins'),
+					...errorAnswers('invalid_credentials', 'forbidden', 'invalid_request', 'rate_limited', 'too_many_logins'),
 				},
 			},
 			// No body is a form without fields.
@@ -42,12 +44,17 @@ export function registerLogin(scope: FastifyInstance, auth: Auth): void {
 				done();
 			},
 		},
-		async ({ body }) => tokensAnswer(await auth.login(body?.username ?? '', body?.password ?? '')),
+		async (request, reply) => {
+			const { username = '', password = '' } = request.body ?? {};
+			return tokensAnswer(
+				await guess(limiting, 'login', { request, reply, subject: username }, () => auth.login(username, password)),
+			);
+		},
 	);
 }
 
 /** Registers the others. */
-export function registerTokens(server: FastifyInstance, auth: Auth): void {
+export function registerTokens(server: FastifyInstance, { limiting }: HttpDeps, auth: Auth): void {
 	server.post<{ Body: Static<typeof RefreshRequest> }>(
 		'/auth/token/refresh',
 		{
@@ -58,10 +65,14 @@ export function registerTokens(server: FastifyInstance, auth: Auth): void {
 				summary: 'Get new tokens for a refresh token',
 				description: 'The token is replaced by the one in the answer. Used again later, it ends the session.',
 				body: RefreshRequest,
-				response: { 200: TokensAnswer, ...errorAnswers('invalid_credentials', 'invalid_request') },
+				response: { 200: TokensAnswer, ...errorAnswers('invalid_credentials', 'invalid_request', 'rate_limited') },
 			},
 		},
-		async ({ body }) => tokensAnswer(await auth.refresh(body.refresh_token)),
+		async (request, reply) => {
+			const { refresh_token: token } = request.body;
+			const [subject = ''] = token.split('.', 1);
+			return tokensAnswer(await guess(limiting, 'refresh', { request, reply, subject }, () => auth.refresh(token)));
+		},
 	);
 	server.post<{ Body: Static<typeof RevokeRequest> }>(
 		'/auth/token/revoke',
@@ -131,7 +142,26 @@ function registerScoped(server: FastifyInstance, auth: Auth): void {
 	);
 }
 
-function tokensAnswer({ accessToken, expiresInS, refreshToken }: Tokens): Static<typeof TokensAnswer> {
+interface GuessContext {
+	readonly request: FastifyRequest;
+	readonly reply: FastifyReply;
+	/** What is guessed at: an account, a session. */
+	readonly subject: string;
+}
+
+/** Tries what may be wrong, as far as the limits let it. */
+export function guess<T>(
+	limiting: Limiting | null,
+	kind: GuessKind,
+	{ request, reply, subject }: GuessContext,
+	attempt: () => Promise<T>,
+): Promise<T> {
+	if (limiting === null) return attempt();
+	return limiting.guess(kind, { request: request.raw, subject }, attempt, (balance) => tellBalance(reply, balance));
+}
+
+/** The answer that gives tokens out. */
+export function tokensAnswer({ accessToken, expiresInS, refreshToken }: Tokens): Static<typeof TokensAnswer> {
 	return {
 		access_token: accessToken,
 		token_type: 'bearer',

@@ -74,6 +74,7 @@ function registerCreate(scope: FastifyInstance, deps: HttpDeps): void {
 		async (request, reply) => {
 			const { body } = request;
 			const reference = await deps.rights.allow(principalOf(request), 'manage', body.topic_name);
+			await deps.usage?.admit(reference.topic);
 			const { status, topic } = await deps.relay.topics.createTopic(reference.topic, changeOf(body));
 			if (status === 'exists') throw topicExists(topic);
 			if (body.is_public === true) await deps.auth?.topics.setPublic(topic.name, true);

@@ -1,0 +1,63 @@
+/**
+ * Whose address a request is from. Behind a proxy every connection is the proxy's, and the address of the client is in
+ * `X-Forwarded-For`, where anybody can write anything: only what trusted proxies have added counts.
+ */
+
+import type { IncomingMessage } from 'node:http';
+import { BlockList, isIP } from 'node:net';
+
+export type AddressOf = (request: IncomingMessage) => string;
+
+/** @param proxies addresses and networks (CIDR) of the proxies that are trusted */
+export function clientAddresses(proxies: readonly string[]): AddressOf {
+	if (proxies.length === 0) return ({ socket }) => counted(plain(socket.remoteAddress ?? ''));
+	const trusted = blockListOf(proxies);
+	const isTrusted = (address: string) => isIP(address) !== 0 && trusted.check(address, family(address));
+	return ({ socket, headers }) => {
+		let address = plain(socket.remoteAddress ?? '');
+		const forwarded = String(headers['x-forwarded-for'] ?? '').split(',');
+		// From the last proxy to the first; whatever stands before one that is not trusted may be made up.
+		while (isTrusted(address)) {
+			const before = plain(forwarded.pop() ?? '');
+			if (isIP(before) === 0) break;
+			address = before;
+		}
+		return counted(address);
+	};
+}
+
+function blockListOf(proxies: readonly string[]): BlockList {
+	const list = new BlockList();
+	for (const proxy of proxies) {
+		const [address = '', prefix] = proxy.split('/');
+		if (prefix === undefined) list.addAddress(address, family(address));
+		else list.addSubnet(address, Number(prefix), family(address));
+	}
+	return list;
+}
+
+function family(address: string): 'ipv4' | 'ipv6' {
+	return isIP(address) === 6 ? 'ipv6' : 'ipv4';
+}
+
+/** Without port, brackets and zone, and an IPv4 address that was written as IPv6 as what it is. */
+function plain(text: string): string {
+	const bare = text
+		.trim()
+		.replace(/^\[(.*)\](:\d+)?$/, '$1')
+		.replace(/%.*$/, '');
+	const [, mapped] = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(bare) ?? [];
+	return mapped ?? bare.replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1');
+}
+
+/** What is counted: an IPv4 address, or the network of an IPv6 one, of whose addresses a single client has as many as it likes. */
+function counted(address: string): string {
+	if (isIP(address) !== 6) return address;
+	const [head = '', tail] = address.toLowerCase().split('::');
+	const first = head === '' ? [] : head.split(':');
+	const last = tail === undefined || tail === '' ? [] : tail.split(':');
+	const groups =
+		tail === undefined ? first : [...first, ...new Array(Math.max(0, 8 - first.length - last.length)).fill('0'), ...last];
+	const network = groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));
+	return `${network.join(':')}::/64`;
+}

@@ -1,0 +1,70 @@
+/** The requests and answers of signing in by a browser, for a device and at a provider. */
+
+import { Type } from 'typebox';
+
+const FIELD_LENGTH_MAX = 2048;
+const Field = Type.String({ maxLength: FIELD_LENGTH_MAX });
+
+export const DeviceCodeForm = Type.Object({
+	client_hint: Type.Optional(Type.String({ maxLength: FIELD_LENGTH_MAX, description: 'What the program is called' })),
+	pair: Type.Optional(Type.String({ maxLength: 16, description: 'Whether two independent sessions are wanted: `true`' })),
+});
+
+export const DeviceCodeAnswer = Type.Object(
+	{
+		device_code: Type.String({ description: 'For the program' }),
+		user_code: Type.String({ description: 'For a person to type', examples: ['7R7X-B92N'] }),
+		verification_uri: Type.String(),
+		verification_uri_complete: Type.String(),
+		expires_in: Type.Integer({ description: 'Seconds' }),
+		interval: Type.Integer({ description: 'Seconds to wait between two questions' }),
+	},
+	{ description: 'The codes' },
+);
+
+export const DeviceTokenForm = Type.Object({ grant_type: Field, device_code: Field });
+
+export const DeviceTokensAnswer = Type.Object(
+	{
+		access_token: Type.String(),
+		token_type: Type.Enum(['bearer']),
+		expires_in: Type.Integer({ description: 'Seconds' }),
+		refresh_token: Type.String(),
+		refresh_token_secondary: Type.Optional(Type.String({ description: 'Of the second session, if two were asked for' })),
+	},
+	{ description: 'Tokens' },
+);
+
+export const DeviceDenialForm = Type.Object({ user_code: Field });
+
+export const DeviceDenial = Type.Object({ status: Type.Enum(['denied']) }, { description: 'Done' });
+
+export const DevicePageQuery = Type.Object({ user_code: Type.Optional(Field) });
+
+/** The form of the sign-in page, as far as it was filled in. */
+export const DeviceSignInForm = Type.Object({
+	user_code: Type.Optional(Field),
+	username: Type.Optional(Field),
+	password: Type.Optional(Field),
+});
+
+export const DeviceDecisionForm = Type.Object({ ticket: Type.Optional(Field), decision: Type.Optional(Field) });
+
+export const ProviderList = Type.Array(
+	Type.Object({ name: Type.String(), display_name: Type.String(), login_url: Type.String() }),
+	{ description: 'The providers' },
+);
+
+export const ProviderParams = Type.Object({ provider: Type.String() });
+
+export const ProviderLoginQuery = Type.Object({
+	next: Type.Optional(
+		Type.String({ maxLength: FIELD_LENGTH_MAX, description: "A page to go back to: of the relay's own or an allowed origin" }),
+	),
+	device_user_code: Type.Optional(Type.String({ maxLength: 64, description: 'A device to decide about' })),
+});
+
+export const HandoverRequest = Type.Object({ code: Field });
+
+/** A page, in the documentation. */
+export const PageAnswer = { description: 'A page', content: { 'text/html': { schema: { type: 'string' } } } } as const;

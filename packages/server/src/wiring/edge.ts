@@ -1,0 +1,26 @@
+/** How and from where the relay is reached, by its settings. */
+
+import { isLoopback } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import type { EdgeOptions } from '../transports/http/deps.ts';
+import { trustedHosts } from '../transports/http/hosts.ts';
+import { Origins } from '../transports/http/origins.ts';
+import { readTls, type TlsCredentials } from '../transports/http/tls.ts';
+
+/** Throws an error of one line when the certificates are of no use. */
+export function edgeOf(config: Config): EdgeOptions {
+	return {
+		trustsHost: trustedHosts({
+			trustedHosts: config.trustedHosts,
+			listenHost: config.host,
+			onLoopback: isLoopback(config.host),
+		}),
+		origins: new Origins(config.allowedOrigins),
+		tls: tlsOf(config),
+	};
+}
+
+/** The certificates, as they are in their files now; null without TLS. Throws as {@link edgeOf} does. */
+export function tlsOf({ tlsCert: certificate, tlsKey: key, tlsClientCa: clientCa }: Config): TlsCredentials | null {
+	return certificate === null || key === null ? null : readTls({ certificate, key, clientCa });
+}

@@ -1,0 +1,135 @@
+/** Rate limits over several nodes, and while what they share is away. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { GuessGate } from '../../../src/limits/guess-gate.ts';
+import { RateLimit, RateLimits, type RateLimitsOptions, type RatesPerMinute } from '../../../src/limits/rate-limits.ts';
+import { createFakeClock, type FakeClock } from '../../support/clock.ts';
+import { createModelBuckets } from '../../support/model-buckets.ts';
+
+const PER_MINUTE: RatesPerMinute = { principal: 60, address: 60, login: 5, refresh: 10, device: 10 };
+
+function createNodes(count: number) {
+	const clock = createFakeClock();
+	const shared = createModelBuckets(clock);
+	const changes: boolean[] = [];
+	const onSharing: RateLimitsOptions['onSharing'] = ({ sharing }) => void changes.push(sharing);
+	const nodes = Array.from({ length: count }, () => new RateLimits({ clock, perMinute: PER_MINUTE, shared, onSharing }));
+	return { clock, shared, nodes, changes };
+}
+
+/** Lets a telling go there and back. */
+async function aSecond(clock: FakeClock): Promise<void> {
+	clock.advance(1000);
+	for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+test('what one node gives the others have no longer, a second later', async () => {
+	const { clock, nodes } = createNodes(3);
+	const [one, two] = nodes;
+	assert(one !== undefined && two !== undefined);
+	one.principals.take('account', 60);
+	two.principals.take('account', 1);
+	await aSecond(clock);
+	assert.equal(two.principals.take('account').allowed, false);
+	assert.equal(one.principals.take('account').allowed, false);
+	assert.equal(two.principals.take('another').allowed, true);
+	for (const node of nodes) node.close();
+});
+
+test('over minutes all nodes together give what one may', async () => {
+	const { clock, nodes } = createNodes(4);
+	let given = 0;
+	const minutes = 10;
+	for (let second = 0; second < minutes * 60; second++) {
+		for (const node of nodes) for (let i = 0; i < 5; i++) if (node.principals.take('account').allowed) given++;
+		await aSecond(clock);
+	}
+	// Each node may start with a full bucket of its own.
+	assert(given >= 60 * minutes && given <= 60 * minutes + 4 * 60, String(given));
+	for (const node of nodes) node.close();
+});
+
+test('a node asks once a second for all that it has given, however much that is', async () => {
+	const { clock, shared, nodes } = createNodes(1);
+	const [node] = nodes;
+	assert(node !== undefined);
+	for (let i = 0; i < 1000; i++) {
+		node.principals.take(`account ${i % 10}`);
+		node.addresses.take(`address ${i % 10}`);
+	}
+	assert.equal(shared.calls, 0);
+	await aSecond(clock);
+	assert.equal(shared.calls, 2, 'one for each limit of which anything was taken');
+	await aSecond(clock);
+	assert.equal(shared.calls, 2, 'nothing new, nothing asked');
+	node.close();
+});
+
+test('while the store is away a node goes on alone, and tells it all afterwards', async () => {
+	const { clock, shared, nodes, changes } = createNodes(2);
+	const [one, two] = nodes;
+	assert(one !== undefined && two !== undefined);
+	shared.away = true;
+	for (let i = 0; i < 40; i++) assert.equal(one.principals.take('account').allowed, true);
+	await aSecond(clock);
+	await aSecond(clock);
+	assert.equal(two.principals.take('account').allowed, true, 'nobody has told');
+	assert.deepEqual(changes, [false], 'the operator is told once');
+	shared.away = false;
+	await aSecond(clock);
+	await aSecond(clock);
+	two.principals.take('account');
+	await aSecond(clock);
+	const { remaining } = two.principals.look('account');
+	assert(remaining >= 20 && remaining <= 30, String(remaining));
+	assert.deepEqual(changes, [false, true]);
+	for (const node of nodes) node.close();
+});
+
+test('wrong guesses on several nodes are counted together, each at once', async () => {
+	const clock = createFakeClock();
+	const shared = createModelBuckets(clock);
+	const gates = [1, 2, 3].map(() => new GuessGate(new RateLimit('login', { clock, shared }, 5)));
+	for (let i = 0; i < 5; i++) {
+		const guess = await (gates[i % 3] as GuessGate).enter('somebody');
+		guess.settle(true);
+		await new Promise((resolve) => setImmediate(resolve));
+	}
+	for (const gate of gates) await assert.rejects(gate.enter('somebody'), { code: 'rate_limited', retryAfterS: 12 });
+	await (gates[0] as GuessGate).enter('somebody else');
+	clock.advance(12_000);
+	await (gates[1] as GuessGate).enter('somebody');
+});
+
+for (const shared of [false, true]) {
+	const title = `of guesses that come all at once no more are tried than may be wrong, and right ones all get in${shared ? ', when shared' : ''}`;
+	test(title, async () => {
+		const clock = createFakeClock();
+		const gate = new GuessGate(new RateLimit('login', { clock, shared: shared ? createModelBuckets(clock) : null }, 5));
+		let underWay = 0;
+		let most = 0;
+		const attempt = async (wrong: boolean) => {
+			const guess = await gate.enter('somebody');
+			most = Math.max(most, ++underWay);
+			for (let i = 0; i <= Math.random() * 3; i++) await new Promise((resolve) => setImmediate(resolve));
+			underWay--;
+			guess.settle(wrong);
+		};
+		await Promise.all(Array.from({ length: 200 }, () => attempt(false)));
+		assert.equal(most, 5);
+		// Wrong ones among right ones take the room of these in the end, and no more than five are tried.
+		let wrongTried = 0;
+		const outcomes = await Promise.allSettled(
+			Array.from({ length: 200 }, async (_, i) => {
+				const wrong = i % 10 === 3;
+				await attempt(wrong);
+				if (wrong) wrongTried++;
+			}),
+		);
+		assert.equal(wrongTried, 5);
+		for (const outcome of outcomes) if (outcome.status === 'rejected') assert.equal(outcome.reason.code, 'rate_limited');
+		clock.advance(60_000);
+		await attempt(true);
+	});
+}
