@@ -142,6 +142,43 @@ function suite(): void {
 		assert.equal(await stateOf('made up'), before);
 	});
 
+	test('of a topic that is lost as a whole also those are told who had nothing of it yet, and once it is forgotten nothing is left', async (t) => {
+		const one = await open(t);
+		const there = await one.subscribe('whole');
+		const [newest] = idsOf(await one.store.append('whole', [entry('0')])) as [MessageId];
+		await until(() => there.told.length === 1, 'told');
+		await valkey.cli('DEL', ...keysOf('whole'));
+		await valkey.cli('ZREM', '{relay}:topics', 'whole');
+		await until(() => there.told.length === 2, 'told of the loss');
+		const end = { ms: newest.ms, n: newest.n + 1 };
+		assert.equal(await one.store.getTopic('whole'), undefined);
+		await until(async () => (await valkey.cli('ZSCORE', '{relay}:endings', 'whole')) !== '', 'remembered as an end');
+		await appendOne(one.store, 'whole', entry('1'));
+		assert.equal(await valkey.cli('ZSCORE', '{relay}:endings', 'whole'), '');
+		const nowhere = { ms: 0, n: 0 };
+		const away = await (await open(t)).subscribe('whole', nowhere);
+		await until(() => away.told.length === 2, 'told');
+		assert.deepEqual(heardBy(away), { told: ['gap ahead', '1'], gaps: [{ from: nowhere, to: end }] });
+		await until(() => there.told.length === 3, 'told of what came then');
+		assert.deepEqual(heardBy(there).told, ['0', 'gap ahead', '1']);
+	});
+
+	test('what lies between a backup and its restoration, while relays run, is told of to who was away', async (t) => {
+		const one = await open(t);
+		const there = await one.subscribe('restored');
+		const kept = idsOf(await one.store.append('restored', entries(3)));
+		await save('restored');
+		await one.store.append('restored', entries(3, 3));
+		await valkey.cli('DEL', ...keysOf('restored'));
+		await until(() => heardBy(there).gaps.length === 1, 'told of the loss');
+		await lose('restored');
+		await until(() => heardBy(there).gaps.length === 2, 'told of the loss again: the log is another one');
+		await appendOne(one.store, 'restored', entry('6'));
+		const away = await one.subscribe('restored', kept[1] as MessageId);
+		await until(() => away.told.length === 3, 'told');
+		assert.deepEqual(heardBy(away).told, ['2', 'gap ahead', '6']);
+	});
+
 	test('a loss is forgotten with the messages around it', async (t) => {
 		const one = await open(t);
 		const there = await one.subscribe('trimmed');

@@ -30,6 +30,8 @@ export interface LookingOptions {
 	readonly clock: Clock;
 	readonly watches: Watches;
 	readonly onWarning: (text: string, fields: Readonly<Record<string, unknown>>) => void;
+	/** Has it remembered, for as long as of deleted ones, that topics have ended. Rejects when it cannot be. */
+	readonly ended: (topics: readonly string[]) => Promise<void>;
 	/** Has a call waited for when the store is closed. */
 	readonly track: <Result>(call: Promise<Result>) => Promise<Result>;
 }
@@ -40,6 +42,8 @@ export class Looking {
 	readonly #appended = new Map<string, MessageId>();
 	/** What was found to be lost, and could not be written down yet. */
 	readonly #lossesDue = new Map<string, MessageId>();
+	/** Topics that were lost as a whole, of which that is to be remembered. */
+	readonly #lost = new Set<string>();
 	/** Topics that could not be looked at, and were told of. */
 	readonly #unreadable = new Set<string>();
 	#after = 0;
@@ -124,7 +128,7 @@ export class Looking {
 		const { watches, track } = this.#options;
 		const asked: Asked[] = [...this.#lossesDue, ...topics.map((topic): Asked => [topic, watches.tipOf(topic)])];
 		if (tell === 'foundAfterOutage') for (const one of this.#appended) if (!watches.has(one[0])) asked.push(one);
-		if (asked.length === 0) return true;
+		if (asked.length === 0 && this.#lost.size === 0) return true;
 		try {
 			const positions = await track(this.positions(asked, 'announced'));
 			for (const [i, [topic, seen]] of asked.entries()) {
@@ -135,6 +139,7 @@ export class Looking {
 					watches[tell](topic, seen, position);
 				}
 			}
+			void track(this.#endLost());
 			return true;
 		} catch {
 			// The connection knows and says so in its state.
@@ -146,6 +151,20 @@ export class Looking {
 		if (!Array.isArray(reply)) return;
 		if (reply[5] === 1) this.#lossesDue.set(topic, id);
 		else if (this.#lossesDue.get(topic) === id) this.#lossesDue.delete(topic);
+		const [exists, , , , there, due] = reply;
+		if (exists === 0 && there === 0 && due === 0) this.#lost.add(topic);
+	}
+
+	/** Never rejects. */
+	async #endLost(): Promise<void> {
+		const topics = [...this.#lost].slice(0, TOPICS_PER_CALL_MAX);
+		if (topics.length === 0) return;
+		try {
+			await this.#options.ended(topics);
+			for (const topic of topics) this.#lost.delete(topic);
+		} catch {
+			// With the next look.
+		}
 	}
 
 	/** One topic that cannot be looked at, of a wrong type for example, keeps nobody from the others. Told once. */

@@ -37,6 +37,7 @@ import { ValkeyRecords } from './records.ts';
 import { checkReplicas, checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
 import { Sizes } from './sizes.ts';
 import { Sweep } from './sweep.ts';
+import { unlist } from './topic-list.ts';
 import { createTopic, deleteTopic, getTopic, listTopics, updateTopic } from './topics.ts';
 import { rejectTurn, type Turn, Turns, type WatchCall } from './turns.ts';
 import { Watches } from './watches.ts';
@@ -133,6 +134,7 @@ class ServerStore implements ValkeyStore {
 			clock,
 			watches: this.#watches,
 			onWarning,
+			ended: (topics) => this.#control((connection) => unlist(connection, topics, clock.nowMs())),
 			track: (call) => this.#tracked(call),
 		});
 	}

@@ -4,7 +4,7 @@
 -- KEYS: the stream, the meta hash. ARGV: the message id to look for, '0-0' = none · 'announced' when the store has told a relay of it,
 -- 'asked' when a client says so, which is not believed.
 -- Answers { exists, tip, floor, losses, intact, whether there is a loss yet to be written down }. A message at or below the floor counts as
--- there: it was trimmed, not lost.
+-- there: it was trimmed, not lost. Of a topic that is gone with its messages the loss is all that there is.
 local stream, meta = KEYS[1], KEYS[2]
 local topic = standing(stream, meta)
 local id = parseId(ARGV[1])
@@ -45,7 +45,7 @@ end
 
 local known = { losses = topic.losses, tip = topic.tip }
 local there, due = isThere(), 0
-if not there and ARGV[2] == 'announced' and topic.id then
+if not there and ARGV[2] == 'announced' then
 	-- A server without memory or replicas refuses to write.
 	local done = pcall(writeDownLoss)
 	if not done then
