@@ -8,8 +8,8 @@ import { summarise } from '../statistics.ts';
 import { type Comparison, LATENCY_COLUMNS, latencyValues, type Outcome, type Section } from '../table.ts';
 import { nowMs } from '../timing.ts';
 
-const SOCKETS = 100;
-const PER_SECOND = 500;
+const SOCKETS = 50;
+const PER_SECOND = 200;
 const LOGINS_PER_SECOND = 50;
 /** One after the other in turn, as the machine's speed drifts. */
 const ROUNDS = 3;
