@@ -100,6 +100,17 @@ test('a history in which the store lost messages and everybody was told has no f
 	assert.deepEqual(checkHistory(honestHistory(), { removed: true }), []);
 });
 
+test('who was led past a loss before anybody knew of it may be told late, once', () => {
+	const draft = honestHistory();
+	const late = gap('ahead', id(17), id(17));
+	setItems(draft, 0, () => [...messages(1, 10), ...messages(16, 17), late, ...messages(18, 20)]);
+	assert.deepEqual(checkHistory(draft, { removed: true }), []);
+	setItems(draft, 0, () => [...messages(1, 10), ...messages(16, 17), late, late, ...messages(18, 20)]);
+	assert.deepEqual(kindsIn(draft, { removed: true }), ['false-gap']);
+	setItems(draft, 0, () => [...messages(1, 10), ...messages(16, 20)]);
+	assert.deepEqual(kindsIn(draft, { removed: true }), ['silent-loss']);
+});
+
 test('a publish of unknown outcome may be stored, or not', () => {
 	const draft = goodHistory();
 	setOutcome(draft, 5, { status: 'unknown' });

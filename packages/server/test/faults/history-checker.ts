@@ -144,10 +144,13 @@ class TopicCheck {
 		// A gap that goes back says that the log is shorter than it was: of all that was beyond its end then, not just of what it names.
 		// It holds until the log is longer again than the subscriber knew it.
 		let toldBeyond: MessageId | null = null;
+		// What it was led past before anybody knew that it was lost. A gap that comes then tells of it, late.
+		let untold: { readonly passed: readonly Known[]; readonly detail: string }[] = [];
 		for (const item of trace.items) {
 			const at = parse(item.kind === 'message' ? item.id : item.to);
 			if (item.kind === 'gap') {
-				this.#checkGap(who, position, item, missed(position, at));
+				this.#checkGap(who, position, item, missed(position, at), untold.length > 0);
+				if (item.reason === 'ahead') untold = [];
 				if (compareMessageIds(at, position) <= 0) toldBeyond ??= position;
 			} else if (compareMessageIds(at, position) <= 0 || seen.get(item.id) === item.payload) {
 				this.#find('order', `${who} was given ${item.id} again or late, at ${position.ms}-${position.n}`);
@@ -155,22 +158,30 @@ class TopicCheck {
 			} else {
 				const skipped = missed(position, at).filter(({ id }) => id !== item.id);
 				this.#findMissed('hole', skipped.filter(isKept), `${who} was given ${item.id} before it`);
-				if (toldBeyond === null)
-					this.#findMissed('silent-loss', skipped.filter(isGone), `${who} was given ${item.id} without a gap`);
+				const passed = skipped.filter(isGone);
+				if (toldBeyond === null && passed.length > 0)
+					untold.push({ passed, detail: `${who} was given ${item.id} without a gap` });
 				seen.set(item.id, item.payload);
 				if (toldBeyond !== null && compareMessageIds(at, toldBeyond) > 0) toldBeyond = null;
 			}
 			position = at;
 		}
+		for (const { passed, detail } of untold) this.#findMissed('silent-loss', passed, detail);
 		this.#findMissed('stuck', missed(position, null).filter(isKept), `${who} stands at ${position.ms}-${position.n} at the end`);
 	}
 
-	#checkGap(who: string, position: MessageId, gap: TraceItem & { readonly kind: 'gap' }, passed: readonly Known[]): void {
+	#checkGap(
+		who: string,
+		position: MessageId,
+		gap: TraceItem & { readonly kind: 'gap' },
+		passed: readonly Known[],
+		late: boolean,
+	): void {
 		const where = `${who}: gap ${gap.reason} from ${gap.from} to ${gap.to}, standing at ${position.ms}-${position.n}`;
 		this.#findMissed('hole', passed.filter(isKept), where);
 		// What it stood at is gone: its log is not the log any more.
 		const anchor = this.#known.get(`${position.ms}-${position.n}`);
-		const honest = passed.some(isGone) || anchor?.kept === false;
+		const honest = passed.some(isGone) || anchor?.kept === false || (late && gap.reason === 'ahead');
 		const fromElsewhere = gap.from !== null && compareMessageIds(parse(gap.from), position) !== 0;
 		if (!honest || fromElsewhere) this.#find('false-gap', where);
 	}
