@@ -3,7 +3,7 @@
 import type { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Auth } from '../../auth/auth.ts';
 import type { LiveConnection } from '../../auth/live-connections.ts';
-import type { Principal } from '../../auth/principal.ts';
+import type { KnownPrincipal, Principal } from '../../auth/principal.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
 import type { ShownNames, Start } from '../../relay/start.ts';
 
@@ -27,12 +27,14 @@ export async function allowStarts(
 	};
 }
 
-/** How a waiting request is ended when its rights do. */
+/** How a request that takes its time is ended when its rights do. */
 export interface RightsWatch {
 	/** The topics that are followed, as they are in the store. */
 	topics(): Iterable<string>;
 	end(error: RelayError): void;
 	endTopic(topic: string): void;
+	/** For what asks by itself what it may do: the rights as they are now. */
+	renewed?(principal: KnownPrincipal): void;
 }
 
 /** Watches over a request that waits. Returns what ends that; without `auth` there is nothing to watch. */
@@ -50,6 +52,7 @@ export function watchRights(auth: Auth | null, principal: Principal, watch: Righ
 		endTopic: (topic) => watch.endTopic(topic),
 		renewed: (renewed) => {
 			current = renewed;
+			watch.renewed?.(renewed);
 		},
 	};
 	auth.live.add(connection);

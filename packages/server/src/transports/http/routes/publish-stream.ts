@@ -14,6 +14,7 @@ import { logDefect } from '../errors.ts';
 import { scopedKey } from '../idempotency.ts';
 import { LineSplitter } from '../lines.ts';
 import { headersOf } from '../raw-answer.ts';
+import { watchRights } from '../rights.ts';
 import { errorAnswers, IdempotencyHeaders } from '../schemas.ts';
 import { LineBatch, type LineContext } from './line-batch.ts';
 
@@ -88,8 +89,8 @@ class PublishStream {
 	readonly #request: IncomingMessage;
 	readonly #response: ServerResponse;
 	readonly #requestId: string;
-	readonly #principal: Principal;
-	readonly #context: LineContext;
+	#principal: Principal;
+	#context: LineContext;
 	readonly #lines: LineSplitter;
 	#state: StreamState = 'reading';
 	/** The body has come to its end. */
@@ -106,6 +107,7 @@ class PublishStream {
 	#refused = false;
 	#progressMs: number;
 	#cancelCheck: () => void = () => {};
+	#unwatch: () => void = () => {};
 	#total = 0;
 	#rejected = 0;
 
@@ -150,6 +152,19 @@ class PublishStream {
 			if (this.#state === 'reading') this.#look();
 		});
 		this.#scheduleCheck();
+		this.#unwatch = watchRights(this.#deps.auth, this.#principal, {
+			topics: () => [],
+			end: ({ code }) => {
+				this.#deps.metrics.errorAnswered('http', code);
+				this.#cut();
+			},
+			endTopic: () => {},
+			renewed: (principal) => {
+				this.#principal = principal;
+				this.#context = { ...this.#context, principal };
+				if (this.#batch.size === 0) this.#batch = new LineBatch(this.#context);
+			},
+		});
 	}
 
 	#take(chunk: Buffer): void {
@@ -305,6 +320,7 @@ class PublishStream {
 	#finish(): void {
 		this.#state = 'over';
 		this.#cancelCheck();
+		this.#unwatch();
 		this.#lines.release();
 		this.#underWay.length = 0;
 	}
