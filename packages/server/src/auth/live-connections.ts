@@ -46,6 +46,8 @@ export class LiveConnections {
 	/** Each connection with the records that it rests on. */
 	readonly #connections = new Map<LiveConnection, readonly string[]>();
 	readonly #byRecord = new Map<string, Set<LiveConnection>>();
+	/** Those whose check is to be tried again. Once each, however often they come up meanwhile: an outage may last for hours (I8). */
+	readonly #retrying = new Set<LiveConnection>();
 	readonly #stopListening: () => void;
 	#cancelTimer: () => void = () => {};
 	#recheckDueMs: number;
@@ -68,6 +70,8 @@ export class LiveConnections {
 
 	/** The connection has another principal, as after a refresh of its token. */
 	replaced(connection: LiveConnection): void {
+		// It may have closed while its new credential was looked at; nothing would ever take it out again.
+		if (!this.#connections.has(connection)) return;
 		this.remove(connection);
 		this.add(connection);
 	}
@@ -134,7 +138,10 @@ export class LiveConnections {
 	#recheck(connection: LiveConnection): void {
 		this.#check(connection).catch(() => {
 			// The records cannot be read. Who is connected stays so until they can be.
+			if (this.#retrying.has(connection)) return;
+			this.#retrying.add(connection);
 			this.#options.clock.after(RETRY_MS, () => {
+				this.#retrying.delete(connection);
 				if (this.#connections.has(connection)) this.#recheck(connection);
 			});
 		});

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { LiveConnection } from '../../../src/auth/live-connections.ts';
 import type { KnownPrincipal } from '../../../src/auth/principal.ts';
+import type { RecordListener, Records } from '../../../src/ports/records.ts';
 import { createWorld, PASSWORD } from './world.ts';
 
 interface Watched extends LiveConnection {
@@ -160,4 +161,46 @@ test('a connection that was removed hears nothing, and nothing is held of it', a
 	await auth.accounts.change(bob.accountId, { isActive: false });
 	await settle();
 	assert.equal(one.ended, null);
+});
+
+test('a connection that closed while its token was refreshed is not watched again', async () => {
+	const { connect, token, auth, clock } = await connected();
+	const one = await connect(await token('bob'));
+	auth.live.remove(one);
+	auth.live.replaced(one);
+	await settle();
+	clock.advance(700_000);
+	await settle();
+	assert.equal(one.ended, null);
+});
+
+test('while the records cannot be read, a connection waits for one check, however often one is due', async () => {
+	const { token, records, clock, node } = await connected();
+	const credential = await token('bob');
+	const listeners: RecordListener[] = [];
+	let away = false;
+	const view: Records = {
+		get: (kind, id) => (away ? Promise.reject(new Error('away')) : records.get(kind, id)),
+		list: (kind, query) => records.list(kind, query),
+		write: (ops) => records.write(ops),
+		purge: () => records.purge(),
+		close: () => records.close(),
+		listen: (heard) => {
+			listeners.push(heard);
+			return records.listen(heard);
+		},
+	};
+	const other = node(view);
+	const principal = await other.authenticator.authenticate(credential);
+	other.live.add({ principal, topics: [], end: () => {}, endTopic: () => {}, renewed: () => {} });
+	await settle();
+	away = true;
+	clock.advance(5000);
+	await settle();
+	const before = clock.timers;
+	for (let i = 0; i < 10; i++) {
+		for (const listener of listeners) listener.missed();
+		await settle();
+	}
+	assert(clock.timers <= before + 1, `${clock.timers - before} more timers`);
 });
