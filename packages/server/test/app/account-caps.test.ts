@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { get, type IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -23,6 +24,11 @@ async function openStream({ url }: AuthRelay, { token }: Person, topics = 'a'): 
 	];
 	response.resume();
 	return response;
+}
+
+/** Opens a stream as soon as there is room for it. */
+async function untilOpen(world: AuthRelay, person: Person): Promise<void> {
+	await until(async () => (await openStream(world, person)).statusCode === 200);
 }
 
 /** Asks until the answer is yes: what a client closes the relay notices in its own time. */
@@ -53,6 +59,26 @@ test('sockets and event streams of an account, by whichever credential, share a 
 	stream.destroy();
 	await until(async () => (await openStream(world, person)).statusCode === 200);
 	assert.equal(await Socket.refused(world.url, person.token), 429);
+});
+
+test('an event stream whose client leaves while its rights are read is not counted for ever', async (t) => {
+	const world = await start(t, { PULSAR_WS_MAX_PER_USER: '3', PULSAR_STORAGE_BACKEND: 'embedded' });
+	const person = await world.person('person');
+	const owner = await world.person('owner');
+	for (let i = 0; i < 40; i++) {
+		const body = { topic_name: `t${i}`, is_public: true };
+		assert.equal((await world.call('POST', '/api/v1/topics', owner, body)).status, 201);
+	}
+	const { hostname, port } = new URL(world.url);
+	for (let i = 0; i < 40; i++) {
+		// Who may read this topic is not in memory yet.
+		const socket = connect(Number(port), hostname);
+		await once(socket, 'connect');
+		const head = `GET /api/v1/events?topics=owner/t${i} HTTP/1.1\r\nHost: ${hostname}:${port}\r\n`;
+		socket.write(`${head}Authorization: Bearer ${person.token}\r\n\r\n`, () => socket.resetAndDestroy());
+		await once(socket, 'close');
+	}
+	for (let i = 0; i < 3; i++) await untilOpen(world, person);
 });
 
 test('polls that wait are capped as existing clients know it', async (t) => {

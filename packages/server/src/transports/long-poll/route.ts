@@ -129,6 +129,8 @@ async function run(
 	const onClose = () => gone.abort();
 	// Also called once the answer is out, when it no longer matters.
 	reply.raw.on('close', onClose);
+	// Whoever left while the rights were read has been told of already.
+	if (reply.raw.destroyed) gone.abort();
 	let refusal: RelayError | null = null;
 	const refuse = (error: RelayError) => {
 		refusal = error;

@@ -85,6 +85,11 @@ async function stream(
 	const wanted = startsOfRequest(request.query, request.headers['last-event-id'], deps.rights);
 	const { starts, shownAs } = await allowStarts(deps.rights, principal, wanted);
 	const response = reply.raw;
+	if (response.destroyed) {
+		// The client left while its rights were read: that it did has been told, and nothing would ever let go of what is held from here.
+		reply.hijack();
+		return;
+	}
 	const sink = new SseSink(response, deps.socketBufferBytes);
 	const held = principal.kind === 'open' ? null : (deps.caps?.openConnection(principal.accountId) ?? null);
 	let session: Session;
