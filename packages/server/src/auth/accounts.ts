@@ -85,6 +85,12 @@ export class Accounts {
 		return this.#byId.get(accountId);
 	}
 
+	/** The account as it is stored at this moment. */
+	async read(accountId: string): Promise<Account | null> {
+		const record = await this.#records.get(ACCOUNT, accountId);
+		return record === undefined ? null : accountOf(record);
+	}
+
 	/** The id of the account of a name; names do not change hands while an account exists. */
 	async idOf(username: string): Promise<string | null> {
 		return this.#idByName.get(username);

@@ -112,18 +112,21 @@ export class Auth {
 
 	/** Signs in by password. Rejects as {@link checkPassword} does. */
 	async login(username: string, password: string): Promise<Tokens> {
-		return this.begin(await this.checkPassword(username, password), 'password-login');
+		const account = await this.checkPassword(username, password);
+		const tokens = await this.begin(account, 'password-login');
+		// A new password ends the sessions that there are. One that began meanwhile by the password before must not outlive it.
+		const stored = await this.accounts.read(account.accountId);
+		const same = stored !== null && stored.passwordHash === account.passwordHash;
+		if (same || (stored !== null && (await this.passwords.verify(stored.passwordHash, password)))) return tokens;
+		await this.sessions.delete(account.accountId, sessionIdOf(tokens.refreshToken));
+		throw wrongPassword();
 	}
 
 	/** The account of a password. Rejects with `invalid_credentials`, the same and as late whatever is wrong, or `forbidden`. */
 	async checkPassword(username: string, password: string): Promise<Account> {
 		const account = await this.accounts.findByName(username);
 		const right = await this.passwords.verify(account?.passwordHash ?? null, password);
-		if (account === null || !right) {
-			throw new RelayError('invalid_credentials', 'incorrect username or password', {
-				detail: 'Incorrect username or password',
-			});
-		}
+		if (account === null || !right) throw wrongPassword();
 		if (!account.isActive) {
 			throw new RelayError('forbidden', 'the account is not active', { detail: 'User account is inactive' });
 		}
@@ -204,4 +207,8 @@ export class Auth {
 			);
 		});
 	}
+}
+
+function wrongPassword(): RelayError {
+	return new RelayError('invalid_credentials', 'incorrect username or password', { detail: 'Incorrect username or password' });
 }

@@ -122,3 +122,21 @@ test('signing in gives an imported hash the costs of today', async () => {
 	await auth.login('bob', 'old password');
 	await refused(() => auth.login('bob', PASSWORD), 'invalid_credentials', 'Incorrect username or password');
 });
+
+test('no session begins by the password before, at a node that has not heard of the new one', async () => {
+	const { auth, node, account, records } = createWorld();
+	const { accountId } = await account('bob');
+	const deaf = node({
+		get: (kind, id) => records.get(kind, id),
+		list: (kind, query) => records.list(kind, query),
+		write: (ops) => records.write(ops),
+		listen: () => () => {},
+		purge: () => records.purge(),
+		close: () => records.close(),
+	});
+	await deaf.login('bob', PASSWORD);
+	await auth.accounts.change(accountId, { password: 'another password' });
+	await auth.sessions.deleteAll(accountId);
+	await refused(() => deaf.login('bob', PASSWORD), 'invalid_credentials', 'Incorrect username or password');
+	assert.deepEqual(await auth.sessions.list(accountId), []);
+});
