@@ -7,7 +7,8 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import { type AccessTokens, invalidToken, type VerifiedToken } from './access-tokens.ts';
 import type { Account, Accounts } from './accounts.ts';
 import type { ApiKey, ApiKeys } from './api-keys.ts';
-import type { KnownPrincipal } from './principal.ts';
+import type { KnownPrincipal, Scope } from './principal.ts';
+import { uncovered } from './scopes.ts';
 
 export interface AuthenticatorOptions {
 	readonly accounts: Accounts;
@@ -43,7 +44,7 @@ export class Authenticator {
 				break;
 			case 'scoped':
 				if (await this.#tokens.isDenied(principal.jti, principal.mintedIn)) throw invalidToken();
-				if (principal.keyId !== null && (await this.#keys.get(principal.keyId)) === null) throw invalidToken();
+				if (principal.keyId !== null) checkMinter(await this.#keys.get(principal.keyId), principal);
 				break;
 			case 'apiKey': {
 				const key = await this.#keys.get(principal.keyId);
@@ -100,8 +101,14 @@ function byTokenOf(verified: VerifiedToken, account: Account | null, key: ApiKey
 	const { jti, sessionId, expiresAtMs, limits } = verified;
 	if (limits === null) return { kind: 'account', accountId, username, permissions, jti, sessionId, expiresAtMs };
 	const { scopes, keyId, mintedIn } = limits;
-	if (jti === null || (keyId !== null && key?.accountId !== accountId)) throw invalidToken();
+	if (jti === null) throw invalidToken();
+	if (keyId !== null) checkMinter(key, { accountId, scopes });
 	return { kind: 'scoped', accountId, username, permissions, jti, expiresAtMs, scopes, keyId, mintedIn };
+}
+
+/** Throws when the key that minted a token is gone, or may do less by now than the token says. */
+function checkMinter(key: ApiKey | null, token: { readonly accountId: string; readonly scopes: readonly Scope[] }): void {
+	if (key?.accountId !== token.accountId || uncovered(key.scopes, token.scopes) !== undefined) throw invalidToken();
 }
 
 function byKeyOf({ accountId, username, permissions }: Account, { keyId, scopes, expiresAtMs }: ApiKey): KnownPrincipal {

@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { LiveConnection } from '../../../src/auth/live-connections.ts';
 import type { KnownPrincipal } from '../../../src/auth/principal.ts';
 import type { RecordListener, Records } from '../../../src/ports/records.ts';
-import { createWorld, PASSWORD } from './world.ts';
+import { createWorld, PASSWORD, refused } from './world.ts';
 
 interface Watched extends LiveConnection {
 	principal: KnownPrincipal;
@@ -107,6 +107,21 @@ describe('a connection ends', () => {
 		await auth.keys.delete(bob.accountId, key.keyId);
 		await settle();
 		for (const { ended } of connections) assert.equal(ended, 'credentials_expired');
+	});
+
+	test('of a scoped token, with the scopes of the key that minted it, which may not be used anew either', async () => {
+		const { connect, bob, auth } = await connected();
+		const scopesOf = (pattern: string) => [{ actions: ['subscribe'] as const, topics: [`${bob.accountId}/${pattern}`] }];
+		const { key } = await auth.keys.create(bob.accountId, { name: 'k', scopes: scopesOf('*'), expiresAtMs: null });
+		const mint = async (pattern: string) =>
+			(await auth.tokens.issueScoped(bob, { scopes: scopesOf(pattern), by: { keyId: key.keyId }, lifetimeS: 60 })).token;
+		const [beyond, within] = [await mint('private.*'), await mint('jobs.a')];
+		const [one, other] = [await connect(beyond), await connect(within)];
+		await auth.keys.change(bob.accountId, key.keyId, { scopes: scopesOf('jobs.*') });
+		await settle();
+		assert.deepEqual([one.ended, other.ended], ['credentials_expired', null]);
+		await refused(async () => auth.authenticator.authenticate(beyond), 'invalid_credentials');
+		await auth.authenticator.authenticate(within);
 	});
 
 	test('of a scoped token, with the logout of the session that minted it', async () => {
