@@ -24,6 +24,7 @@ import { registerOpenApi } from './openapi.ts';
 import { answerBrokenRequest } from './raw-answer.ts';
 import { RouteTable } from './route-table.ts';
 import { registerAuth } from './routes/auth.ts';
+import { registerFrontPage } from './routes/front-page.ts';
 import { registerOperations } from './routes/operations.ts';
 import { registerPublish } from './routes/publish.ts';
 import { registerPublishBulk } from './routes/publish-bulk.ts';
@@ -91,6 +92,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 		registerPublishStream(scope, deps, bodies);
 		done();
 	});
+	registerFrontPage(server, deps);
 	registerTopics(server, deps);
 	registerTopicMessages(server, deps);
 	registerOperations(server, deps, answerError);
