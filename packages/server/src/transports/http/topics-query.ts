@@ -2,11 +2,29 @@
 
 import { parseSince, type Since } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
+import { TOPIC_REFERENCE_PATTERN } from '@pulsar-relay/protocol/topic-name';
+import { Type } from 'typebox';
 import type { TopicRights } from '../../auth/topic-access.ts';
 import type { Start } from '../../relay/start.ts';
+import { MESSAGE_ID_PATTERN } from './schemas.ts';
 
 /** Topics that one poll or event stream may name. */
 const TOPICS_PER_REQUEST_MAX = 50;
+
+const NAME = TOPIC_REFERENCE_PATTERN.slice(1, -1);
+const POSITION = `${NAME}:${MESSAGE_ID_PATTERN}`;
+
+/** The two in the schema of a query. What is wrong with them is found below, where the answers are those that clients know. */
+export const TopicsText = Type.String({
+	description: `1 to ${TOPICS_PER_REQUEST_MAX} topic names, separated by commas; they need not exist yet`,
+	documented: { pattern: `^${NAME}(,${NAME}){0,${TOPICS_PER_REQUEST_MAX - 1}}$` },
+	examples: ['jobs,news'],
+});
+export const SinceText = Type.String({
+	description: '`last` (default), `earliest`, a message id, or a cursor over several topics, such as `next_offset`',
+	documented: { pattern: `^(last|earliest|${MESSAGE_ID_PATTERN}|${POSITION}(,${POSITION})*)$` },
+	examples: ['earliest'],
+});
 
 /** Reads `a,b`: topic names, at least one; duplicates count once. Throws `invalid_request`, `invalid_topic` or `subscription_limit`. */
 export function readTopics(text: string, rights: TopicRights): readonly string[] {
