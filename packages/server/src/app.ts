@@ -30,6 +30,7 @@ import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
+import { registerUpgradeRequired } from './transports/websocket/upgrade-required.ts';
 import { edgeOf, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
 import { signInOf } from './wiring/sign-in.ts';
@@ -109,6 +110,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		heartbeatIntervalS: config.sseHeartbeatIntervalS,
 		...access,
 	});
+	registerUpgradeRequired(server, { relay, metrics, logger, ...access });
 	const terminateWebSockets = serveWebSockets(server.server, {
 		relay,
 		clock,
