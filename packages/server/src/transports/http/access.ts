@@ -40,6 +40,8 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
 	'GET /health': PROBE,
 	'GET /ready': PROBE,
 	'GET /metrics': PROBE,
+	'GET /': OPEN_ROUTE,
+	'HEAD /': OPEN_ROUTE,
 	'GET /openapi.json': OPEN_ROUTE,
 	'GET /docs*': OPEN_ROUTE,
 	'POST /api/v1/messages': { who: 'any', permission: 'write' },

@@ -2,9 +2,12 @@
 
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import type { FastifyInstance, FastifySchema } from 'fastify';
+import type { FastifyInstance, FastifyRequest, FastifySchema } from 'fastify';
 import type { HttpDeps } from './deps.ts';
 import { ErrorAnswer } from './schemas.ts';
+
+const DOCS_PREFIX = '/docs';
+const FILES_ROUTE = `${DOCS_PREFIX}/static/*`;
 
 /** Registers the documentation. Routes that are added after this has resolved are in it. */
 export async function registerOpenApi(server: FastifyInstance, { appName, version, auth }: HttpDeps): Promise<void> {
@@ -30,7 +33,7 @@ export async function registerOpenApi(server: FastifyInstance, { appName, versio
 		transform: ({ schema, url }) => ({ schema: documented(schema), url }),
 	});
 	await server.register(swaggerUi, {
-		routePrefix: '/docs',
+		routePrefix: DOCS_PREFIX,
 		// Its files relative to the page, so that a proxy may serve it under a prefix.
 		indexPrefix: '.',
 		staticCSP: CONTENT_SECURITY_POLICY,
@@ -40,6 +43,17 @@ export async function registerOpenApi(server: FastifyInstance, { appName, versio
 		uiConfig: { tryItOutEnabled: true, layout: 'BaseLayout' },
 	});
 	server.get('/openapi.json', { schema: { hide: true } }, async () => server.swagger());
+}
+
+/** The files of the page; they are in one directory. */
+const FILE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+
+/**
+ * Whether a request asks for a file of the page that cannot exist: one in another directory, or with a name that no file system takes. The
+ * library that serves the files would answer some of these with 403 or a failure of its own.
+ */
+export function isMissingDocsFile({ routeOptions, params }: FastifyRequest): boolean {
+	return routeOptions.url === FILES_ROUTE && !FILE_NAME.test(String((params as { readonly '*'?: string })['*']));
 }
 
 const AUTH_TAGS = [
