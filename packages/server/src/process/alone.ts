@@ -20,5 +20,6 @@ export async function runAlone(config: Config, warnings: readonly string[]): Pro
 	if (outcome.status === 'failed') failToStart(outcome.reason);
 	reload = () => outcome.app.reloadCertificates();
 	announce(outcome.served, config, log);
+	void outcome.app.warnOfAccess();
 	return stopServing(outcome.app, { signal: await stopSignal }, config, log);
 }

@@ -23,6 +23,8 @@ async function main(): Promise<void> {
 	}
 	const { app } = outcome;
 	primary.serving(outcome.served, { report: () => app.report(), reload: () => app.reloadCertificates() });
+	// Once for all workers.
+	if (primary.number === 1) void app.warnOfAccess();
 	const why = await Promise.race([stopSignal.then((signal) => ({ signal })), primary.stopped.then((primary) => ({ primary }))]);
 	await stopServing(outcome.app, why, config, log);
 }

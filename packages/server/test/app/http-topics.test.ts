@@ -180,7 +180,7 @@ describe('the topics', () => {
 		assert.deepEqual(await list('?limit=2'), ['a', 'b.c']);
 		assert.deepEqual(await list('?limit=2&after=b.c'), ['b_c', 'z']);
 		assert.deepEqual(await list('?after=z'), []);
-		assert.deepEqual((await send(`${fresh.url}/api/v1/topics/stats`)).json(), { total_topics: 4 });
+		assert.deepEqual((await send(`${fresh.url}/api/v1/topics/stats`)).json(), { total_topics: 4, unowned_topics: 0 });
 		for (const limit of ['0', '10001', 'x', '1.5'])
 			assertFailure(await send(`${fresh.url}/api/v1/topics?limit=${limit}`), 422, 'invalid_request');
 		assertFailure(await send(`${fresh.url}/api/v1/topics?limit=1&limit=2`), 422, 'invalid_request');

@@ -12,6 +12,7 @@ const DESCRIPTION_LENGTH_MAX = 500;
 /** Topics in one list, at most and when the request does not say. */
 const TOPICS_LIMIT_MAX = 10_000;
 const TOPICS_LIMIT_DEFAULT = 1000;
+const UUID_PATTERN = '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
 
 /** A field that may also be null. Without `anyOf`, so that what is wrong with a value is one problem and not one per branch. */
 function nullable<T>(schema: { readonly type: string } & TSchema) {
@@ -81,6 +82,11 @@ export const BulkAnswer = Type.Object(
 				topic: TopicName,
 				status: Type.Enum(['accepted', 'rejected']),
 				error: string({ description: 'Why it was rejected' }),
+				code: Type.Optional(
+					Type.Enum(Object.keys(ERRORS) as ErrorCode[], {
+						description: 'Of a rejected message: which row of the table of errors',
+					}),
+				),
 			}),
 			{ description: 'In the order of the request' },
 		),
@@ -149,9 +155,26 @@ export const TopicList = Type.Array(TopicAnswer, { description: 'The topics, in 
 export const TopicListQuery = Type.Object({
 	after: Type.Optional(Type.String({ description: 'Topics after this name only: the last name of the page before' })),
 	limit: Type.Integer({ minimum: 1, maximum: TOPICS_LIMIT_MAX, default: TOPICS_LIMIT_DEFAULT }),
+	owner_id: Type.Optional(
+		Type.String({
+			pattern: UUID_PATTERN,
+			description:
+				"Another account's topics instead of one's own, for administrators; `00000000-0000-0000-0000-000000000000` owns the topics " +
+				'that were made without accounts. Ignored where nobody is asked for credentials',
+		}),
+	),
 });
 
-export const TopicStats = Type.Object({ total_topics: Type.Integer() }, { description: 'Totals' });
+export const TopicStats = Type.Object(
+	{
+		total_topics: Type.Integer(),
+		unowned_topics: Type.Integer({
+			description:
+				'Of these, topics that were made without accounts, which only administrators see; 0 where there are no accounts',
+		}),
+	},
+	{ description: 'Totals' },
+);
 
 export const TopicParams = Type.Object({ topic_name: Type.String() });
 
@@ -182,6 +205,23 @@ export const HistoryAnswer = Type.Object(
 	},
 	{ description: 'A page of kept messages' },
 );
+
+export const FrontPage = {
+	description: 'What this is',
+	content: {
+		'text/html': { schema: { type: 'string' } },
+		'application/json': {
+			schema: Type.Object({
+				name: Type.String(),
+				version: Type.String(),
+				docs: Type.String({ description: 'The documentation to browse, relative to this URL, as are the others' }),
+				openapi: Type.String(),
+				health: Type.String(),
+				ready: Type.String(),
+			}),
+		},
+	},
+} as const;
 
 export const HealthAnswer = Type.Object(
 	{ status: Type.Enum(['healthy']), timestamp: Timestamp, version: Type.String() },

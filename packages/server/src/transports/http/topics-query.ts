@@ -1,15 +1,22 @@
-/** The query of the reading routes: `topics=a,b&since=<cursor>`. */
+/** The query of the reading routes: `topics=a,b&since=<cursor>`; a `topics` that comes several times is joined. */
 
 import { parseSince, type Since } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
+import { Type } from 'typebox';
 import type { TopicRights } from '../../auth/topic-access.ts';
 import type { Start } from '../../relay/start.ts';
 
 /** Topics that one poll or event stream may name. */
 const TOPICS_PER_REQUEST_MAX = 50;
 
+/** `topics` in a query: once, or several times. */
+export const TopicsParameter = Type.Union([Type.String(), Type.Array(Type.String())], {
+	description: '1 to 50 topic names, separated by commas or each in a `topics` of its own; they need not exist yet',
+});
+
 /** Reads `a,b`: topic names, at least one; duplicates count once. Throws `invalid_request`, `invalid_topic` or `subscription_limit`. */
-export function readTopics(text: string, rights: TopicRights): readonly string[] {
+export function readTopics(given: string | readonly string[], rights: TopicRights): readonly string[] {
+	const text = typeof given === 'string' ? given : given.join(',');
 	if (text === '') throw new RelayError('invalid_request', '`topics` names no topic');
 	const names = [...new Set(text.split(','))];
 	if (names.length > TOPICS_PER_REQUEST_MAX) {
