@@ -31,6 +31,7 @@ import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
+import { registerUpgradeRequired } from './transports/websocket/upgrade-required.ts';
 import { warnOfAccess } from './wiring/access-warnings.ts';
 import { edgeOf, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
@@ -42,6 +43,8 @@ const OTHER_CONNECTIONS_MAX = 10_000;
 export interface AppOptions {
 	readonly config: Config;
 	readonly logger: Logger;
+	/** Gives how many lines of the log were lost so far. */
+	readonly lostLogLines: () => number;
 	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
 	readonly metricsOfAll?: () => Promise<string>;
 }
@@ -65,7 +68,7 @@ export interface App {
 }
 
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
+export async function createApp({ config, logger, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
 	const edge = edgeOf(config);
 	const { store, openRecords } = await openStorage(config, clock, logger);
@@ -80,7 +83,12 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 	});
 	const { limiting, caps, usage, rights } = limits;
 	const access = { auth, limiting, caps, usage, rights, edge };
-	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
+	const metrics = createMetrics({
+		store,
+		logger,
+		lostLogLines,
+		...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }),
+	});
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
 	const server = await createHttpServer({
@@ -110,6 +118,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		heartbeatIntervalS: config.sseHeartbeatIntervalS,
 		...access,
 	});
+	registerUpgradeRequired(server, { relay, metrics, logger, ...access });
 	const terminateWebSockets = serveWebSockets(server.server, {
 		relay,
 		clock,

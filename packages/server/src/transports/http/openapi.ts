@@ -39,8 +39,12 @@ export async function registerOpenApi(server: FastifyInstance, { appName, versio
 	});
 	await server.register(swaggerUi, {
 		routePrefix: DOCS_PREFIX,
+		// Its files relative to the page, so that a proxy may serve it under a prefix.
+		indexPrefix: '.',
 		staticCSP: CONTENT_SECURITY_POLICY,
 		theme: { title: appName },
+		transformSpecification: (document) => ({ ...document, servers: [{ url: '../' }] }),
+		transformSpecificationClone: false,
 		uiConfig: { tryItOutEnabled: true, layout: 'BaseLayout' },
 	});
 	server.get('/openapi.json', { schema: { hide: true } }, async () => server.swagger());

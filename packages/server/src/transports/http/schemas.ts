@@ -93,6 +93,11 @@ export const BulkAnswer = Type.Object(
 				topic: TopicAlias,
 				status: Type.Enum(['accepted', 'rejected']),
 				error: string({ description: 'Why it was rejected' }),
+				code: Type.Optional(
+					Type.Enum(Object.keys(ERRORS) as ErrorCode[], {
+						description: 'Of a rejected message: which row of the table of errors',
+					}),
+				),
 			}),
 			{ description: 'In the order of the request' },
 		),

@@ -1,4 +1,4 @@
-/** The query of the reading routes: `topics=a,b&since=<cursor>`. */
+/** The query of the reading routes: `topics=a,b&since=<cursor>`; a `topics` that comes several times is joined. */
 
 import { parseSince, type Since } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
@@ -14,20 +14,23 @@ const TOPICS_PER_REQUEST_MAX = 50;
 const NAME = TOPIC_REFERENCE_PATTERN.slice(1, -1);
 const POSITION = `${NAME}:${MESSAGE_ID_PATTERN}`;
 
-/** The two in the schema of a query. What is wrong with them is found below, where the answers are those that clients know. */
-export const TopicsText = Type.String({
-	description: `1 to ${TOPICS_PER_REQUEST_MAX} topic names, separated by commas; they need not exist yet`,
-	documented: { pattern: `^${NAME}(,${NAME}){0,${TOPICS_PER_REQUEST_MAX - 1}}$` },
+/** `topics` in a query: once, or several times. What is wrong with it is found below, where the answers are those that clients know. */
+export const TopicsParameter = Type.Union([Type.String(), Type.Array(Type.String())], {
+	description: `1 to ${TOPICS_PER_REQUEST_MAX} topic names, separated by commas or each in a \`topics\` of its own; they need not exist yet`,
+	documented: { type: 'string', anyOf: undefined, pattern: `^${NAME}(,${NAME}){0,${TOPICS_PER_REQUEST_MAX - 1}}$` },
 	examples: ['jobs,news'],
 });
-export const SinceText = Type.String({
+
+/** `since` in a query. */
+export const SinceParameter = Type.String({
 	description: '`last` (default), `earliest`, a message id, or a cursor over several topics, such as `next_offset`',
 	documented: { pattern: `^(last|earliest|${MESSAGE_ID_PATTERN}|${POSITION}(,${POSITION})*)$` },
 	examples: ['earliest'],
 });
 
 /** Reads `a,b`: topic names, at least one; duplicates count once. Throws `invalid_request`, `invalid_topic` or `subscription_limit`. */
-export function readTopics(text: string, rights: TopicRights): readonly string[] {
+export function readTopics(given: string | readonly string[], rights: TopicRights): readonly string[] {
+	const text = typeof given === 'string' ? given : given.join(',');
 	if (text === '') throw new RelayError('invalid_request', '`topics` names no topic');
 	const names = [...new Set(text.split(','))];
 	if (names.length > TOPICS_PER_REQUEST_MAX) {

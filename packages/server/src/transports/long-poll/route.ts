@@ -20,7 +20,7 @@ import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
 import { CompatiblePollAnswer, errorAnswers, PollAnswer, PollStats } from '../http/schemas.ts';
-import { readSince, readTopics, SinceText, startsOf, TopicsText } from '../http/topics-query.ts';
+import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
 import { encodeCompatiblePollAnswer, encodePollAnswer } from './sink.ts';
 
 export interface LongPollDeps {
@@ -37,6 +37,10 @@ export interface LongPollDeps {
 
 /** Bytes of messages in one answer, unless its first message alone is larger. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
+/**
+ * The longest wait. A client may ask for 60 s, and proxies by default give up on an answer after 60 s: it goes out a little before.
+ */
+const WAIT_MS_MAX = 55_000;
 const COMPATIBLE_MESSAGES_PER_TOPIC_MAX = 100;
 const COMPATIBLE_TOPICS_MAX = 20;
 
@@ -51,9 +55,14 @@ const POLL_ERRORS = [
 ] as const;
 
 const PollQuery = Type.Object({
-	topics: TopicsText,
-	since: Type.Optional(SinceText),
-	timeout: Type.Integer({ minimum: 0, maximum: 60, default: 30, description: 'seconds to wait for a message' }),
+	topics: TopicsParameter,
+	since: Type.Optional(SinceParameter),
+	timeout: Type.Integer({
+		minimum: 0,
+		maximum: 60,
+		default: 30,
+		description: 'seconds to wait for a message; 55 at most are waited',
+	}),
 	limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'messages in the answer at most' }),
 });
 
@@ -74,6 +83,7 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 	server.get<{ Querystring: Static<typeof PollQuery> }>(
 		'/api/v1/poll',
 		{
+			exposeHeadRoute: false,
 			schema: {
 				operationId: 'poll',
 				tags: ['subscribe'],
@@ -85,11 +95,22 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 		async (request, reply) => {
 			const { query } = request;
 			const answer = await run(deps, request, reply, startsOf(readTopics(query.topics, deps.rights), readSince(query.since)), {
-				waitMs: query.timeout * 1000,
+				waitMs: waitMsOf(query.timeout),
 				messagesMax: query.limit,
 				messagesPerTopicMax: query.limit,
 			});
 			return reply.type('application/json').send(encodePollAnswer(answer));
+		},
+	);
+	// Like the GET, but for the waiting: there is nothing to send.
+	server.head<{ Querystring: Static<typeof PollQuery> }>(
+		'/api/v1/poll',
+		{ schema: { querystring: PollQuery } },
+		async (request, reply) => {
+			const { query } = request;
+			const wanted = startsOf(readTopics(query.topics, deps.rights), readSince(query.since));
+			await allowStarts(deps.rights, principalOf(request), wanted);
+			return reply.type('application/json').send();
 		},
 	);
 	const body = pollBody(deps.rights.owners ? TOPIC_REFERENCE_PATTERN : TOPIC_NAME_PATTERN);
@@ -107,7 +128,7 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 		async (request, reply) => {
 			const { body } = request;
 			const answer = await run(deps, request, reply, compatibleStarts(body), {
-				waitMs: Number(body.timeout ?? 30) * 1000,
+				waitMs: waitMsOf(Number(body.timeout ?? 30)),
 				messagesMax: COMPATIBLE_MESSAGES_PER_TOPIC_MAX * COMPATIBLE_TOPICS_MAX,
 				messagesPerTopicMax: COMPATIBLE_MESSAGES_PER_TOPIC_MAX,
 				startGapAnswers: false,
@@ -147,6 +168,10 @@ function statistics({ relay, ownerId }: LongPollDeps, principal: Principal) {
 		// In the store a topic's name has its owner in front.
 		topic_subscriber_counts: Object.fromEntries(own),
 	};
+}
+
+function waitMsOf(timeoutS: number): number {
+	return Math.min(timeoutS * 1000, WAIT_MS_MAX);
 }
 
 async function run(

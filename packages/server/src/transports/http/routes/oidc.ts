@@ -122,6 +122,7 @@ function registerCallback(server: FastifyInstance, deps: HttpDeps, auth: Auth, a
 	server.get<{ Params: { provider: string } }>(
 		'/auth/oidc/:provider/callback',
 		{
+			exposeHeadRoute: false,
 			schema: {
 				operationId: 'providerCallback',
 				tags: TAGS,
@@ -151,6 +152,8 @@ function registerCallback(server: FastifyInstance, deps: HttpDeps, auth: Auth, a
 			}
 		},
 	);
+	// Something that checks links must not use up the sign-in of the person who follows this one.
+	server.head('/auth/oidc/:provider/callback', async (_request, reply) => reply.send());
 }
 
 type SignInParts = readonly [browser: BrowserSignIn, oidc: OidcSignIn];

@@ -149,8 +149,8 @@ function bulkAnswer(messages: readonly WellFormed[], outcomes: readonly PublishO
 			accepted++;
 			return `{"message_id":"${formatMessageId(outcome.id)}","topic":"${topic}","status":"accepted","error":null}`;
 		}
-		const reason = outcome.status === 'failed' ? outcome.error.message : outcome.status;
-		return `{"message_id":null,"topic":"${topic}","status":"rejected","error":${JSON.stringify(reason)}}`;
+		const { code, message } = outcome.status === 'failed' ? outcome.error : idempotencyConflict();
+		return `{"message_id":null,"topic":"${topic}","status":"rejected","error":${JSON.stringify(message)},"code":"${code}"}`;
 	});
 	const summary = `{"total":${outcomes.length},"accepted":${accepted},"rejected":${outcomes.length - accepted}}`;
 	return `{"results":[${results.join(',')}],"summary":${summary}}`;
