@@ -1,8 +1,8 @@
 /** How Valkey is reached and what is asked of it, by the settings. */
 
 import { readFileSync } from 'node:fs';
-import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Config } from '../config/schema.ts';
+import { unavailable } from '../stores/valkey/failure.ts';
 import type { ServerAddress, ServerOptions, ServerTls } from '../stores/valkey/glide.ts';
 import type { ServerDemands } from '../stores/valkey/server-check.ts';
 
@@ -24,7 +24,7 @@ function passwordOf({ valkeyPassword, valkeyPasswordFile: path }: Config): strin
 	const password = read('PULSAR_VALKEY_PASSWORD_FILE', path)
 		.toString()
 		.replace(/\r?\n$/, '');
-	if (password === '') throw new RelayError('storage_unavailable', 'the file of PULSAR_VALKEY_PASSWORD_FILE is empty');
+	if (password === '') throw unavailable('the file of PULSAR_VALKEY_PASSWORD_FILE is empty');
 	return password;
 }
 
@@ -41,7 +41,7 @@ function read(setting: string, path: string): Buffer {
 		return readFileSync(path);
 	} catch (error) {
 		const why = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
-		throw new RelayError('storage_unavailable', `the file of ${setting} cannot be read (${why})`, { cause: error });
+		throw unavailable(`the file of ${setting} cannot be read (${why})`, error);
 	}
 }
 
