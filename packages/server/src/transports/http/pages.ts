@@ -17,9 +17,18 @@ export function html(texts: TemplateStringsArray, ...parts: readonly Part[]): Ht
 	return { markup: texts.map((text, i) => `${text}${i < parts.length ? markupOf(parts[i] ?? null) : ''}`).join('') };
 }
 
+/** By name, as existing clients and their tests look for them in a page; the apostrophe as HTML libraries commonly write it. */
+const ENTITIES: ReadonlyMap<string, string> = new Map([
+	['&', '&amp;'],
+	['<', '&lt;'],
+	['>', '&gt;'],
+	['"', '&quot;'],
+	["'", '&#x27;'],
+]);
+
 function markupOf(part: Part): string {
 	if (part === null) return '';
-	if (typeof part === 'string') return part.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+	if (typeof part === 'string') return part.replace(/[&<>"']/g, (character) => ENTITIES.get(character) ?? '');
 	return 'markup' in part ? part.markup : part.map(({ markup }) => markup).join('');
 }
 

@@ -132,7 +132,8 @@ function createServer(
 		bodyLimit: Math.min(BODY_BYTES_MAX, limits.maxBodyBytes),
 		// A draining node still answers for itself, with the reason.
 		return503OnClosing: false,
-		exposeHeadRoutes: false,
+		// Routes whose GET waits or acts have a HEAD of their own.
+		exposeHeadRoutes: true,
 		routerOptions: { ignoreTrailingSlash: true, maxParamLength: PARAM_LENGTH_MAX },
 		// Before routing: no hook has run.
 		frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
@@ -200,7 +201,7 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		const nowhere = request.is404 || isMissingDocsFile(request);
 		if (refusal === null && !answered && !nowhere) {
 			// Nobody reads the body of a GET: whatever is sent as one is dropped, and not for ever.
-			if (request.method === 'GET' && hasBody(request.raw)) bodies.discard(request.raw);
+			if ((request.method === 'GET' || request.method === 'HEAD') && hasBody(request.raw)) bodies.discard(request.raw);
 			done(encodingProblem(request));
 			return;
 		}
