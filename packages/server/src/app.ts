@@ -11,6 +11,7 @@ import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth } from './auth/auth.ts';
 import { UNOWNED_ID } from './auth/topic-access.ts';
+import { PollStarts } from './compat/poll-starts.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -109,7 +110,8 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 	});
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	registerLongPoll(server, { relay, metrics, ownerId: UNOWNED_ID, ...access });
+	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
+	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
 		relay,
 		clock,
@@ -144,6 +146,7 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		await server.close();
 		relay.close();
 		limits.close();
+		pollStarts?.close();
 		identity?.auth.close();
 		await identity?.records.close();
 		await store.close();
