@@ -3,7 +3,6 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
@@ -164,7 +163,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		},
 		async drain() {
 			const deadline = new Promise<void>((resolve) => clock.after(config.drainTimeoutS * 1000, resolve));
-			await Promise.race([deadline, Promise.all([relay.drain(), closed(server.server)])]);
+			await Promise.race([deadline, Promise.all([relay.drain(), server.openConnections.close()])]);
 			await close();
 		},
 		close,
@@ -176,14 +175,6 @@ function reachable(host: string): string {
 	if (host === '0.0.0.0') return '127.0.0.1';
 	if (host === '::') return '[::1]';
 	return host.includes(':') ? `[${host}]` : host;
-}
-
-/** Stops listening; resolves when the last connection is gone. */
-async function closed(server: HttpServer): Promise<void> {
-	const gone = once(server, 'close');
-	server.close();
-	server.closeIdleConnections();
-	await gone;
 }
 
 export interface Storage {
