@@ -57,7 +57,7 @@ const ROOMS: readonly Room[] = [
 	{ at: `${SERVER}import`, rooms: ['auth', 'ports', 'log', 'protocol'], npm: [], node: true },
 	{
 		at: `${SERVER}import-app.ts`,
-		rooms: ['app.ts', 'auth', 'config', 'import', 'ops', 'ports', 'protocol', 'stores/*'],
+		rooms: ['app.ts', 'wiring', 'auth', 'config', 'import', 'ops', 'ports', 'protocol', 'stores/*'],
 		npm: [],
 		node: true,
 	},

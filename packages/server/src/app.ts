@@ -3,7 +3,6 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -23,8 +22,6 @@ import { openEmbeddedRecords } from './stores/embedded/records.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
-import type { ServerOptions } from './stores/valkey/connection.ts';
-import type { ServerDemands } from './stores/valkey/server-check.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
@@ -35,6 +32,7 @@ import { warnOfAccess } from './wiring/access-warnings.ts';
 import { edgeOf, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
 import { signInOf } from './wiring/sign-in.ts';
+import { valkeyDemands, valkeyServer } from './wiring/valkey.ts';
 
 /** Connections of publishers and operators, beside those of subscribers and polls. */
 const OTHER_CONNECTIONS_MAX = 10_000;
@@ -42,6 +40,8 @@ const OTHER_CONNECTIONS_MAX = 10_000;
 export interface AppOptions {
 	readonly config: Config;
 	readonly logger: Logger;
+	/** Gives how many lines of the log were lost so far. */
+	readonly lostLogLines: () => number;
 	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
 	readonly metricsOfAll?: () => Promise<string>;
 }
@@ -65,7 +65,7 @@ export interface App {
 }
 
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
+export async function createApp({ config, logger, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
 	const edge = edgeOf(config);
 	const { store, openRecords } = await openStorage(config, clock, logger);
@@ -80,7 +80,12 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 	});
 	const { limiting, caps, usage, rights } = limits;
 	const access = { auth, limiting, caps, usage, rights, edge };
-	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
+	const metrics = createMetrics({
+		store,
+		logger,
+		lostLogLines,
+		...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }),
+	});
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
 	const server = await createHttpServer({
@@ -242,41 +247,6 @@ async function openIdentity(
 		await store.close();
 		throw error;
 	}
-}
-
-/** How the configured Valkey is reached. */
-export function valkeyServer(config: Config): ServerOptions {
-	return {
-		addresses: valkeyAddresses(config),
-		cluster: config.valkeyCluster,
-		tls: config.valkeyUseTls ? { ca: config.valkeyCaPath === null ? null : readFileSync(config.valkeyCaPath) } : null,
-		username: config.valkeyUsername,
-		password: config.valkeyPassword,
-	};
-}
-
-function valkeyAddresses({ valkeyAddresses, valkeyHost, valkeyPort }: Config): ServerOptions['addresses'] {
-	if (valkeyAddresses.length === 0) return [{ host: valkeyHost, port: valkeyPort }];
-	return valkeyAddresses.map((address) => {
-		const colon = address.lastIndexOf(':');
-		return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
-	});
-}
-
-function valkeyDemands({ durability, valkeyAssumeDurability, valkeyAllowEviction }: Config): ServerDemands {
-	const replicas = Number(/^replicated:(\d)$/.exec(durability)?.[1] ?? 0);
-	return {
-		durability: levelsOf(durability),
-		replicas,
-		assumeDurability: valkeyAssumeDurability === 'unknown' ? null : valkeyAssumeDurability,
-		allowEviction: valkeyAllowEviction,
-	};
-}
-
-/** What will do for a setting; a message that waits for replicas must not be lost with every restart of the primary. */
-function levelsOf(durability: string): ServerDemands['durability'] {
-	if (durability === 'any') return [];
-	return durability === 'everysec' || durability === 'process' || durability === 'disk' ? [durability] : ['everysec', 'process'];
 }
 
 function createRelay(config: Config, store: Store, clock: Clock, observer: ReturnType<typeof createMetrics>): Relay {

@@ -14,12 +14,13 @@ import type { Principal } from '../../auth/principal.ts';
 import { denial, type TopicRights } from '../../auth/topic-access.ts';
 import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
-import type { PollAnswer, PollRequest } from '../../relay/poll.ts';
+import type { PollAnswer as Polled, PollRequest } from '../../relay/poll.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
-import { readSince, readTopics, startsOf, TopicsParameter } from '../http/topics-query.ts';
+import { CompatiblePollAnswer, errorAnswers, PollAnswer, PollStats } from '../http/schemas.ts';
+import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
 import { encodeCompatiblePollAnswer, encodePollAnswer } from './sink.ts';
 
 export interface LongPollDeps {
@@ -43,11 +44,19 @@ const WAIT_MS_MAX = 55_000;
 const COMPATIBLE_MESSAGES_PER_TOPIC_MAX = 100;
 const COMPATIBLE_TOPICS_MAX = 20;
 
+const POLL_ERRORS = [
+	'invalid_request',
+	'invalid_topic',
+	'subscription_limit',
+	'too_many_polls',
+	'account_limit',
+	'storage_unavailable',
+	'shutting_down',
+] as const;
+
 const PollQuery = Type.Object({
 	topics: TopicsParameter,
-	since: Type.Optional(
-		Type.String({ description: '`last` (default), `earliest`, a message id, or the `next_offset` of the answer before' }),
-	),
+	since: Type.Optional(SinceParameter),
 	timeout: Type.Integer({
 		minimum: 0,
 		maximum: 60,
@@ -75,7 +84,13 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 		'/api/v1/poll',
 		{
 			exposeHeadRoute: false,
-			schema: { tags: ['subscribe'], summary: 'Wait for the next messages of some topics', querystring: PollQuery },
+			schema: {
+				operationId: 'poll',
+				tags: ['subscribe'],
+				summary: 'Wait for the next messages of some topics',
+				querystring: PollQuery,
+				response: { 200: PollAnswer, ...errorAnswers('invalid_cursor', ...POLL_ERRORS) },
+			},
 		},
 		async (request, reply) => {
 			const { query } = request;
@@ -101,7 +116,15 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 	const body = pollBody(deps.rights.owners ? TOPIC_REFERENCE_PATTERN : TOPIC_NAME_PATTERN);
 	server.post<{ Body: PollBody }>(
 		'/messages/poll',
-		{ schema: { tags: ['subscribe'], summary: 'Wait for messages, with a cursor per topic in the body', body } },
+		{
+			schema: {
+				operationId: 'pollWithCursors',
+				tags: ['subscribe'],
+				summary: 'Wait for messages, with a cursor per topic in the body',
+				body,
+				response: { 200: CompatiblePollAnswer, ...errorAnswers(...POLL_ERRORS) },
+			},
+		},
 		async (request, reply) => {
 			const { body } = request;
 			const answer = await run(deps, request, reply, compatibleStarts(body), {
@@ -113,8 +136,17 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 			return reply.type('application/json').send(encodeCompatiblePollAnswer(answer));
 		},
 	);
-	server.get('/messages/poll/stats', { schema: { tags: ['subscribe'], summary: 'Count the waiting polls' } }, async (request) =>
-		statistics(deps, principalOf(request)),
+	server.get(
+		'/messages/poll/stats',
+		{
+			schema: {
+				operationId: 'pollStats',
+				tags: ['subscribe'],
+				summary: 'Count the waiting polls',
+				response: { 200: PollStats },
+			},
+		},
+		async (request) => statistics(deps, principalOf(request)),
 	);
 }
 
@@ -148,7 +180,7 @@ async function run(
 	reply: FastifyReply,
 	wanted: ReadonlyMap<string, Start>,
 	limits: Omit<PollRequest, 'starts' | 'shownAs' | 'bytesMax' | 'signal'>,
-): Promise<PollAnswer> {
+): Promise<Polled> {
 	const principal = principalOf(request);
 	const { starts, shownAs } = await allowStarts(deps.rights, principal, wanted);
 	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(principal.accountId) ?? null);
