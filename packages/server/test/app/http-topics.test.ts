@@ -191,7 +191,15 @@ describe("a topic's messages", () => {
 	test('are empty at first', async () => {
 		const topic = newTopic();
 		await create({ topic_name: topic });
-		assert.deepEqual(await page(topic), { messages: [], total: 0, limit: 10, order: 'desc', cursor: null, next_cursor: null });
+		assert.deepEqual(await page(topic), {
+			messages: [],
+			count: 0,
+			total: 0,
+			limit: 10,
+			order: 'desc',
+			cursor: null,
+			next_cursor: null,
+		});
 	});
 
 	test('come newest first, ten at a time, each as every transport sends it', async () => {

@@ -47,7 +47,7 @@ class Connection extends RawConnection {
 	/** The payloads of the next answer. */
 	async payloads(): Promise<readonly unknown[]> {
 		const answer = await this.answer();
-		assert.equal(answer?.status, 200, answer?.body);
+		assert(answer?.status === 200, answer?.body ?? 'the connection closed without an answer');
 		return (JSON.parse(answer.body) as Polled).messages.map(({ payload }) => payload);
 	}
 

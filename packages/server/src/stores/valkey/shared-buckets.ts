@@ -5,9 +5,10 @@
 
 import type { Clock } from '../../ports/clock.ts';
 import type { SharedBuckets, Spending } from '../../ports/shared-buckets.ts';
-import { Connection, type Reply, type ServerOptions } from './connection.ts';
+import { Connection } from './connection.ts';
 import { failureOf } from './failure.ts';
-import { RATE_PREFIX } from './keys.ts';
+import type { Reply, ServerOptions } from './glide.ts';
+import type { KeySpace } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 
 /** Whoever signs in waits for this; without an answer the node decides alone. */
@@ -23,7 +24,7 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 	const connection = await Connection.open({ ...server, clock, requestTimeoutMs: TIMEOUT_MS, onState: () => {} });
 	const buckets: SharedBuckets = {
 		async spend(spendings) {
-			const replies = await connection.evaluate(spendings.map(callOf));
+			const replies = await connection.evaluate(spendings.map((spending) => callOf(connection.keys, spending)));
 			return replies.map(tokensOf);
 		},
 		close: () => connection.close(),
@@ -37,8 +38,8 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 	}
 }
 
-function callOf({ key, spent, perMinute }: Spending) {
-	return { script: SCRIPTS.spend, keys: [`${RATE_PREFIX}${key}`], args: [String(spent), String(perMinute)] };
+function callOf({ rates }: KeySpace, { key, spent, perMinute }: Spending) {
+	return { script: SCRIPTS.spend, keys: [`${rates}${key}`], args: [String(spent), String(perMinute)] };
 }
 
 function tokensOf(reply: Reply): number {

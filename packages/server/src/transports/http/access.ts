@@ -41,7 +41,6 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
 	'GET /ready': PROBE,
 	'GET /metrics': PROBE,
 	'GET /': OPEN_ROUTE,
-	'HEAD /': OPEN_ROUTE,
 	'GET /openapi.json': OPEN_ROUTE,
 	'GET /docs*': OPEN_ROUTE,
 	'POST /api/v1/messages': { who: 'any', permission: 'write' },

@@ -16,8 +16,9 @@ import type { PollAnswer } from '../../relay/poll.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import type { AllowedStarts } from '../http/rights.ts';
+import { CompatiblePollAnswer, errorAnswers, PollStats } from '../http/schemas.ts';
 import { Receipts } from './receipts.ts';
-import { type PollDeps, type PollOptions, runPoll, waitMsOf } from './run.ts';
+import { POLL_ERRORS, type PollDeps, type PollOptions, runPoll, waitMsOf } from './run.ts';
 import { encodeCompatiblePollAnswer } from './sink.ts';
 
 export interface CompatiblePollDeps extends PollDeps {
@@ -51,7 +52,15 @@ export function registerCompatiblePoll(server: FastifyInstance, deps: Compatible
 	const body = pollBody(deps.rights.owners ? TOPIC_REFERENCE_PATTERN : TOPIC_NAME_PATTERN);
 	server.post<{ Body: PollBody }>(
 		'/messages/poll',
-		{ schema: { tags: ['subscribe'], summary: 'Wait for messages, with a cursor per topic in the body', body } },
+		{
+			schema: {
+				operationId: 'pollWithCursors',
+				tags: ['subscribe'],
+				summary: 'Wait for messages, with a cursor per topic in the body',
+				body,
+				response: { 200: CompatiblePollAnswer, ...errorAnswers('overloaded', ...POLL_ERRORS) },
+			},
+		},
 		async (request, reply) => {
 			const client = clientOf(principalOf(request));
 			const { pollStarts } = deps;
@@ -67,8 +76,17 @@ export function registerCompatiblePoll(server: FastifyInstance, deps: Compatible
 			return answerWith(reply, await runPoll(deps, request, reply, startsOf(request.body), options));
 		},
 	);
-	server.get('/messages/poll/stats', { schema: { tags: ['subscribe'], summary: 'Count the waiting polls' } }, async (request) =>
-		statistics(deps, principalOf(request)),
+	server.get(
+		'/messages/poll/stats',
+		{
+			schema: {
+				operationId: 'pollStats',
+				tags: ['subscribe'],
+				summary: 'Count the waiting polls',
+				response: { 200: PollStats },
+			},
+		},
+		async (request) => statistics(deps, principalOf(request)),
 	);
 }
 

@@ -7,16 +7,15 @@ import type { FastifyInstance } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { principalOf } from '../http/access.ts';
 import { allowStarts } from '../http/rights.ts';
-import { readSince, readTopics, startsOf, TopicsParameter } from '../http/topics-query.ts';
+import { errorAnswers, PollAnswer } from '../http/schemas.ts';
+import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
 import { type CompatiblePollDeps, registerCompatiblePoll } from './compatible-route.ts';
-import { runPoll, waitMsOf } from './run.ts';
+import { POLL_ERRORS, runPoll, waitMsOf } from './run.ts';
 import { encodePollAnswer } from './sink.ts';
 
 const PollQuery = Type.Object({
 	topics: TopicsParameter,
-	since: Type.Optional(
-		Type.String({ description: '`last` (default), `earliest`, a message id, or the `next_offset` of the answer before' }),
-	),
+	since: Type.Optional(SinceParameter),
 	timeout: Type.Integer({
 		minimum: 0,
 		maximum: 60,
@@ -32,7 +31,13 @@ export function registerLongPoll(server: FastifyInstance, deps: CompatiblePollDe
 		'/api/v1/poll',
 		{
 			exposeHeadRoute: false,
-			schema: { tags: ['subscribe'], summary: 'Wait for the next messages of some topics', querystring: PollQuery },
+			schema: {
+				operationId: 'poll',
+				tags: ['subscribe'],
+				summary: 'Wait for the next messages of some topics',
+				querystring: PollQuery,
+				response: { 200: PollAnswer, ...errorAnswers('invalid_cursor', ...POLL_ERRORS) },
+			},
 		},
 		async (request, reply) => {
 			const { query } = request;

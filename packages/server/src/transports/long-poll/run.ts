@@ -28,6 +28,17 @@ export type PollOptions = Omit<PollRequest, 'starts' | 'shownAs' | 'bytesMax' | 
 	readonly place?: (allowed: AllowedStarts) => Promise<Pick<PollRequest, 'starts' | 'begun'>>;
 };
 
+/** What both routes may answer instead, beside what every route may. */
+export const POLL_ERRORS = [
+	'invalid_request',
+	'invalid_topic',
+	'subscription_limit',
+	'too_many_polls',
+	'account_limit',
+	'storage_unavailable',
+	'shutting_down',
+] as const;
+
 /** Bytes of messages in one answer, unless its first message alone is larger. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
 

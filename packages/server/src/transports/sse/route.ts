@@ -19,7 +19,8 @@ import { principalOf } from '../http/access.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { headersOf } from '../http/raw-answer.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
-import { readSince, readTopics, startsOf, TopicsParameter } from '../http/topics-query.ts';
+import { errorAnswers } from '../http/schemas.ts';
+import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
 import { SseSink } from './sink.ts';
 
 export interface SseDeps {
@@ -40,12 +41,11 @@ const RETRY_MS = 1000;
 
 const Query = Type.Object({
 	topics: TopicsParameter,
-	since: Type.Optional(
-		Type.String({ description: '`last` (default), `earliest`, a message id, or a cursor over several topics' }),
-	),
+	since: Type.Optional(SinceParameter),
 	lastEventId: Type.Optional(
 		Type.Union([Type.String(), Type.Array(Type.String())], {
 			description: 'What `Last-Event-ID` says, from clients that cannot set headers; that header wins, and this over `since`',
+			documented: { type: 'string', anyOf: undefined },
 		}),
 	),
 	access_token: Type.Optional(Type.String({ description: 'A scoped token, for an `EventSource`, which sends no header' })),
@@ -72,13 +72,29 @@ export function registerSse(server: FastifyInstance, deps: SseDeps): () => void 
 		{
 			exposeHeadRoute: false,
 			schema: {
+				operationId: 'events',
 				tags: ['subscribe'],
 				summary: 'Stream messages as server-sent events',
 				description:
 					'Each event is a message; its id is a cursor over all topics of the stream, to be sent back as `Last-Event-ID`. ' +
 					'Other events: `subscribed`, `gap`, `topic_deleted`. See PROTOCOL.md.',
 				querystring: Query,
-				produces: ['text/event-stream'],
+				response: {
+					200: {
+						description: 'Events, for as long as the client stays',
+						content: { 'text/event-stream': { schema: { type: 'string' } } },
+					},
+					...errorAnswers(
+						'invalid_cursor',
+						'invalid_request',
+						'invalid_topic',
+						'subscription_limit',
+						'too_many_connections',
+						'account_limit',
+						'storage_unavailable',
+						'shutting_down',
+					),
+				},
 			},
 		},
 		(request, reply) => stream(deps, heartbeat, request, reply),

@@ -16,7 +16,6 @@ export function registerFrontPage(server: FastifyInstance, deps: HttpDeps): void
 	server.get(
 		'/',
 		{
-			exposeHeadRoute: true,
 			schema: {
 				operationId: 'frontPage',
 				tags: ['operations'],
