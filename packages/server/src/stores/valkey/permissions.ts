@@ -26,6 +26,8 @@ const COMMANDS: readonly (readonly string[])[] = [
 	['ZSCORE', PROBE, 'a'],
 	['ZRANGE', PROBE, '0', '-1'],
 	['ZREM', PROBE, 'a'],
+	['ZREMRANGEBYSCORE', PROBE, '0', '0'],
+	['PEXPIRE', PROBE, '1'],
 	['RPUSH', PROBE, 'a'],
 	['LLEN', PROBE],
 	['LINDEX', PROBE, '0'],

@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../ports/clock.ts';
-import type { SharedBuckets, Spending } from '../../ports/shared-buckets.ts';
+import type { ReservationAnswer, SharedBuckets, Spending } from '../../ports/shared-buckets.ts';
 import { Connection, type Reply, type ServerOptions } from './connection.ts';
 import { failureOf } from './failure.ts';
 import { RATE_PREFIX } from './keys.ts';
@@ -26,6 +26,18 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 			const replies = await connection.evaluate(spendings.map(callOf));
 			return replies.map(tokensOf);
 		},
+		async reserve({ holder, buckets, lifetimeMs }) {
+			const keys = buckets.flatMap(({ key }) => [`${RATE_PREFIX}${key}`, heldKey(key)]);
+			const args = [holder, String(lifetimeMs), ...buckets.map(({ perMinute }) => String(perMinute))];
+			const [reply] = await connection.evaluate([{ script: SCRIPTS.reserve, keys, args }]);
+			if (!Array.isArray(reply)) throw failureOf(reply);
+			const [verdict, ...tokens] = reply;
+			return { verdict: verdictOf(String(verdict)), tokens: tokens.map((thousandths) => Number(thousandths) / 1000) };
+		},
+		async release({ holder, buckets }) {
+			const replies = await connection.run(buckets.map(({ key }) => ['ZREM', heldKey(key), holder]));
+			for (const reply of replies) if (reply instanceof Error) throw failureOf(reply);
+		},
 		close: () => connection.close(),
 	};
 	try {
@@ -35,6 +47,15 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 		connection.close();
 		throw error;
 	}
+}
+
+/** Who holds tokens of a bucket for guesses that are under way. */
+function heldKey(key: string): string {
+	return `${RATE_PREFIX}${key}:held`;
+}
+
+function verdictOf(text: string): ReservationAnswer['verdict'] {
+	return text === 'granted' || text === 'busy' ? text : 'empty';
 }
 
 function callOf({ key, spent, perMinute }: Spending) {
