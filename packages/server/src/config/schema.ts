@@ -397,7 +397,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_VALKEY_ADDRESSES',
 				type: 'list',
 				default: [],
-				doc: 'Instead of host and port: `host:port` of a server and its replicas, among which the relay finds the primary, or of several nodes of a Cluster.',
+				doc: 'Instead of host and port: `host:port` of a server and its replicas, among which the relay finds the primary, or of several nodes of a Cluster. IPv6 as in a URL: `[::1]:6379`.',
 			},
 			{
 				key: 'valkeyCluster',
@@ -418,7 +418,21 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_VALKEY_CA_PATH',
 				type: 'string',
 				default: null,
-				doc: "PEM file of the certificates to trust, instead of the system's.",
+				doc: "PEM file of the certificates to trust, instead of the system's. Read again at each attempt to connect, as are the two below.",
+			},
+			{
+				key: 'valkeyTlsCert',
+				env: 'PULSAR_VALKEY_TLS_CERT',
+				type: 'string',
+				default: null,
+				doc: 'PEM file of the certificate that the relay shows to a server with `tls-auth-clients`.',
+			},
+			{
+				key: 'valkeyTlsKey',
+				env: 'PULSAR_VALKEY_TLS_KEY',
+				type: 'string',
+				default: null,
+				doc: 'PEM file of its key.',
 			},
 			{
 				key: 'valkeyUsername',
@@ -433,7 +447,15 @@ export const SETTING_GROUPS = [
 				type: 'string',
 				default: null,
 				secret: true,
-				doc: 'Password of the user.',
+				doc: 'Password of the user. With `PULSAR_VALKEY_PASSWORD_FILE` it is read again at each attempt to connect, so that it can be rotated.',
+			},
+			{
+				key: 'valkeyKeyPrefix',
+				env: 'PULSAR_VALKEY_KEY_PREFIX',
+				type: 'string',
+				default: null,
+				form: { pattern: /^[a-z0-9_.:-]{1,64}$/i, words: 'up to 64 letters, digits and _ . : -' },
+				doc: 'In front of the name of every key and channel, so that several environments can share one server. Nodes of one relay need the same.',
 			},
 			{
 				key: 'valkeyAllowEviction',

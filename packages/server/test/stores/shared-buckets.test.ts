@@ -130,7 +130,7 @@ before(async () => {
 after(() => (skip === false ? valkey.stop() : undefined));
 
 async function openOn(t: TestContext): Promise<SharedBuckets> {
-	const server = { addresses: [valkey], cluster: false, tls: null, username: null, password: null };
+	const server = { addresses: [valkey], cluster: false, tls: null, username: null, password: () => null, keyPrefix: '' };
 	const buckets = await openValkeySharedBuckets({ server, clock: systemClock });
 	t.after(() => buckets.close());
 	return buckets;

@@ -5,9 +5,10 @@
 
 import type { Clock } from '../../ports/clock.ts';
 import type { ReservationAnswer, SharedBuckets, Spending } from '../../ports/shared-buckets.ts';
-import { Connection, type Reply, type ServerOptions } from './connection.ts';
+import { Connection } from './connection.ts';
 import { failureOf } from './failure.ts';
-import { RATE_PREFIX } from './keys.ts';
+import type { Reply, ServerOptions } from './glide.ts';
+import type { KeySpace } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 
 /** Whoever signs in waits for this; without an answer the node decides alone. */
@@ -23,11 +24,11 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 	const connection = await Connection.open({ ...server, clock, requestTimeoutMs: TIMEOUT_MS, onState: () => {} });
 	const buckets: SharedBuckets = {
 		async spend(spendings) {
-			const replies = await connection.evaluate(spendings.map(callOf));
+			const replies = await connection.evaluate(spendings.map((spending) => callOf(connection.keys, spending)));
 			return replies.map(tokensOf);
 		},
 		async reserve({ holder, buckets, lifetimeMs }) {
-			const keys = buckets.flatMap(({ key }) => [`${RATE_PREFIX}${key}`, heldKey(key)]);
+			const keys = buckets.flatMap(({ key }) => [`${connection.keys.rates}${key}`, heldKey(connection.keys, key)]);
 			const args = [holder, String(lifetimeMs), ...buckets.map(({ perMinute }) => String(perMinute))];
 			const [reply] = await connection.evaluate([{ script: SCRIPTS.reserve, keys, args }]);
 			if (!Array.isArray(reply)) throw failureOf(reply);
@@ -35,7 +36,7 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 			return { verdict: verdictOf(String(verdict)), tokens: tokens.map((thousandths) => Number(thousandths) / 1000) };
 		},
 		async release({ holder, buckets }) {
-			const replies = await connection.run(buckets.map(({ key }) => ['ZREM', heldKey(key), holder]));
+			const replies = await connection.run(buckets.map(({ key }) => ['ZREM', heldKey(connection.keys, key), holder]));
 			for (const reply of replies) if (reply instanceof Error) throw failureOf(reply);
 		},
 		close: () => connection.close(),
@@ -50,16 +51,16 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 }
 
 /** Who holds tokens of a bucket for guesses that are under way. */
-function heldKey(key: string): string {
-	return `${RATE_PREFIX}${key}:held`;
+function heldKey({ rates }: KeySpace, key: string): string {
+	return `${rates}${key}:held`;
 }
 
 function verdictOf(text: string): ReservationAnswer['verdict'] {
 	return text === 'granted' || text === 'busy' ? text : 'empty';
 }
 
-function callOf({ key, spent, perMinute }: Spending) {
-	return { script: SCRIPTS.spend, keys: [`${RATE_PREFIX}${key}`], args: [String(spent), String(perMinute)] };
+function callOf({ rates }: KeySpace, { key, spent, perMinute }: Spending) {
+	return { script: SCRIPTS.spend, keys: [`${rates}${key}`], args: [String(spent), String(perMinute)] };
 }
 
 function tokensOf(reply: Reply): number {
