@@ -3,13 +3,13 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth } from './auth/auth.ts';
 import { UNOWNED_ID } from './auth/topic-access.ts';
+import { PollStarts } from './compat/poll-starts.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -107,7 +107,8 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 	});
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	registerLongPoll(server, { relay, metrics, ownerId: UNOWNED_ID, ...access });
+	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
+	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
 		relay,
 		clock,
@@ -142,6 +143,7 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		await server.close();
 		relay.close();
 		limits.close();
+		pollStarts?.close();
 		identity?.auth.close();
 		await identity?.records.close();
 		await store.close();
@@ -169,7 +171,7 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		},
 		async drain() {
 			const deadline = new Promise<void>((resolve) => clock.after(config.drainTimeoutS * 1000, resolve));
-			await Promise.race([deadline, Promise.all([relay.drain(), closed(server.server)])]);
+			await Promise.race([deadline, Promise.all([relay.drain(), server.openConnections.close()])]);
 			await close();
 		},
 		close,
@@ -181,14 +183,6 @@ function reachable(host: string): string {
 	if (host === '0.0.0.0') return '127.0.0.1';
 	if (host === '::') return '[::1]';
 	return host.includes(':') ? `[${host}]` : host;
-}
-
-/** Stops listening; resolves when the last connection is gone. */
-async function closed(server: HttpServer): Promise<void> {
-	const gone = once(server, 'close');
-	server.close();
-	server.closeIdleConnections();
-	await gone;
 }
 
 export interface Storage {

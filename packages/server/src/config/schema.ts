@@ -649,7 +649,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000_000,
 				default: 1200,
-				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. Signing in has limits of its own; `/health`, `/ready` and `/metrics` do not count.',
+				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. All addresses of an IPv4 /24 or an IPv6 /48 together have 16 times as many, those of a /56 4 times; so it is with the limits by address below. Signing in has limits of its own; `/health`, `/ready` and `/metrics` do not count.',
 			},
 			{
 				key: 'rateLimitLogin',

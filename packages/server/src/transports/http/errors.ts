@@ -78,10 +78,9 @@ export type AnswerError = (
 
 /** Makes the function that answers with errors, counts them, and logs the defects. */
 export function createErrorAnswers({
-	relay,
 	metrics,
 	logger,
-}: Pick<HttpDeps, 'relay' | 'logger'> & { readonly metrics: ConnectionMetrics }): AnswerError {
+}: Pick<HttpDeps, 'logger'> & { readonly metrics: ConnectionMetrics }): AnswerError {
 	return (request, reply, thrown, options = {}) => {
 		const error = relayErrorOf(thrown);
 		metrics.errorAnswered('http', error.code);
@@ -91,7 +90,7 @@ export function createErrorAnswers({
 		const wait = retryAfter(error);
 		if (wait !== undefined) reply.header('retry-after', wait);
 		// The framework closes the connection after every failure to read a body. Only where the rest of it is not awaited must it.
-		if (error.code === 'request_timeout' || relay.draining) reply.header('connection', 'close');
+		if (error.code === 'request_timeout') reply.header('connection', 'close');
 		else if (reply.hasHeader('connection')) reply.removeHeader('connection');
 		return reply
 			.code(ERRORS[error.code].status)
