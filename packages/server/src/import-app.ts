@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { openStorage, valkeyServer } from './app.ts';
+import { openStorage } from './app.ts';
 import { Accounts } from './auth/accounts.ts';
 import { Passwords } from './auth/passwords.ts';
 import { RefreshTokens } from './auth/refresh-tokens.ts';
@@ -15,8 +15,9 @@ import { runImport } from './import/import.ts';
 import { type Counts, type ImportListener, Report } from './import/report.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
-import type { ServerOptions } from './stores/valkey/connection.ts';
 import { openEarlierData } from './stores/valkey/earlier-data.ts';
+import type { ServerOptions } from './stores/valkey/glide.ts';
+import { valkeyServer } from './wiring/valkey.ts';
 
 const DEFAULT_PORT = 6379;
 
@@ -75,8 +76,9 @@ function sourceOf(config: Config): ServerOptions {
 	return {
 		addresses: [{ host: hostname.replace(/^\[(.*)\]$/, '$1'), port: port === '' ? DEFAULT_PORT : Number(port) }],
 		cluster: false,
-		tls: tls ? (own.tls ?? { ca: null }) : null,
+		tls: tls ? (own.tls ?? (() => ({ ca: null, own: null }))) : null,
 		username: username === '' ? null : decodeURIComponent(username),
-		password: password === '' ? null : decodeURIComponent(password),
+		password: () => (password === '' ? null : decodeURIComponent(password)),
+		keyPrefix: '',
 	};
 }

@@ -7,7 +7,7 @@
 import { hash, randomBytes, randomInt } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
-import type { Records, StoredRecord } from '../ports/records.ts';
+import type { RecordOp, Records, StoredRecord } from '../ports/records.ts';
 import type { Account, Accounts } from './accounts.ts';
 import { isCurrent } from './credential-version.ts';
 
@@ -26,10 +26,11 @@ const HINT_LENGTH_MAX = 255;
 const ATTEMPTS_MAX = 10;
 /**
  * Requests that may wait at once: the digests fall evenly into 256 parts by their beginning, and no part gets more than so many.
- * Counting one part is one small read, which no flood makes larger.
+ * Counting one part is one small read, which no flood makes larger. In a full part a request of the site that has most of them gives way.
  */
 const PART_MAX = 64;
 const PART_PREFIX_LENGTH = 2;
+const SITE_LENGTH = 11;
 
 /** Who decides, and under which credential version they signed in; absent in what relays up to 0.3.0 wrote. */
 interface Decider {
@@ -42,6 +43,8 @@ type RequestState = { readonly status: 'pending' } | ({ readonly status: 'approv
 
 interface RequestDocument {
 	readonly userCode: string;
+	/** A digest of where it is from; requests of earlier versions have none. */
+	readonly site?: string;
 	readonly clientHint: string | null;
 	/** Whether two independent sessions are asked for. */
 	readonly pair: boolean;
@@ -90,8 +93,12 @@ export class DeviceFlow {
 		this.#options = options;
 	}
 
-	/** Begins a request. Rejects with `overloaded` when too many wait. */
-	async begin(clientHint: string | null, pair: boolean): Promise<DeviceCodes> {
+	/**
+	 * Begins a request. Rejects with `overloaded` when too many of this site wait.
+	 *
+	 * @param site where the device is, such as its network: all that may be one and the same client
+	 */
+	async begin(clientHint: string | null, pair: boolean, site = ''): Promise<DeviceCodes> {
 		const { records, clock, lifetimeS, intervalS } = this.#options;
 		const expiresAtMs = clock.nowMs() + lifetimeS * 1000;
 		for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
@@ -99,16 +106,19 @@ export class DeviceFlow {
 			const deviceId = idOf(deviceCode);
 			const prefix = deviceId.slice(0, PART_PREFIX_LENGTH);
 			const part = await records.list(REQUEST, { prefix, after: null, limit: PART_MAX });
-			if (part.length >= PART_MAX) throw new RelayError('overloaded', 'too many devices wait to be approved');
 			const document: RequestDocument = {
 				userCode: newUserCode(),
+				site: hash('sha256', site, 'base64url').slice(0, SITE_LENGTH),
 				clientHint: clientHint === null ? null : shownHint(clientHint),
 				pair,
 				expiresAtMs,
 				lastPolledAtMs: null,
 				state: { status: 'pending' },
 			};
+			const gone = part.length < PART_MAX ? [] : giveWay(part, document.site);
+			if (gone === null) throw new RelayError('overloaded', 'too many devices wait to be approved');
 			const outcome = await records.write([
+				...gone,
 				{ op: 'put', kind: USER_CODE, id: document.userCode, value: { deviceId }, expected: 'absent', expiresAtMs },
 				{ op: 'put', kind: REQUEST, id: deviceId, value: { ...document }, expected: 'absent', expiresAtMs },
 			]);
@@ -227,6 +237,25 @@ export class DeviceFlow {
 
 function documentOf({ value }: StoredRecord): RequestDocument {
 	return value as unknown as RequestDocument;
+}
+
+/**
+ * What makes room for a request of a site in a full part: the oldest one that nobody has decided, of the site with most of them. Null when that is
+ * the site itself.
+ */
+function giveWay(part: readonly StoredRecord[], site: string | undefined): readonly RecordOp[] | null {
+	const bySite = Map.groupBy(
+		part.filter((record) => documentOf(record).state.status === 'pending'),
+		(record) => documentOf(record).site,
+	);
+	const own = bySite.get(site)?.length ?? 0;
+	const most = [...bySite.values()].reduce((a, b) => (b.length > a.length ? b : a), []);
+	if (most.length <= Math.max(own, 1)) return null;
+	const oldest = most.reduce((a, b) => (documentOf(b).expiresAtMs < documentOf(a).expiresAtMs ? b : a));
+	return [
+		{ op: 'delete', kind: REQUEST, id: oldest.id, expected: oldest.version },
+		{ op: 'delete', kind: USER_CODE, id: documentOf(oldest).userCode, expected: 'any' },
+	];
 }
 
 function idOf(secret: string): string {

@@ -9,7 +9,7 @@ import { RateLimits, type RateLimitsOptions } from '../limits/rate-limits.ts';
 import type { Logger } from '../ops/logger.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
-import type { ServerOptions } from '../stores/valkey/connection.ts';
+import type { ServerOptions } from '../stores/valkey/glide.ts';
 import { openValkeySharedBuckets } from '../stores/valkey/shared-buckets.ts';
 import { clientAddresses } from '../transports/http/client-address.ts';
 import { Limiting } from '../transports/http/limiting.ts';

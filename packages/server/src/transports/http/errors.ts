@@ -6,6 +6,7 @@
 import { ERRORS, type ErrorCode, RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../ops/logger.ts';
+import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { HttpDeps } from './deps.ts';
 
 export const JSON_TYPE = 'application/json; charset=utf-8';
@@ -76,7 +77,10 @@ export type AnswerError = (
 ) => FastifyReply;
 
 /** Makes the function that answers with errors, counts them, and logs the defects. */
-export function createErrorAnswers({ relay, metrics, logger }: Pick<HttpDeps, 'relay' | 'metrics' | 'logger'>): AnswerError {
+export function createErrorAnswers({
+	metrics,
+	logger,
+}: Pick<HttpDeps, 'logger'> & { readonly metrics: ConnectionMetrics }): AnswerError {
 	return (request, reply, thrown, options = {}) => {
 		const error = relayErrorOf(thrown);
 		metrics.errorAnswered('http', error.code);
@@ -86,7 +90,7 @@ export function createErrorAnswers({ relay, metrics, logger }: Pick<HttpDeps, 'r
 		const wait = retryAfter(error);
 		if (wait !== undefined) reply.header('retry-after', wait);
 		// The framework closes the connection after every failure to read a body. Only where the rest of it is not awaited must it.
-		if (error.code === 'request_timeout' || relay.draining) reply.header('connection', 'close');
+		if (error.code === 'request_timeout') reply.header('connection', 'close');
 		else if (reply.hasHeader('connection')) reply.removeHeader('connection');
 		return reply
 			.code(ERRORS[error.code].status)
