@@ -1,5 +1,5 @@
 /**
- * Credential versions (ADR 0012). An account, a secret of an API key and a sign-in session each have a counter, `cv`. What is made from them
+ * Credential versions (ADR 0013). An account, a secret of an API key and a sign-in session each have a counter, `cv`. What is made from them
  * carries the counter as it was, and is good while it still has that value. Raising the counter ends all of it at once, on every
  * node, whatever it is and wherever it is kept.
  */
