@@ -243,7 +243,7 @@ async function openIdentity(
 			...signInOf(config),
 		});
 		const { bootstrapAdminUsername: username, bootstrapAdminPassword: password, bootstrapAdminEmail: email } = config;
-		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });
+		await auth.prepare(username === null || password === null ? null : { username, password, email });
 		return { auth, records };
 	} catch (error) {
 		await records?.close();
