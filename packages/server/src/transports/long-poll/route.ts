@@ -10,7 +10,7 @@ import { TOPIC_NAME_PATTERN, TOPIC_REFERENCE_PATTERN } from '@pulsar-relay/proto
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import type { Auth } from '../../auth/auth.ts';
-import type { Principal } from '../../auth/principal.ts';
+import { holderOf, type Principal } from '../../auth/principal.ts';
 import { denial, type TopicRights } from '../../auth/topic-access.ts';
 import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
@@ -183,7 +183,7 @@ async function run(
 ): Promise<Polled> {
 	const principal = principalOf(request);
 	const { starts, shownAs } = await allowStarts(deps.rights, principal, wanted);
-	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(principal.accountId) ?? null);
+	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(holderOf(principal)) ?? null);
 	const gone = new AbortController();
 	const onClose = () => gone.abort();
 	// Also called once the answer is out, when it no longer matters.
