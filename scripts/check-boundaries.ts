@@ -32,11 +32,12 @@ const ROOMS: readonly Room[] = [
 	{ at: `${SERVER}relay`, rooms: ['log', 'ports', 'protocol'], npm: [], node: false },
 	{ at: `${SERVER}auth`, rooms: ['ports', 'protocol'], npm: ['jose', '@node-rs/argon2', 'openid-client'], node: true },
 	{ at: `${SERVER}limits`, rooms: ['ports', 'protocol'], npm: [], node: false },
+	{ at: `${SERVER}compat`, rooms: ['ports', 'protocol'], npm: [], node: true },
 	{ at: `${SERVER}stores/valkey`, rooms: ['ports', 'log', 'protocol'], npm: ['@valkey/valkey-glide'], node: true },
 	{ at: `${SERVER}stores/*`, rooms: ['ports', 'log', 'protocol'], npm: [], node: true },
 	{
 		at: `${SERVER}transports/*`,
-		rooms: ['relay', 'auth', 'limits', 'ports', 'log', 'ops', 'transports/http', 'protocol'],
+		rooms: ['relay', 'auth', 'compat', 'limits', 'ports', 'log', 'ops', 'transports/http', 'protocol'],
 		npm: ['fastify', '@fastify/*', 'ws', 'typebox', 'ajv'],
 		node: true,
 	},
@@ -50,7 +51,7 @@ const ROOMS: readonly Room[] = [
 	},
 	{
 		at: `${SERVER}app.ts`,
-		rooms: ['wiring', 'auth', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
+		rooms: ['wiring', 'auth', 'compat', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
 		npm: [],
 		node: true,
 	},

@@ -192,7 +192,7 @@ export const SETTING_GROUPS = [
 				type: 'string',
 				default: null,
 				secret: true,
-				doc: 'Password of that account. When it is another than the stored one, the account gets it at the start.',
+				doc: 'Password of that account. It acts when the account is made, and again whenever its value is another than the one that was applied last: the account then gets it, and everything made under the old one ends. A password changed through the API stays.',
 			},
 			{
 				key: 'bootstrapAdminEmail',

@@ -54,15 +54,16 @@ export class AccountUsage {
 		const accountId = topic.slice(0, topic.indexOf('/'));
 		const usage = this.#usageOf(accountId);
 		const ageMs = this.#options.clock.monotonicMs() - usage.countedMs;
-		if (ageMs > COUNT_INTERVAL_MS) void this.#count(accountId, usage);
 		const unsure = ageMs > REFUSAL_AGE_MS_MAX && !usage.topics.has(topic) && this.#isScarce(usage);
+		if (ageMs > COUNT_INTERVAL_MS) void this.#count(accountId, usage);
 		if (unsure || this.#refusal(usage, topic) !== null) return this.#admitAfterCount(accountId, usage, topic);
 		this.#add(usage, topic);
 		return null;
 	}
 
 	async #admitAfterCount(accountId: string, usage: Usage, topic: string): Promise<void> {
-		if (this.#options.clock.monotonicMs() - usage.countedMs > REFUSAL_AGE_MS_MAX) await this.#count(accountId, usage);
+		const isOld = this.#options.clock.monotonicMs() - usage.countedMs > REFUSAL_AGE_MS_MAX;
+		if (isOld || usage.counting !== null) await this.#count(accountId, usage);
 		const refusal = this.#refusal(usage, topic);
 		if (refusal !== null) throw refusal;
 		this.#add(usage, topic);

@@ -146,12 +146,11 @@ async function tokensOf(auth: Auth, deviceCode: string): Promise<Static<typeof D
 		case 'denied':
 			return new RelayError('access_denied', 'the request was denied');
 		case 'approved': {
-			const { accountId, clientHint, pair } = outcome;
-			const account = await auth.accounts.get(accountId);
-			if (account?.isActive !== true) return new RelayError('access_denied', 'the account is not active');
+			const { account, clientHint, pair } = outcome;
 			const first = await auth.begin(account, clientHint);
 			// A session of its own: what becomes of one of the two is nothing to the other.
 			const second = pair ? await auth.begin(account, clientHint === null ? 'secondary' : `${clientHint}-secondary`) : null;
+			if (first === null) return new RelayError('access_denied', 'the account is not active, or has another password since');
 			return {
 				access_token: first.accessToken,
 				token_type: 'bearer',
