@@ -3,13 +3,13 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth } from './auth/auth.ts';
+import { UNOWNED_ID } from './auth/topic-access.ts';
+import { PollStarts } from './compat/poll-starts.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -22,19 +22,17 @@ import { Relay } from './relay/relay.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
-import type { ServerOptions } from './stores/valkey/connection.ts';
-import type { ServerDemands } from './stores/valkey/server-check.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
+import { registerUpgradeRequired } from './transports/websocket/upgrade-required.ts';
+import { warnOfAccess } from './wiring/access-warnings.ts';
 import { edgeOf, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
 import { signInOf } from './wiring/sign-in.ts';
-
-/** The owner of every topic while the relay runs without accounts. */
-const OPEN_MODE_OWNER_ID = '00000000-0000-0000-0000-000000000000';
+import { valkeyDemands, valkeyServer } from './wiring/valkey.ts';
 
 /** Connections of publishers and operators, beside those of subscribers and polls. */
 const OTHER_CONNECTIONS_MAX = 10_000;
@@ -42,6 +40,8 @@ const OTHER_CONNECTIONS_MAX = 10_000;
 export interface AppOptions {
 	readonly config: Config;
 	readonly logger: Logger;
+	/** Gives how many lines of the log were lost so far. */
+	readonly lostLogLines: () => number;
 	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
 	readonly metricsOfAll?: () => Promise<string>;
 }
@@ -54,6 +54,8 @@ export interface App {
 	report(): Promise<Report>;
 	/** Starts serving; resolves with the URL. Rejects when the address cannot be had. */
 	listen(): Promise<{ readonly url: string }>;
+	/** Logs what would otherwise look like a loss of data or a locked door, where there are accounts. Never rejects. */
+	warnOfAccess(): Promise<void>;
 	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
 	reloadCertificates(): void;
 	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
@@ -63,7 +65,7 @@ export interface App {
 }
 
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
+export async function createApp({ config, logger, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
 	const edge = edgeOf(config);
 	const { store, openRecords } = await openStorage(config, clock, logger);
@@ -78,7 +80,12 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 	});
 	const { limiting, caps, usage, rights } = limits;
 	const access = { auth, limiting, caps, usage, rights, edge };
-	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
+	const metrics = createMetrics({
+		store,
+		logger,
+		lostLogLines,
+		...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }),
+	});
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
 	const server = await createHttpServer({
@@ -94,12 +101,13 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		},
 		version: packageJson.version,
 		appName: config.appName,
-		ownerId: OPEN_MODE_OWNER_ID,
+		ownerId: UNOWNED_ID,
 		...access,
 	});
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	registerLongPoll(server, { relay, metrics, ownerId: OPEN_MODE_OWNER_ID, ...access });
+	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
+	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
 		relay,
 		clock,
@@ -108,6 +116,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		heartbeatIntervalS: config.sseHeartbeatIntervalS,
 		...access,
 	});
+	registerUpgradeRequired(server, { relay, metrics, logger, ...access });
 	const terminateWebSockets = serveWebSockets(server.server, {
 		relay,
 		clock,
@@ -133,6 +142,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		await server.close();
 		relay.close();
 		limits.close();
+		pollStarts?.close();
 		identity?.auth.close();
 		await identity?.records.close();
 		await store.close();
@@ -144,6 +154,9 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 			await server.listen({ host: config.host, port: config.port });
 			const { port } = server.server.address() as AddressInfo;
 			return { url: `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}` };
+		},
+		warnOfAccess: async () => {
+			if (auth !== null) await warnOfAccess({ topics: relay.topics, accounts: auth.accounts, logger });
 		},
 		reloadCertificates() {
 			try {
@@ -157,7 +170,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		},
 		async drain() {
 			const deadline = new Promise<void>((resolve) => clock.after(config.drainTimeoutS * 1000, resolve));
-			await Promise.race([deadline, Promise.all([relay.drain(), closed(server.server)])]);
+			await Promise.race([deadline, Promise.all([relay.drain(), server.openConnections.close()])]);
 			await close();
 		},
 		close,
@@ -169,14 +182,6 @@ function reachable(host: string): string {
 	if (host === '0.0.0.0') return '127.0.0.1';
 	if (host === '::') return '[::1]';
 	return host.includes(':') ? `[${host}]` : host;
-}
-
-/** Stops listening; resolves when the last connection is gone. */
-async function closed(server: HttpServer): Promise<void> {
-	const gone = once(server, 'close');
-	server.close();
-	server.closeIdleConnections();
-	await gone;
 }
 
 export interface Storage {
@@ -241,48 +246,13 @@ async function openIdentity(
 			...signInOf(config),
 		});
 		const { bootstrapAdminUsername: username, bootstrapAdminPassword: password, bootstrapAdminEmail: email } = config;
-		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });
+		await auth.prepare(username === null || password === null ? null : { username, password, email });
 		return { auth, records };
 	} catch (error) {
 		await records?.close();
 		await store.close();
 		throw error;
 	}
-}
-
-/** How the configured Valkey is reached. */
-export function valkeyServer(config: Config): ServerOptions {
-	return {
-		addresses: valkeyAddresses(config),
-		cluster: config.valkeyCluster,
-		tls: config.valkeyUseTls ? { ca: config.valkeyCaPath === null ? null : readFileSync(config.valkeyCaPath) } : null,
-		username: config.valkeyUsername,
-		password: config.valkeyPassword,
-	};
-}
-
-function valkeyAddresses({ valkeyAddresses, valkeyHost, valkeyPort }: Config): ServerOptions['addresses'] {
-	if (valkeyAddresses.length === 0) return [{ host: valkeyHost, port: valkeyPort }];
-	return valkeyAddresses.map((address) => {
-		const colon = address.lastIndexOf(':');
-		return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
-	});
-}
-
-function valkeyDemands({ durability, valkeyAssumeDurability, valkeyAllowEviction }: Config): ServerDemands {
-	const replicas = Number(/^replicated:(\d)$/.exec(durability)?.[1] ?? 0);
-	return {
-		durability: levelsOf(durability),
-		replicas,
-		assumeDurability: valkeyAssumeDurability === 'unknown' ? null : valkeyAssumeDurability,
-		allowEviction: valkeyAllowEviction,
-	};
-}
-
-/** What will do for a setting; a message that waits for replicas must not be lost with every restart of the primary. */
-function levelsOf(durability: string): ServerDemands['durability'] {
-	if (durability === 'any') return [];
-	return durability === 'everysec' || durability === 'process' || durability === 'disk' ? [durability] : ['everysec', 'process'];
 }
 
 function createRelay(config: Config, store: Store, clock: Clock, observer: ReturnType<typeof createMetrics>): Relay {

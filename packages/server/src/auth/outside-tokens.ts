@@ -35,6 +35,8 @@ export interface OutsideToken {
 	readonly accountId: string;
 	/** Names the token. Made from all that is signed: another spelling of the signature is the same token. */
 	readonly jti: string;
+	/** 0 when the token does not say it: then it ends with the first change of the account's credentials. */
+	readonly issuedAtMs: number;
 	readonly expiresAtMs: number;
 }
 
@@ -84,20 +86,23 @@ export class OutsideTokens {
 			throw new RelayError('invalid_credentials', 'the token is for no account', { detail: 'User not found' });
 		}
 		const signed = token.slice(0, token.lastIndexOf('.'));
-		return { accountId, jti: `outside-${hash('sha256', signed, 'base64url')}`, expiresAtMs: exp * 1000 };
+		const jti = `outside-${hash('sha256', signed, 'base64url')}`;
+		return { accountId, jti, issuedAtMs: Math.floor(iat ?? 0) * 1000, expiresAtMs: exp * 1000 };
 	}
 
 	async #payloadOf(token: string): Promise<JWTPayload | null> {
 		const { issuer, audience } = this.#options;
 		try {
-			const { payload } = await jwtVerify(token, (header, input) => this.#keys.find(header, input), {
-				algorithms: ALGORITHMS,
-				issuer,
-				audience,
-				requiredClaims: ['exp', 'sub'],
-				clockTolerance: CLOCK_SKEW_S,
-				currentDate: new Date(this.#clock.nowMs()),
-			});
+			const { payload } = await this.#keys.verify((find) =>
+				jwtVerify(token, find, {
+					algorithms: ALGORITHMS,
+					issuer,
+					audience,
+					requiredClaims: ['exp', 'sub'],
+					clockTolerance: CLOCK_SKEW_S,
+					currentDate: new Date(this.#clock.nowMs()),
+				}),
+			);
 			return payload;
 		} catch (error) {
 			if (isUnavailable(error)) throw error;

@@ -13,7 +13,7 @@ interface SettingBase {
 	readonly env: `PULSAR_${string}`;
 	/** What it does, for an operator: one sentence or two, without the default and the limits, which are added. */
 	readonly doc: string;
-	/** The value must never be printed, in no message and no log. */
+	/** The value is never printed, and may be in a file that another setting names; see {@link fileSettingOf}. */
 	readonly secret?: true;
 }
 
@@ -45,6 +45,8 @@ export interface EnumSetting extends SettingBase {
 	readonly type: 'enum';
 	readonly values: readonly string[];
 	readonly default: string;
+	/** Other words for some of the values. */
+	readonly aliases?: Readonly<Record<string, string>>;
 	/** Words that would be understood but are not served, each with what to say about it. */
 	readonly refused?: Readonly<Record<string, string>>;
 }
@@ -64,6 +66,11 @@ interface SettingGroup {
 
 const MIB = 1024 * 1024;
 const DAY_S = 86_400;
+/** Takes no URL: one may have a password in it, which would end up in messages and logs. */
+const HOST_FORM = {
+	pattern: /^[^\s@/?#]+$/,
+	words: 'a host name or an IP address, without scheme, user and path',
+} as const;
 
 export const SETTING_GROUPS = [
 	{
@@ -74,6 +81,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_HOST',
 				type: 'string',
 				default: '127.0.0.1',
+				form: HOST_FORM,
 				doc: 'Address to listen on. Any but a loopback address needs `PULSAR_AUTH` said explicitly.',
 			},
 			{
@@ -184,7 +192,7 @@ export const SETTING_GROUPS = [
 				type: 'string',
 				default: null,
 				secret: true,
-				doc: 'Password of that account. When it is another than the stored one, the account gets it at the start.',
+				doc: 'Password of that account. It acts when the account is made, and again whenever its value is another than the one that was applied last: the account then gets it, and everything made under the old one ends. A password changed through the API stays.',
 			},
 			{
 				key: 'bootstrapAdminEmail',
@@ -360,7 +368,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 10_000_000,
 				default: 100_000,
-				doc: 'How many topics there can be.',
+				doc: 'How many topics there can be. Where there are several accounts, none may have more than it leaves to the others.',
 			},
 		],
 	},
@@ -372,6 +380,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_VALKEY_HOST',
 				type: 'string',
 				default: '127.0.0.1',
+				form: HOST_FORM,
 				doc: 'Host of the Valkey (or Redis 7) server, or of a node of the Cluster.',
 			},
 			{
@@ -388,7 +397,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_VALKEY_ADDRESSES',
 				type: 'list',
 				default: [],
-				doc: 'Instead of host and port: `host:port` of a server and its replicas, among which the relay finds the primary, or of several nodes of a Cluster.',
+				doc: 'Instead of host and port: `host:port` of a server and its replicas, among which the relay finds the primary, or of several nodes of a Cluster. IPv6 as in a URL: `[::1]:6379`.',
 			},
 			{
 				key: 'valkeyCluster',
@@ -409,7 +418,21 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_VALKEY_CA_PATH',
 				type: 'string',
 				default: null,
-				doc: "PEM file of the certificates to trust, instead of the system's.",
+				doc: "PEM file of the certificates to trust, instead of the system's. Read again at each attempt to connect, as are the two below.",
+			},
+			{
+				key: 'valkeyTlsCert',
+				env: 'PULSAR_VALKEY_TLS_CERT',
+				type: 'string',
+				default: null,
+				doc: 'PEM file of the certificate that the relay shows to a server with `tls-auth-clients`.',
+			},
+			{
+				key: 'valkeyTlsKey',
+				env: 'PULSAR_VALKEY_TLS_KEY',
+				type: 'string',
+				default: null,
+				doc: 'PEM file of its key.',
 			},
 			{
 				key: 'valkeyUsername',
@@ -424,14 +447,15 @@ export const SETTING_GROUPS = [
 				type: 'string',
 				default: null,
 				secret: true,
-				doc: 'Password of the user.',
+				doc: 'Password of the user. With `PULSAR_VALKEY_PASSWORD_FILE` it is read again at each attempt to connect, so that it can be rotated.',
 			},
 			{
-				key: 'valkeyPasswordFile',
-				env: 'PULSAR_VALKEY_PASSWORD_FILE',
+				key: 'valkeyKeyPrefix',
+				env: 'PULSAR_VALKEY_KEY_PREFIX',
 				type: 'string',
 				default: null,
-				doc: 'File that holds the password, instead of giving it here.',
+				form: { pattern: /^[a-z0-9_.:-]{1,64}$/i, words: 'up to 64 letters, digits and _ . : -' },
+				doc: 'In front of the name of every key and channel, so that several environments can share one server. Nodes of one relay need the same.',
 			},
 			{
 				key: 'valkeyAllowEviction',
@@ -564,7 +588,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 20_000,
-				doc: 'How many connections may be open at once. The file descriptors of the process must allow as many.',
+				doc: 'How many connections may be open at once. Where there are several accounts, none may have more than it leaves to the others. The file descriptors of the process must allow as many.',
 			},
 			{
 				key: 'maxSubscriptionsPerConnection',
@@ -582,7 +606,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 10_000,
-				doc: 'How many polls may wait for messages at once.',
+				doc: 'How many polls may wait for messages at once. Where there are several accounts, none may have more than it leaves to the others.',
 			},
 			{
 				key: 'socketBufferBytes',
@@ -625,7 +649,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000_000,
 				default: 1200,
-				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. Signing in has limits of its own; `/health`, `/ready` and `/metrics` do not count.',
+				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. All addresses of an IPv4 /24 or an IPv6 /48 together have 16 times as many, those of a /56 4 times; so it is with the limits by address below. Signing in has limits of its own; `/health`, `/ready` and `/metrics` do not count.',
 			},
 			{
 				key: 'rateLimitLogin',
@@ -661,7 +685,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 5000,
-				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node.',
+				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node. Of this and the two below one API key may have half, one scoped token a quarter, and all keys and tokens together nine tenths.',
 			},
 			{
 				key: 'maxPollsPerUser',
@@ -772,8 +796,9 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_LOG_LEVEL',
 				type: 'enum',
 				values: ['debug', 'info', 'warning', 'error', 'critical'],
+				aliases: { trace: 'debug', warn: 'warning' },
 				default: 'info',
-				doc: 'The least severe level that is logged.',
+				doc: 'The least severe level that is logged. `trace` means `debug`, and `warn` means `warning`.',
 			},
 			{
 				key: 'logFormat',
@@ -895,18 +920,37 @@ export const PROVIDER_SETTINGS = [
 
 type ProviderSetting = (typeof PROVIDER_SETTINGS)[number];
 
+type SecretSetting = Extract<KnownSetting, { readonly secret: true }>;
+
 /** A sign-in provider as it is set up. */
 export type ProviderConfig = { readonly name: string } & { readonly [S in ProviderSetting as S['key']]: ValueOf<S> };
 
 /** The settings in force: complete, checked and frozen. Numbers are in the unit that ends their key. */
 export type Config = { readonly [S in KnownSetting as S['key']]: ValueOf<S> } & {
+	/** The files that secrets were read from. */
+	readonly [S in SecretSetting as `${S['key']}File`]: string | null;
+} & {
 	readonly oidcProviders: readonly ProviderConfig[];
 };
 
-/** Every setting, in the order of the table. */
-export const SETTINGS: readonly (Setting & { readonly key: KnownSetting['key'] })[] = SETTING_GROUPS.flatMap((group) => [
-	...group.settings,
-]);
+/** Every setting, in the order of the table, each secret one followed by the one for its file. */
+export const SETTINGS: readonly Setting[] = SETTING_GROUPS.flatMap((group) => withFileSettings(group.settings));
+
+/** Settings, each secret one followed by the one for its file. */
+export function withFileSettings(settings: readonly Setting[]): readonly Setting[] {
+	return settings.flatMap((setting) => (setting.secret === true ? [setting, fileSettingOf(setting)] : [setting]));
+}
+
+/** The setting that names the file of a secret: `PULSAR_JWT_SECRET_KEY_FILE`. */
+export function fileSettingOf({ key, env }: Setting): StringSetting {
+	return {
+		key: `${key}File`,
+		env: `${env}_FILE`,
+		type: 'string',
+		default: null,
+		doc: `File that holds the value of \`${env}\`, instead of giving it there. A line feed at its end does not count.`,
+	};
+}
 
 /** The flag of a setting: `--max-topics`. */
 export function flagOf(setting: Setting): string {

@@ -7,6 +7,7 @@ import type { Auth, BrowserSignIn } from '../../../auth/auth.ts';
 import type { PendingDevice } from '../../../auth/device-flow.ts';
 import type { HttpDeps } from '../deps.ts';
 import type { AnswerError } from '../errors.ts';
+import { FORM_BYTES_MAX, FORM_MEDIA_TYPES } from '../form-body.ts';
 import { errorAnswers } from '../schemas.ts';
 import {
 	DeviceCodeAnswer,
@@ -19,7 +20,6 @@ import {
 import { invalid } from '../validation.ts';
 
 const TAGS = ['sign-in'];
-const FORM = ['application/x-www-form-urlencoded', 'multipart/form-data'];
 const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 const FLAGS: ReadonlyMap<string, boolean> = new Map([
 	...['1', 'true', 'yes', 'on', 't', 'y'].map((word) => [word, true] as const),
@@ -28,16 +28,17 @@ const FLAGS: ReadonlyMap<string, boolean> = new Map([
 
 /** Registers the routes. In this scope bodies are forms. */
 export function registerDevice(scope: FastifyInstance, deps: HttpDeps, auth: Auth, answerError: AnswerError): void {
-	registerCode(scope, auth, answerError);
+	registerCode(scope, deps, auth, answerError);
 	registerToken(scope, auth, answerError);
 	scope.post<{ Body: Static<typeof DeviceDenialForm> }>(
 		'/auth/device/deny',
 		{
+			bodyLimit: FORM_BYTES_MAX,
 			schema: {
 				operationId: 'denyDevice',
 				tags: TAGS,
 				summary: 'Deny the request of a device',
-				consumes: FORM,
+				consumes: FORM_MEDIA_TYPES,
 				body: DeviceDenialForm,
 				response: {
 					200: DeviceDenial,
@@ -56,15 +57,16 @@ export function registerDevice(scope: FastifyInstance, deps: HttpDeps, auth: Aut
 	);
 }
 
-function registerCode(scope: FastifyInstance, auth: Auth, answerError: AnswerError): void {
+function registerCode(scope: FastifyInstance, { limiting }: HttpDeps, auth: Auth, answerError: AnswerError): void {
 	scope.post<{ Body: Static<typeof DeviceCodeForm> }>(
 		'/auth/device/code',
 		{
+			bodyLimit: FORM_BYTES_MAX,
 			schema: {
 				operationId: 'requestDeviceCode',
 				tags: TAGS,
 				summary: 'Begin to sign in a program without a browser',
-				consumes: FORM,
+				consumes: FORM_MEDIA_TYPES,
 				body: DeviceCodeForm,
 				response: {
 					200: DeviceCodeAnswer,
@@ -84,7 +86,7 @@ function registerCode(scope: FastifyInstance, auth: Auth, answerError: AnswerErr
 				return refuse(answerError, request, reply, error);
 			}
 			const { baseUrl, device } = auth.browser;
-			const codes = await device.begin(hint ?? request.headers['user-agent'] ?? null, isPair);
+			const codes = await device.begin(hint ?? request.headers['user-agent'] ?? null, isPair, limiting?.siteOf(request.raw));
 			return reply.header('cache-control', 'no-store').send({
 				device_code: codes.deviceCode,
 				user_code: codes.userCode,
@@ -101,11 +103,12 @@ function registerToken(scope: FastifyInstance, auth: Auth, answerError: AnswerEr
 	scope.post<{ Body: Static<typeof DeviceTokenForm> }>(
 		'/auth/device/token',
 		{
+			bodyLimit: FORM_BYTES_MAX,
 			schema: {
 				operationId: 'pollDeviceToken',
 				tags: TAGS,
 				summary: 'Ask whether a device was approved, and get its tokens, once',
-				consumes: FORM,
+				consumes: FORM_MEDIA_TYPES,
 				body: DeviceTokenForm,
 				response: {
 					200: DeviceTokensAnswer,
@@ -143,12 +146,11 @@ async function tokensOf(auth: Auth, deviceCode: string): Promise<Static<typeof D
 		case 'denied':
 			return new RelayError('access_denied', 'the request was denied');
 		case 'approved': {
-			const { accountId, clientHint, pair } = outcome;
-			const account = await auth.accounts.get(accountId);
-			if (account?.isActive !== true) return new RelayError('access_denied', 'the account is not active');
+			const { account, clientHint, pair } = outcome;
 			const first = await auth.begin(account, clientHint);
 			// A session of its own: what becomes of one of the two is nothing to the other.
 			const second = pair ? await auth.begin(account, clientHint === null ? 'secondary' : `${clientHint}-secondary`) : null;
+			if (first === null) return new RelayError('access_denied', 'the account is not active, or has another password since');
 			return {
 				access_token: first.accessToken,
 				token_type: 'bearer',
