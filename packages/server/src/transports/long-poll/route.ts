@@ -20,7 +20,7 @@ import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
 import { CompatiblePollAnswer, errorAnswers, PollAnswer, PollStats } from '../http/schemas.ts';
-import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
+import { readingParameters, readSince, readTopics, startsOf } from '../http/topics-query.ts';
 import { encodeCompatiblePollAnswer, encodePollAnswer } from './sink.ts';
 
 export interface LongPollDeps {
@@ -54,17 +54,19 @@ const POLL_ERRORS = [
 	'shutting_down',
 ] as const;
 
-const PollQuery = Type.Object({
-	topics: TopicsParameter,
-	since: Type.Optional(SinceParameter),
-	timeout: Type.Integer({
-		minimum: 0,
-		maximum: 60,
-		default: 30,
-		description: 'seconds to wait for a message; 55 at most are waited',
-	}),
-	limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'messages in the answer at most' }),
-});
+const pollQuery = (owners: boolean) =>
+	Type.Object({
+		...readingParameters(owners),
+		timeout: Type.Integer({
+			minimum: 0,
+			maximum: 60,
+			default: 30,
+			description: 'seconds to wait for a message; 55 at most are waited',
+		}),
+		limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'messages in the answer at most' }),
+	});
+
+type PollQuery = Static<ReturnType<typeof pollQuery>>;
 
 /** Existing clients send integral floats (`30.0`, an integer in JSON) and decimal strings. */
 const Seconds = Type.Union([Type.Integer({ minimum: 1, maximum: 60 }), Type.String({ pattern: '^0*([1-9]|[1-5][0-9]|60)$' })]);
@@ -80,7 +82,8 @@ type PollBody = Static<ReturnType<typeof pollBody>>;
 
 /** Registers the routes. */
 export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): void {
-	server.get<{ Querystring: Static<typeof PollQuery> }>(
+	const querystring = pollQuery(deps.rights.owners);
+	server.get<{ Querystring: PollQuery }>(
 		'/api/v1/poll',
 		{
 			exposeHeadRoute: false,
@@ -88,7 +91,7 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 				operationId: 'poll',
 				tags: ['subscribe'],
 				summary: 'Wait for the next messages of some topics',
-				querystring: PollQuery,
+				querystring,
 				response: { 200: PollAnswer, ...errorAnswers('invalid_cursor', ...POLL_ERRORS) },
 			},
 		},
@@ -103,16 +106,12 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 		},
 	);
 	// Like the GET, but for the waiting: there is nothing to send.
-	server.head<{ Querystring: Static<typeof PollQuery> }>(
-		'/api/v1/poll',
-		{ schema: { querystring: PollQuery } },
-		async (request, reply) => {
-			const { query } = request;
-			const wanted = startsOf(readTopics(query.topics, deps.rights), readSince(query.since));
-			await allowStarts(deps.rights, principalOf(request), wanted);
-			return reply.type('application/json').send();
-		},
-	);
+	server.head<{ Querystring: PollQuery }>('/api/v1/poll', { schema: { querystring } }, async (request, reply) => {
+		const { query } = request;
+		const wanted = startsOf(readTopics(query.topics, deps.rights), readSince(query.since));
+		await allowStarts(deps.rights, principalOf(request), wanted);
+		return reply.type('application/json').send();
+	});
 	const body = pollBody(deps.rights.owners ? TOPIC_REFERENCE_PATTERN : TOPIC_NAME_PATTERN);
 	server.post<{ Body: PollBody }>(
 		'/messages/poll',
