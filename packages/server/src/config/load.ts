@@ -116,7 +116,8 @@ function readSecretFiles(values: Record<string, SettingValue>, given: Set<string
 
 /** Settings that are good each alone, but not together. */
 function contradictions(values: Record<string, SettingValue>): string[] {
-	const { storageBackend, durability, valkeyCluster, valkeyAddresses, workers } = values;
+	const { storageBackend, durability, valkeyCluster, valkeyAddresses, valkeyUseTls, valkeyTlsCert, valkeyTlsKey, workers } =
+		values;
 	const problems: string[] = [];
 	if (workers !== 1 && storageBackend !== 'valkey') {
 		problems.push(
@@ -133,9 +134,14 @@ function contradictions(values: Record<string, SettingValue>): string[] {
 		problems.push('PULSAR_DURABILITY: replicas are waited for on one server with replicas only, not on a Cluster');
 	}
 	for (const address of Array.isArray(valkeyAddresses) ? valkeyAddresses : []) {
-		if (!/^[^\s@/?#]+:[1-9][0-9]{0,4}$/.test(address))
+		const isAddress = /^(\[[0-9a-f:.%]+\]|[^\s@/?#[\]]+):[1-9][0-9]{0,4}$/i.test(address);
+		if (!isAddress || Number(/[0-9]+$/.exec(address)?.[0]) > 65_535)
 			problems.push(`PULSAR_VALKEY_ADDRESSES: ${JSON.stringify(masked(address))} is not host:port`);
 	}
+	if ((valkeyTlsCert === null) !== (valkeyTlsKey === null))
+		problems.push('PULSAR_VALKEY_TLS_CERT: needs PULSAR_VALKEY_TLS_KEY, and the key needs the certificate');
+	else if (valkeyTlsCert !== null && valkeyUseTls === false)
+		problems.push('PULSAR_VALKEY_TLS_CERT: is of no use without PULSAR_VALKEY_USE_TLS=yes');
 	return problems;
 }
 
