@@ -8,6 +8,7 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import type { Auth } from '../../auth/auth.ts';
+import { holderOf } from '../../auth/principal.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
 import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -131,10 +132,10 @@ async function stream(deps: SseDeps, heartbeat: Heartbeat, request: EventsReques
 		return;
 	}
 	const sink = new SseSink(response, deps.socketBufferBytes);
-	const held = principal.kind === 'open' ? null : (deps.caps?.openConnection(principal.accountId) ?? null);
+	const held = principal.kind === 'open' ? null : (deps.caps?.openConnection(holderOf(principal)) ?? null);
 	let session: Session;
 	try {
-		session = deps.relay.attach(sink, held?.holdings);
+		session = deps.relay.attach(sink, held);
 	} catch (error) {
 		held?.release();
 		throw error;
