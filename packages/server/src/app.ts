@@ -19,7 +19,6 @@ import type { Clock } from './ports/clock.ts';
 import type { Records } from './ports/records.ts';
 import type { Store } from './ports/store.ts';
 import { Relay } from './relay/relay.ts';
-import { openEmbeddedRecords } from './stores/embedded/records.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
@@ -68,7 +67,7 @@ export interface App {
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
 export async function createApp({ config, logger, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
-	const edge = edgeOf(config);
+	const edge = edgeOf(config, logger, clock);
 	const { store, openRecords } = await openStorage(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, { store, openRecords });
 	const auth = identity?.auth ?? null;
@@ -197,11 +196,15 @@ export async function openStorage(config: Config, clock: Clock, logger: Logger):
 	switch (config.storageBackend) {
 		case 'memory':
 			return { store: createMemoryStore({ topicsMax, clock }), openRecords: async () => createMemoryRecords({ clock }) };
-		case 'embedded':
-			return {
-				store: await openEmbeddedStore({ dataDir, topicsMax, clock }),
-				openRecords: () => openEmbeddedRecords({ dataDir, clock }),
-			};
+		case 'embedded': {
+			const store = await openEmbeddedStore({
+				dataDir,
+				topicsMax,
+				clock,
+				onWarning: (text, fields) => logger.warn(fields, text),
+			});
+			return { store, openRecords: () => store.openRecords() };
+		}
 		case 'valkey': {
 			const store = await openValkeyStore({
 				server: valkeyServer(config),
