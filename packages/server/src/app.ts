@@ -70,7 +70,7 @@ export interface App {
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
 export async function createApp({ config, logger, openFilesMax, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
-	const edge = edgeOf(config);
+	const edge = edgeOf(config, logger, clock);
 	const { store, openRecords } = await openStorage(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, { store, openRecords });
 	const auth = identity?.auth ?? null;

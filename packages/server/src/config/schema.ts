@@ -206,7 +206,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_ALLOWED_ORIGINS',
 				type: 'list',
 				default: [],
-				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may.',
+				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may. Each is one origin: no path, no wildcard for subdomains.',
 			},
 			{
 				key: 'trustedHosts',

@@ -204,7 +204,7 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 	server.addHook('onRequest', (request, reply, done) => {
 		reply.headers(securityHeaders).header('x-request-id', request.id);
 		const refuse = (error: RelayError) => answerError(request, reply, error);
-		const refusal = edgeRefusal(request.raw, edge.trustsHost);
+		const refusal = edgeRefusal(request.raw, edge);
 		const answered = refusal === null && edge.origins.handle(request, reply, refuse);
 		const nowhere = request.is404 || isMissingDocsFile(request);
 		if (refusal === null && !answered && !nowhere) {
