@@ -12,6 +12,14 @@ function percentile(sorted: Float64Array, fraction: number): number {
 	return sorted[Math.max(0, Math.ceil(sorted.length * fraction) - 1)] ?? Number.NaN;
 }
 
+/** The middle value, or the mean of the middle two; NaN without values. */
+export function median(values: readonly number[]): number {
+	const sorted = values.toSorted((a, b) => a - b);
+	const middle = Math.floor(sorted.length / 2);
+	const upper = sorted[middle] ?? Number.NaN;
+	return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
+}
+
 /** Summarises samples that came in several parts. */
 export function summarise(parts: readonly Float64Array[]): LatencySummary {
 	const all = new Float64Array(parts.reduce((length, part) => length + part.length, 0));

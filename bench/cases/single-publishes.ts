@@ -1,7 +1,7 @@
 /** Durable single publishes: one message per request, acknowledged when it is on disk. */
 
 import { Client } from '../clients/client.ts';
-import { type BenchOptions, measure } from '../measure.ts';
+import { type BenchOptions, type Measurement, measure } from '../measure.ts';
 import type { ChildServer } from '../servers/child-server.ts';
 import { startNaive, startRelay } from '../servers/servers.ts';
 import type { ValkeyServer } from '../servers/valkey.ts';
@@ -33,6 +33,22 @@ export async function singlePublishes(options: BenchOptions): Promise<Section> {
 
 async function publish(started: ChildServer, seconds: number, valkey: ValkeyServer | null): Promise<Outcome> {
 	await using server = started;
+	const { ackedPerSecond, cpuUsPerSecond, valkeyCpuUsPerSecond, publishLatenciesMs } = await publishSingles(
+		server,
+		seconds,
+		valkey,
+	);
+	const values = [
+		ackedPerSecond,
+		cpuUsPerSecond / ackedPerSecond,
+		valkeyCpuUsPerSecond / ackedPerSecond,
+		...latencyValues(summarise([publishLatenciesMs])),
+	];
+	return { values, problems: [] };
+}
+
+/** The load of this benchmark on a server, measured. */
+export async function publishSingles(server: ChildServer, seconds: number, valkey: ValkeyServer | null): Promise<Measurement> {
 	await using publisher = new Client();
 	await publisher.publish({
 		url: server.url,
@@ -42,18 +58,5 @@ async function publish(started: ChildServer, seconds: number, valkey: ValkeyServ
 		payloadBytes: PAYLOAD_BYTES,
 		messagesMax: null,
 	});
-	const { ackedPerSecond, cpuUsPerSecond, valkeyCpuUsPerSecond, publishLatenciesMs } = await measure({
-		server,
-		valkey,
-		publisher,
-		subscribers: [],
-		seconds,
-	});
-	const values = [
-		ackedPerSecond,
-		cpuUsPerSecond / ackedPerSecond,
-		valkeyCpuUsPerSecond / ackedPerSecond,
-		...latencyValues(summarise([publishLatenciesMs])),
-	];
-	return { values, problems: [] };
+	return await measure({ server, valkey, publisher, subscribers: [], seconds });
 }

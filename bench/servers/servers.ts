@@ -11,7 +11,11 @@ export interface RelayOptions {
 	readonly profileDirectory: string | null;
 	/** The server it stores on; null = the embedded store, in a new directory. */
 	readonly valkey: ValkeyServer | null;
+	/** The checkout whose relay is started, as a directory URL; default this one. */
+	readonly checkout?: URL;
 }
+
+const THIS_CHECKOUT = new URL('../../', import.meta.url);
 
 /** Starts a relay as `npm start` does, on a free port, with an empty store. */
 export async function startRelay(options: RelayOptions): Promise<ChildServer> {
@@ -20,10 +24,15 @@ export async function startRelay(options: RelayOptions): Promise<ChildServer> {
 }
 
 /** As {@link startRelay}, on what the store holds. */
-export function startNode({ flags = [], profileDirectory, valkey }: RelayOptions): Promise<ChildServer> {
+export function startNode({
+	flags = [],
+	profileDirectory,
+	valkey,
+	checkout = THIS_CHECKOUT,
+}: RelayOptions): Promise<ChildServer> {
 	return ChildServer.start({
 		name: 'the relay',
-		script: new URL('../../packages/server/bin/pulsar-relay.js', import.meta.url),
+		script: new URL('packages/server/bin/pulsar-relay.js', checkout),
 		args: (directory) => [
 			'--host',
 			'127.0.0.1',

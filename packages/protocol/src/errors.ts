@@ -42,6 +42,7 @@ export const ERRORS = {
 	not_set_up: { status: 503, closeCode: null, retryable: false, meaning: 'this relay is not set up for what the page is for' },
 	too_many_logins: { status: 503, closeCode: null, retryable: true, meaning: 'more passwords wait to be checked than the limit allows' },
 	method_not_allowed: { status: 405, closeCode: null, retryable: false, meaning: 'the route exists, but not for this method; see `Allow`' },
+	upgrade_required: { status: 426, closeCode: null, retryable: false, meaning: 'the route is for upgrades to WebSocket, and the request does not ask for one' },
 	request_timeout: { status: 408, closeCode: null, retryable: true, meaning: 'the request did not arrive in time' },
 	topic_exists: { status: 400, closeCode: null, retryable: false, meaning: 'a topic of this name exists already' },
 	topic_deleted: { status: 404, closeCode: null, retryable: false, meaning: 'the topic was deleted; its subscriptions have ended' },

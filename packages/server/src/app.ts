@@ -10,6 +10,7 @@ import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth } from './auth/auth.ts';
+import { UNOWNED_ID } from './auth/topic-access.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -30,12 +31,11 @@ import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
+import { registerUpgradeRequired } from './transports/websocket/upgrade-required.ts';
+import { warnOfAccess } from './wiring/access-warnings.ts';
 import { edgeOf, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
 import { signInOf } from './wiring/sign-in.ts';
-
-/** The owner of every topic while the relay runs without accounts. */
-const OPEN_MODE_OWNER_ID = '00000000-0000-0000-0000-000000000000';
 
 /** Connections of publishers and operators, beside those of subscribers and polls. */
 const OTHER_CONNECTIONS_MAX = 10_000;
@@ -43,6 +43,8 @@ const OTHER_CONNECTIONS_MAX = 10_000;
 export interface AppOptions {
 	readonly config: Config;
 	readonly logger: Logger;
+	/** Gives how many lines of the log were lost so far. */
+	readonly lostLogLines: () => number;
 	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
 	readonly metricsOfAll?: () => Promise<string>;
 }
@@ -55,6 +57,8 @@ export interface App {
 	report(): Promise<Report>;
 	/** Starts serving; resolves with the URL. Rejects when the address cannot be had. */
 	listen(): Promise<{ readonly url: string }>;
+	/** Logs what would otherwise look like a loss of data or a locked door, where there are accounts. Never rejects. */
+	warnOfAccess(): Promise<void>;
 	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
 	reloadCertificates(): void;
 	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
@@ -64,7 +68,7 @@ export interface App {
 }
 
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger, metricsOfAll }: AppOptions): Promise<App> {
+export async function createApp({ config, logger, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
 	const edge = edgeOf(config);
 	const { store, openRecords } = await openStorage(config, clock, logger);
@@ -79,7 +83,12 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 	});
 	const { limiting, caps, usage, rights } = limits;
 	const access = { auth, limiting, caps, usage, rights, edge };
-	const metrics = createMetrics({ store, logger, ...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }) });
+	const metrics = createMetrics({
+		store,
+		logger,
+		lostLogLines,
+		...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }),
+	});
 	const relay = createRelay(config, store, clock, metrics);
 	metrics.observeLoad(() => relay.load);
 	const server = await createHttpServer({
@@ -95,12 +104,12 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		},
 		version: packageJson.version,
 		appName: config.appName,
-		ownerId: OPEN_MODE_OWNER_ID,
+		ownerId: UNOWNED_ID,
 		...access,
 	});
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	registerLongPoll(server, { relay, metrics, ownerId: OPEN_MODE_OWNER_ID, ...access });
+	registerLongPoll(server, { relay, metrics, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
 		relay,
 		clock,
@@ -109,6 +118,7 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 		heartbeatIntervalS: config.sseHeartbeatIntervalS,
 		...access,
 	});
+	registerUpgradeRequired(server, { relay, metrics, logger, ...access });
 	const terminateWebSockets = serveWebSockets(server.server, {
 		relay,
 		clock,
@@ -145,6 +155,9 @@ export async function createApp({ config, logger, metricsOfAll }: AppOptions): P
 			await server.listen({ host: config.host, port: config.port });
 			const { port } = server.server.address() as AddressInfo;
 			return { url: `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}` };
+		},
+		warnOfAccess: async () => {
+			if (auth !== null) await warnOfAccess({ topics: relay.topics, accounts: auth.accounts, logger });
 		},
 		reloadCertificates() {
 			try {

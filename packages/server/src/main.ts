@@ -10,7 +10,7 @@ import type { Config } from './config/schema.ts';
 import { runAlone } from './process/alone.ts';
 import { announce } from './process/announcement.ts';
 import { runImportProcess } from './process/import.ts';
-import { CLOSE_GRACE_S, EXIT_WRONG_SETTINGS, openLog } from './process/lifetime.ts';
+import { CLOSE_GRACE_S, EXIT_WRONG_SETTINGS, openLog, outliveReaders } from './process/lifetime.ts';
 import { runPrimary } from './process/primary.ts';
 
 /** Over the time in which every worker ends by itself, how long the primary waits for it. */
@@ -46,11 +46,12 @@ function runWorkers(config: Config, warnings: readonly string[]): Promise<never>
 		module: new URL('./process/worker.ts', import.meta.url),
 		workers: config.workers,
 		setup: config,
-		logger: log.logger,
+		log,
 		reloadOnHangUp: config.tlsCert !== null,
 		stopTimeoutS: config.drainTimeoutS + CLOSE_GRACE_S + WORKERS_GRACE_S,
 		onServing: (served) => announce(served, config, log),
 	});
 }
 
+outliveReaders();
 await main();

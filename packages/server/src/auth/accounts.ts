@@ -167,6 +167,16 @@ export class Accounts {
 		}
 	}
 
+	/** Whether there is an active account that may administer. */
+	async hasAdmin(): Promise<boolean> {
+		for (let after: string | null = null; ; ) {
+			const page: readonly Account[] = await this.list(after, PAGE);
+			if (page.some(({ isActive, permissions }) => isActive && permissions.includes('admin'))) return true;
+			if (page.length < PAGE) return false;
+			after = page.at(-1)?.accountId ?? null;
+		}
+	}
+
 	/**
 	 * Changes an account; null when there is none. Only what is given changes, on what is stored at that moment: two changes of
 	 * different fields at the same time both take effect.

@@ -3,10 +3,12 @@
  * away keeps nobody from anything else. While it does not answer it is left alone for longer and longer.
  */
 
+import { compactVerify } from 'jose';
 import * as client from 'openid-client';
 import type { Clock } from '../ports/clock.ts';
 import type { AuthLog } from './auth-log.ts';
 import { causeOf, fetchBounded, OUTBOUND_TIMEOUT_MS, providerUnavailable } from './outbound.ts';
+import { RemoteKeys } from './remote-keys.ts';
 
 /** After so long the provider is asked about itself anew; if it does not answer, what is known goes on. */
 const FRESH_MS = 3_600_000;
@@ -38,12 +40,19 @@ export interface ProviderOptions {
 	readonly claimSub: string;
 }
 
+/** What a provider says about itself, and its keys. */
+interface Known {
+	readonly configuration: client.Configuration;
+	readonly keys: RemoteKeys;
+	readonly readMs: number;
+}
+
 export class OidcProvider {
 	readonly options: ProviderOptions;
 	readonly #clock: Clock;
 	readonly #log: AuthLog;
-	#known: { readonly configuration: client.Configuration; readonly readMs: number } | null = null;
-	#reading: Promise<client.Configuration> | null = null;
+	#known: Known | null = null;
+	#reading: Promise<Known> | null = null;
 	#failures = 0;
 	#notBeforeMs = 0;
 
@@ -53,11 +62,24 @@ export class OidcProvider {
 		this.#log = log;
 	}
 
-	/** What is known of the provider, read when it must be. Rejects with `provider_unavailable`. */
+	/** The provider's description of itself, read when there is none or it is old. Rejects with `provider_unavailable`. */
 	async configuration(): Promise<client.Configuration> {
+		return (await this.#current()).configuration;
+	}
+
+	/**
+	 * Verifies the signature of an ID token; its claims are checked where the code is exchanged. Rejects as jose does, and with
+	 * `provider_unavailable` while the keys cannot be read.
+	 */
+	async verifySignature(idToken: string): Promise<void> {
+		const { keys } = await this.#current();
+		await keys.verify((find) => compactVerify(idToken, find, { algorithms: ID_TOKEN_ALGORITHMS }));
+	}
+
+	async #current(): Promise<Known> {
 		const known = this.#known;
 		const nowMs = this.#clock.monotonicMs();
-		if (known !== null && (nowMs - known.readMs < FRESH_MS || nowMs < this.#notBeforeMs)) return known.configuration;
+		if (known !== null && (nowMs - known.readMs < FRESH_MS || nowMs < this.#notBeforeMs)) return known;
 		if (nowMs < this.#notBeforeMs) throw providerUnavailable(undefined);
 		this.#reading ??= this.#read().finally(() => {
 			this.#reading = null;
@@ -65,19 +87,20 @@ export class OidcProvider {
 		try {
 			return await this.#reading;
 		} catch (error) {
-			if (known !== null) return known.configuration;
+			if (known !== null) return known;
 			throw error;
 		}
 	}
 
-	async #read(): Promise<client.Configuration> {
+	async #read(): Promise<Known> {
 		const { name, address } = this.options;
 		try {
 			const configuration = await this.#configure(address);
-			this.#known = { configuration, readMs: this.#clock.monotonicMs() };
+			const known = { configuration, keys: this.#keysOf(configuration), readMs: this.#clock.monotonicMs() };
+			this.#known = known;
 			this.#failures = 0;
 			this.#notBeforeMs = 0;
-			return configuration;
+			return known;
 		} catch (error) {
 			const waitMs = Math.min(BACK_OFF_MS_MAX, BACK_OFF_FIRST_MS * 2 ** this.#failures);
 			this.#failures = Math.min(this.#failures + 1, 10);
@@ -88,13 +111,27 @@ export class OidcProvider {
 		}
 	}
 
+	/** Where the provider publishes its keys; those that are known stay known while it is the same place. */
+	#keysOf(configuration: client.Configuration): RemoteKeys {
+		const { jwks_uri: url } = configuration.serverMetadata();
+		if (url === undefined) throw new Error('the provider does not say where its keys are (jwks_uri)');
+		if (this.#known?.keys.url === url) return this.#known.keys;
+		if (!this.#isPlain && !url.startsWith('https:')) throw new Error(`the keys of the provider are not at an https URL: ${url}`);
+		return new RemoteKeys({ url, clock: this.#clock, log: this.#log });
+	}
+
+	/** Whether the settings allow plain HTTP, as they do on a loopback address. */
+	get #isPlain(): boolean {
+		const { address } = this.options;
+		return (address.kind === 'discovery' ? address.url : address.tokenEndpoint).startsWith('http:');
+	}
+
 	async #configure(address: ProviderAddress): Promise<client.Configuration> {
 		const { clientId, clientSecret } = this.options;
 		const metadata = { client_secret: clientSecret, [client.clockTolerance]: CLOCK_SKEW_S };
 		const authentication = client.ClientSecretBasic(clientSecret);
 		// The library asks for https everywhere. Where that need not be, the settings have been looked at already.
-		const isPlain = [address.kind === 'discovery' ? address.url : address.tokenEndpoint].some((url) => url.startsWith('http:'));
-		const execute = [client.enableNonRepudiationChecks, ...(isPlain ? [client.allowInsecureRequests] : [])];
+		const execute = this.#isPlain ? [client.allowInsecureRequests] : [];
 		if (address.kind === 'discovery') {
 			return client.discovery(new URL(address.url), clientId, metadata, authentication, {
 				execute,
@@ -122,7 +159,7 @@ export class OidcProvider {
 	}
 }
 
-/** For a provider that does not say itself. */
+/** Asymmetric ones only; also assumed of a provider that does not describe itself. */
 const ID_TOKEN_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
 
 const ask: client.CustomFetch = (url, options) => fetchBounded(url, options as RequestInit);

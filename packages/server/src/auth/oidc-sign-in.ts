@@ -226,7 +226,8 @@ export class OidcSignIn {
 			idTokenExpected: true,
 		});
 		const claims = tokens.claims();
-		if (claims === undefined) throw new Error('there is no ID token');
+		if (claims === undefined || tokens.id_token === undefined) throw new Error('there is no ID token');
+		await provider.verifySignature(tokens.id_token);
 		return claims;
 	}
 

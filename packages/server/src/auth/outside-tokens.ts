@@ -90,14 +90,16 @@ export class OutsideTokens {
 	async #payloadOf(token: string): Promise<JWTPayload | null> {
 		const { issuer, audience } = this.#options;
 		try {
-			const { payload } = await jwtVerify(token, (header, input) => this.#keys.find(header, input), {
-				algorithms: ALGORITHMS,
-				issuer,
-				audience,
-				requiredClaims: ['exp', 'sub'],
-				clockTolerance: CLOCK_SKEW_S,
-				currentDate: new Date(this.#clock.nowMs()),
-			});
+			const { payload } = await this.#keys.verify((find) =>
+				jwtVerify(token, find, {
+					algorithms: ALGORITHMS,
+					issuer,
+					audience,
+					requiredClaims: ['exp', 'sub'],
+					clockTolerance: CLOCK_SKEW_S,
+					currentDate: new Date(this.#clock.nowMs()),
+				}),
+			);
 			return payload;
 		} catch (error) {
 			if (isUnavailable(error)) throw error;

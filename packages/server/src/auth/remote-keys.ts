@@ -1,7 +1,7 @@
 /**
- * The keys of an issuer (a JWKS), read over the network. New ones are found when a token names a key that is not known; while the
- * issuer is away the known ones go on. Nobody can make the relay ask more often than every half minute by naming keys that are
- * none, which is why this is not jose's own reader: that one asks for every such token while the issuer does not answer.
+ * The keys of an issuer (a JWKS), read over the network. A token that names an unknown key makes the relay read them again, so a new
+ * signing key is good at once. While the issuer is away the known keys go on. Made-up key names share a small budget of reads, which is
+ * why this is not jose's own reader: that one refuses a new key for 30 s, and reads for every such token while the issuer is away.
  */
 
 import { createLocalJWKSet, errors, type FlattenedJWSInput, type JSONWebKeySet, type JWSHeaderParameters } from 'jose';
@@ -13,12 +13,18 @@ import { causeOf, fetchBounded, providerUnavailable } from './outbound.ts';
 const FRESH_MS = 600_000;
 /** Keys that could not be read again for so long are not used any more. */
 const AGE_MS_MAX = 24 * 3_600_000;
-/** How soon after an attempt the next one may be made. */
-const ATTEMPT_INTERVAL_MS = 30_000;
+/** How soon after a failed refresh of old keys the next one may begin. */
+const REFRESH_INTERVAL_MS = 30_000;
 /** The same while there are no keys at all. */
 const FIRST_ATTEMPT_INTERVAL_MS = 5_000;
+/** Reads for unknown keys: so many at once, and one more per interval. A flood of made-up names delays a real new key by one interval. */
+const UNKNOWN_KEY_READS_MAX = 4;
+const UNKNOWN_KEY_READ_INTERVAL_MS = 10_000;
+/** Names of keys that a read did not find, remembered so that the same name does not cause the next read as well. */
+const MISSED_NAMES_MAX = 100;
 
-type Keys = ReturnType<typeof createLocalJWKSet>;
+/** Finds the key of a signature, as jose asks for it. */
+type Keys = (header?: JWSHeaderParameters, token?: FlattenedJWSInput) => Promise<CryptoKey>;
 
 export interface RemoteKeysOptions {
 	readonly url: string;
@@ -31,24 +37,47 @@ export class RemoteKeys {
 	#keys: { readonly find: Keys; readonly readMs: number } | null = null;
 	#attemptMs: number | null = null;
 	#reading: Promise<void> | null = null;
+	/** When each unknown name last caused a read, oldest first. */
+	readonly #missed = new Map<string, number>();
+	#unknownKeyReads = UNKNOWN_KEY_READS_MAX;
+	#refilledMs: number | null = null;
 
 	constructor(options: RemoteKeysOptions) {
 		this.#options = options;
 	}
 
+	/** Where the keys are read. */
+	get url(): string {
+		return this.#options.url;
+	}
+
 	/**
-	 * The key that a token is signed with, as jose asks for it. Rejects as jose does when there is none, and with
-	 * `provider_unavailable` when no keys could be read yet.
+	 * Runs a verification with the keys, which `find` gives as jose asks for them. A verification that finds no key runs on newer keys, if
+	 * there are any; so does one that fails on its signature where the token does not name its key. Rejects as the verification does, and
+	 * with `provider_unavailable` when no keys could be read yet.
 	 */
-	async find(header: JWSHeaderParameters, token: FlattenedJWSInput): ReturnType<Keys> {
+	async verify<T>(verification: (find: Keys) => Promise<T>): Promise<T> {
+		let named = true;
+		const find: Keys = async (header, token) => {
+			named = header?.kid !== undefined;
+			return this.#find(header, token);
+		};
+		try {
+			return await verification(find);
+		} catch (error) {
+			const mayBeOfANewKey = !named && error instanceof errors.JWSSignatureVerificationFailed;
+			if (!mayBeOfANewKey || !(await this.#readFor(''))) throw error;
+			return verification(find);
+		}
+	}
+
+	async #find(header?: JWSHeaderParameters, token?: FlattenedJWSInput): Promise<CryptoKey> {
 		const known = await this.#known();
 		try {
 			return await known(header, token);
 		} catch (error) {
-			if (!(error instanceof errors.JWKSNoMatchingKey) || !this.#mayRead(ATTEMPT_INTERVAL_MS)) throw error;
-			await this.#read();
-			const keys = this.#keys?.find ?? known;
-			return keys(header, token);
+			if (!(error instanceof errors.JWKSNoMatchingKey) || !(await this.#readFor(header?.kid ?? ''))) throw error;
+			return (this.#keys?.find ?? known)(header, token);
 		}
 	}
 
@@ -56,8 +85,8 @@ export class RemoteKeys {
 		const ageMs = this.#keys === null ? Number.POSITIVE_INFINITY : this.#options.clock.monotonicMs() - this.#keys.readMs;
 		if (ageMs < FRESH_MS && this.#keys !== null) return this.#keys.find;
 		if (ageMs < AGE_MS_MAX && this.#keys !== null) {
-			// It never rejects; whoever asks now is served with what is known.
-			if (this.#mayRead(ATTEMPT_INTERVAL_MS)) void this.#read();
+			// It never rejects; this verification goes on with the known keys.
+			if (this.#mayRead(REFRESH_INTERVAL_MS)) void this.#read();
 			return this.#keys.find;
 		}
 		this.#keys = null;
@@ -69,6 +98,33 @@ export class RemoteKeys {
 
 	#mayRead(intervalMs: number): boolean {
 		return this.#attemptMs === null || this.#options.clock.monotonicMs() - this.#attemptMs >= intervalMs;
+	}
+
+	/** Reads the keys because a token names one that is unknown, or waits for the read under way. False: there was no read. */
+	async #readFor(name: string): Promise<boolean> {
+		if (this.#reading === null && !this.#spendRead(name)) return false;
+		await this.#read();
+		return true;
+	}
+
+	#spendRead(name: string): boolean {
+		const nowMs = this.#options.clock.monotonicMs();
+		const refills = Math.floor((nowMs - (this.#refilledMs ?? nowMs)) / UNKNOWN_KEY_READ_INTERVAL_MS);
+		this.#unknownKeyReads = Math.min(UNKNOWN_KEY_READS_MAX, this.#unknownKeyReads + refills);
+		this.#refilledMs = (this.#refilledMs ?? nowMs) + refills * UNKNOWN_KEY_READ_INTERVAL_MS;
+		const missedMs = this.#missed.get(name);
+		const missedJustNow = missedMs !== undefined && nowMs - missedMs < UNKNOWN_KEY_READ_INTERVAL_MS;
+		if (missedJustNow || this.#unknownKeyReads === 0) return false;
+		this.#unknownKeyReads--;
+		this.#missed.delete(name);
+		this.#missed.set(name, nowMs);
+		if (this.#missed.size > MISSED_NAMES_MAX) {
+			for (const oldest of this.#missed.keys()) {
+				this.#missed.delete(oldest);
+				break;
+			}
+		}
+		return true;
 	}
 
 	/** Reads the keys once, for all who ask meanwhile. A failure is told to the operator, and leaves what is known. */

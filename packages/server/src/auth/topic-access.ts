@@ -14,6 +14,12 @@ import { scopesAllow } from './scopes.ts';
 
 export const TOPIC_ACCESS = 'topic-access';
 
+/**
+ * Stands as the owner of topics without one, which were made while the relay asked nobody for credentials. In the store such a topic
+ * has its bare name; administrators may look at it, read it and manage it as `00000000-0000-0000-0000-000000000000/<name>`.
+ */
+export const UNOWNED_ID = '00000000-0000-0000-0000-000000000000';
+
 /** Accounts that one topic may be granted to. */
 export const GRANTS_MAX = 1000;
 const ATTEMPTS_MAX = 20;
@@ -63,15 +69,16 @@ export function authorize(principal: Principal, action: TopicAction, topic: stri
 	const needed = PERMISSION_FOR[action];
 	if (needed !== null && !principal.permissions.includes(needed)) return { status: 'denied', reason: 'permission' };
 	if (principal.kind !== 'account' && !scopesGive(principal.scopes, action, topic)) return { status: 'denied', reason: 'scope' };
-	return isOwn(principal, topic) || isGranted(principal, action, grants ?? NO_GRANTS)
+	return isOwn(principal, action, topic) || isGranted(principal, action, grants ?? NO_GRANTS)
 		? ALLOWED
 		: { status: 'denied', reason: 'grant' };
 }
 
 function scopesGive(scopes: Parameters<typeof scopesAllow>[0], action: TopicAction, topic: string): boolean {
 	if (action === 'manage') return false;
-	if (action !== 'look') return scopesAllow(scopes, action, topic);
-	return scopesAllow(scopes, 'publish', topic) || scopesAllow(scopes, 'subscribe', topic);
+	const name = topic.includes('/') ? topic : `${UNOWNED_ID}/${topic}`;
+	if (action !== 'look') return scopesAllow(scopes, action, name);
+	return scopesAllow(scopes, 'publish', name) || scopesAllow(scopes, 'subscribe', name);
 }
 
 function isGranted({ accountId }: KnownPrincipal, action: TopicAction, { isPublic, byAccount }: TopicGrants): boolean {
@@ -88,8 +95,9 @@ function isGranted({ accountId }: KnownPrincipal, action: TopicAction, { isPubli
 	}
 }
 
-function isOwn({ accountId }: KnownPrincipal, topic: string): boolean {
-	return topic.startsWith(accountId) && topic[accountId.length] === '/';
+function isOwn({ accountId, permissions }: KnownPrincipal, action: TopicAction, topic: string): boolean {
+	if (topic.startsWith(accountId) && topic[accountId.length] === '/') return true;
+	return action !== 'publish' && permissions.includes('admin') && !topic.includes('/');
 }
 
 /** Whose topics are whose, as the transports ask it. */
@@ -208,8 +216,8 @@ export class TopicAccess implements TopicRights {
 		const slash = shown.indexOf('/');
 		const owner = await this.#ownerId(shown.slice(0, slash));
 		// Nobody's topic is answered like one that is not granted: who exists is not to be found out by asking.
-		const topic = `${owner ?? ''}${shown.slice(slash)}`;
-		const grants = owner === null || isOwn(principal, topic) ? null : await this.#grants.get(topic);
+		const topic = owner === UNOWNED_ID ? shown.slice(slash + 1) : `${owner ?? ''}${shown.slice(slash)}`;
+		const grants = owner === null || isOwn(principal, action, topic) ? null : await this.#grants.get(topic);
 		return refuse(authorize(principal, action, topic, grants), action, shown) ?? { topic, shown };
 	}
 

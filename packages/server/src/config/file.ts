@@ -2,6 +2,7 @@
 
 import { parse as parseToml } from 'smol-toml';
 import { parse as parseYaml } from 'yaml';
+import { masked } from './masked.ts';
 
 /** Reads a whole file as text; throws as `node:fs` does, with the code `ENOENT` when there is no such file. */
 export type ReadFile = (path: string) => string;
@@ -30,8 +31,8 @@ export function readConfigFile(named: string | undefined, readFile: ReadFile): R
 		try {
 			text = readFile(path);
 		} catch (error) {
-			if (!isMissing(error)) return { status: 'wrong', problem: `${path}: cannot be read: ${firstLine(error)}` };
-			if (named !== undefined) return { status: 'wrong', problem: `${path}: there is no such file` };
+			if (!isMissing(error)) return { status: 'wrong', problem: `${masked(path)}: cannot be read: ${firstLine(error)}` };
+			if (named !== undefined) return { status: 'wrong', problem: `${masked(path)}: there is no such file` };
 			continue;
 		}
 		return parseFile(path, text);
@@ -46,7 +47,7 @@ function parseFile(path: string, text: string): ReadConfigFile {
 		else if (/\.ya?ml$/i.test(path)) content = parseYaml(text, { logLevel: 'error' });
 		else return { status: 'wrong', problem: `${path}: the name must end in .toml, .yaml or .yml` };
 	} catch (error) {
-		return { status: 'wrong', problem: `${path}: ${firstLine(error)}` };
+		return { status: 'wrong', problem: `${path}: ${withoutQuotation(firstLine(error))}` };
 	}
 	if (content === null) return { status: 'ok', path, entries: [] };
 	if (typeof content !== 'object' || Array.isArray(content)) {
@@ -64,6 +65,11 @@ function flattened(key: string, value: unknown): (readonly [key: string, value: 
 
 function isMissing(error: unknown): boolean {
 	return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}
+
+/** The YAML parser quotes the file at the end of some messages, and that may be a secret. */
+function withoutQuotation(message: string): string {
+	return message.startsWith('Invalid TOML document: ') ? message : message.replace(/: .*?( at line \d+, column \d+)?$/, '$1');
 }
 
 /** Both parsers put a picture of the place below the first line; the TOML one also keeps the line number there. */

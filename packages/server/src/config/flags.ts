@@ -1,5 +1,6 @@
 /** The command line: `--flag value`, `--flag=value`, and the few flags that are no settings. */
 
+import { masked } from './masked.ts';
 import { flagOf, SETTINGS, type Setting } from './schema.ts';
 
 /** The flags that are no settings. */
@@ -14,6 +15,9 @@ export const IMPORT_FLAGS = [
 	{ usage: '--from-reference', doc: 'From the Valkey of pulsar-relay 0.2, into the store that the settings name.' },
 	{ usage: '--dry-run', doc: 'Only look, and say what would be done.' },
 ] as const;
+
+/** Flags that do not exist but may be mistyped names of secrets. */
+const LIKE_SECRETS = /pass|secret|token|key|source/i;
 
 /** What the relay is to do. */
 export type Task = { readonly kind: 'serve' } | { readonly kind: 'import'; readonly dryRun: boolean };
@@ -39,6 +43,8 @@ export function parseFlags(argv: readonly string[]): Flags {
 
 	const imports = argv[0] === 'import';
 	const importFlags = new Set<string>();
+	// After a flag whose value may be a secret, an argument out of place may be a part of it.
+	let secretsMayFollow = false;
 
 	for (let i = imports ? 1 : 0; i < argv.length; i++) {
 		const argument = argv[i] ?? '';
@@ -58,14 +64,18 @@ export function parseFlags(argv: readonly string[]): Flags {
 		const flag = equals < 0 ? argument : argument.slice(0, equals);
 		const inline = equals < 0 ? undefined : argument.slice(equals + 1);
 		const setting = settings.get(flag);
+		const named = secretsMayFollow ? `argument ${i + 1}` : null;
 		if (!flag.startsWith('-')) {
-			problems.push(`"${argument}": only flags are understood, and the command import before them`);
+			problems.push(
+				`${named ?? JSON.stringify(masked(argument))}: only flags are understood, and the command import before them`,
+			);
 			continue;
 		}
 		// The value after an unknown flag is taken too, so that one mistake is reported once.
 		const following = inline === undefined && setting?.type !== 'bool' && isValue(argv[i + 1]) ? argv[++i] : undefined;
 		const raw = inline ?? (setting?.type === 'bool' ? 'true' : following);
-		if (setting === undefined && flag !== '--config') problems.push(`${flag}: there is no such flag`);
+		secretsMayFollow ||= setting?.secret ?? (setting === undefined && LIKE_SECRETS.test(flag));
+		if (setting === undefined && flag !== '--config') problems.push(`${named ?? masked(flag)}: there is no such flag`);
 		else if (raw === undefined || raw.trim() === '') problems.push(`${flag}: needs a value`);
 		else if (setting === undefined) configFile = raw;
 		else given.set(setting.env, { raw, name: flag });

@@ -157,7 +157,7 @@ function issuerProblems(config: Config): string[] {
 /** What is sent over plain http beyond this machine can be read and changed on its way. */
 function urlProblems(variable: string, text: string, allowInsecure: boolean): string[] {
 	const url = URL.parse(text);
-	if (url === null || !/^https?:$/.test(url.protocol) || url.hash !== '' || url.username !== '') {
+	if (url === null || !/^https?:$/.test(url.protocol) || url.hash !== '' || `${url.username}${url.password}` !== '') {
 		return [`${variable}: is not a URL of the form https://host/path`];
 	}
 	const isPrivate = url.protocol === 'https:' || LOOPBACK_HOST.test(url.hostname) || allowInsecure;

@@ -7,9 +7,11 @@ import { EARLIER_NAMES } from './earlier-names.ts';
 import { type ReadFile, readConfigFile } from './file.ts';
 import { parseFlags, type Task } from './flags.ts';
 import { guardAccess, guardSignIn } from './guard.ts';
+import { masked } from './masked.ts';
 import { isProviderVariable, readProviders } from './providers.ts';
 import { helpText } from './render.ts';
-import { type Config, fileKeyOf, SETTINGS, type Setting } from './schema.ts';
+import { type Config, fileKeyOf, fileSettingOf, SETTINGS, type Setting } from './schema.ts';
+import { readSecretFile } from './secrets.ts';
 import { readValue, type SettingValue } from './values.ts';
 
 /** What {@link loadConfig} reads. */
@@ -69,10 +71,10 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 
 	// As in a URL, `[::1]` is the address `::1`.
 	values['host'] = String(values['host']).replace(/^\[(.*)\]$/, '$1');
-	problems.push(...readPasswordFile(values, sources.readFile), ...contradictions(values));
+	problems.push(...readSecretFiles(values, given, sources.readFile), ...contradictions(values));
 	// Who sets a secret to sign in with means it to be used, as it was by the earlier server, which knew no other way.
 	if (!given.has('auth') && (given.has('jwtSecretKey') || given.has('bootstrapAdminPassword'))) values['auth'] = 'required';
-	const { providers, problems: providerProblems } = readProviders([byEnv, byFile]);
+	const { providers, problems: providerProblems } = readProviders([byEnv, byFile], sources.readFile);
 	problems.push(...providerProblems);
 	// The loop above gave every key of the table a value of its setting's type.
 	const config = Object.freeze({ ...values, oidcProviders: providers }) as unknown as Config;
@@ -96,21 +98,20 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 	return problems.length > 0 ? { status: 'invalid', problems } : { status: 'ok', task, config, warnings };
 }
 
-/** Puts what the password file holds, without the line's end, in the place of the password. Gives what is wrong. */
-function readPasswordFile(values: Record<string, SettingValue>, readFile: ReadFile): string[] {
-	const path = values['valkeyPasswordFile'];
-	if (typeof path !== 'string') return [];
-	if (values['valkeyPassword'] !== null)
-		return ['PULSAR_VALKEY_PASSWORD_FILE: PULSAR_VALKEY_PASSWORD is set, too; keep one of them'];
-	try {
-		const password = readFile(path).replace(/\r?\n$/, '');
-		if (password === '') return [`PULSAR_VALKEY_PASSWORD_FILE: ${path} is empty`];
-		values['valkeyPassword'] = password;
-		return [];
-	} catch (error) {
-		const why = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
-		return [`PULSAR_VALKEY_PASSWORD_FILE: ${path} cannot be read (${why})`];
+/** Puts what the files of secrets hold in the place of the secrets, as if they had been given. Gives what is wrong. */
+function readSecretFiles(values: Record<string, SettingValue>, given: Set<string>, readFile: ReadFile): string[] {
+	const problems: string[] = [];
+	for (const setting of SETTINGS) {
+		if (setting.secret !== true) continue;
+		const { key: fileKey, env } = fileSettingOf(setting);
+		const file = values[fileKey] ?? null;
+		if (file === null) continue;
+		const read = readSecretFile(setting, { file, givenAs: given.has(setting.key) ? setting.env : null, readFile });
+		given.add(setting.key);
+		if (read.status === 'ok') values[setting.key] = read.value;
+		else problems.push(`${env}: ${read.problem}`);
 	}
+	return problems;
 }
 
 /** Settings that are good each alone, but not together. */
@@ -132,8 +133,8 @@ function contradictions(values: Record<string, SettingValue>): string[] {
 		problems.push('PULSAR_DURABILITY: replicas are waited for on one server with replicas only, not on a Cluster');
 	}
 	for (const address of Array.isArray(valkeyAddresses) ? valkeyAddresses : []) {
-		if (!/^.+:[1-9][0-9]{0,4}$/.test(address))
-			problems.push(`PULSAR_VALKEY_ADDRESSES: ${JSON.stringify(address)} is not host:port`);
+		if (!/^[^\s@/?#]+:[1-9][0-9]{0,4}$/.test(address))
+			problems.push(`PULSAR_VALKEY_ADDRESSES: ${JSON.stringify(masked(address))} is not host:port`);
 	}
 	return problems;
 }
@@ -144,15 +145,15 @@ function brokenEdge(values: Record<string, SettingValue>): string[] {
 	const problems: string[] = [];
 	for (const host of Array.isArray(trustedHosts) ? trustedHosts : []) {
 		if (!/^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[?[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*\]?)$/i.test(host))
-			problems.push(`PULSAR_TRUSTED_HOSTS: ${JSON.stringify(host)} is not a name or address without scheme and port`);
+			problems.push(`PULSAR_TRUSTED_HOSTS: ${JSON.stringify(masked(host))} is not a name or address without scheme and port`);
 	}
 	for (const origin of Array.isArray(allowedOrigins) ? allowedOrigins : []) {
 		if (!/^(\*|[a-z][a-z0-9+.-]*:\/\/[^/?#@\s*]+)$/i.test(origin))
-			problems.push(`PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(origin)} is not an origin such as https://app.example.org`);
+			problems.push(`PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(masked(origin))} is not an origin such as https://app.example.org`);
 	}
 	for (const proxy of Array.isArray(trustedProxies) ? trustedProxies : []) {
 		if (!isNetwork(proxy))
-			problems.push(`PULSAR_TRUSTED_PROXIES: ${JSON.stringify(proxy)} is not an address or a network such as 10.0.0.0/8`);
+			problems.push(`PULSAR_TRUSTED_PROXIES: ${JSON.stringify(masked(proxy))} is not an address or a network such as 10.0.0.0/8`);
 	}
 	if ((tlsCert === null) !== (tlsKey === null)) problems.push('PULSAR_TLS_CERT: needs PULSAR_TLS_KEY, and that it');
 	else if (tlsClientCa !== null && tlsCert === null)

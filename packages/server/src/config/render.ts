@@ -2,7 +2,7 @@
 
 import { CONFIG_FILES } from './file.ts';
 import { IMPORT_FLAGS, OTHER_FLAGS } from './flags.ts';
-import { fileKeyOf, flagOf, PROVIDER_SETTINGS, SETTING_GROUPS, type Setting } from './schema.ts';
+import { fileKeyOf, flagOf, PROVIDER_SETTINGS, SETTING_GROUPS, type Setting, withFileSettings } from './schema.ts';
 import { expected } from './values.ts';
 
 const HELP_WIDTH = 100;
@@ -23,7 +23,7 @@ export function helpText(): string {
 	];
 	for (const { title, settings } of SETTING_GROUPS) {
 		lines.push('', `${title}:`);
-		for (const setting of settings as readonly Setting[]) {
+		for (const setting of withFileSettings(settings)) {
 			const value = setting.type === 'bool' ? '' : ` <${placeholder(setting)}>`;
 			const range = setting.type === 'int' ? `${setting.min} to ${setting.max}, ` : '';
 			const limits = `[${range}default ${shown(setting)}]`;
@@ -57,6 +57,9 @@ export function referencePage(): string {
 		'',
 		'In variables and flags, booleans are 1/0, true/false, yes/no, on/off, t/f or y/n, and lists are JSON. Variables and keys that',
 		'this version does not know are ignored with a warning; an unknown flag is an error.',
+		'',
+		'Every secret can be in a file instead, named by the variable that ends in `_FILE`: other users of the machine can read',
+		'the flags of a process, and often its environment.',
 	];
 	for (const { title, settings } of SETTING_GROUPS) {
 		lines.push(
@@ -66,7 +69,7 @@ export function referencePage(): string {
 			'| variable | flag | key in a file | values | default | meaning |',
 			'|---|---|---|---|---|---|',
 		);
-		for (const setting of settings as readonly Setting[]) lines.push(tableRow(setting));
+		for (const setting of withFileSettings(settings)) lines.push(tableRow(setting));
 	}
 	lines.push(
 		'',
@@ -78,7 +81,7 @@ export function referencePage(): string {
 		'| variable | values | default | meaning |',
 		'|---|---|---|---|',
 	);
-	for (const setting of PROVIDER_SETTINGS) {
+	for (const setting of withFileSettings(PROVIDER_SETTINGS)) {
 		lines.push(`| \`${setting.env}\` | ${expected(setting)} | \`${plainDefault(setting)}\` | ${setting.doc} |`);
 	}
 	return `${lines.join('\n')}\n`;

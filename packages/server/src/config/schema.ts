@@ -13,7 +13,7 @@ interface SettingBase {
 	readonly env: `PULSAR_${string}`;
 	/** What it does, for an operator: one sentence or two, without the default and the limits, which are added. */
 	readonly doc: string;
-	/** The value must never be printed, in no message and no log. */
+	/** The value is never printed, and may be in a file that another setting names; see {@link fileSettingOf}. */
 	readonly secret?: true;
 }
 
@@ -45,6 +45,8 @@ export interface EnumSetting extends SettingBase {
 	readonly type: 'enum';
 	readonly values: readonly string[];
 	readonly default: string;
+	/** Other words for some of the values. */
+	readonly aliases?: Readonly<Record<string, string>>;
 	/** Words that would be understood but are not served, each with what to say about it. */
 	readonly refused?: Readonly<Record<string, string>>;
 }
@@ -64,6 +66,11 @@ interface SettingGroup {
 
 const MIB = 1024 * 1024;
 const DAY_S = 86_400;
+/** Takes no URL: one may have a password in it, which would end up in messages and logs. */
+const HOST_FORM = {
+	pattern: /^[^\s@/?#]+$/,
+	words: 'a host name or an IP address, without scheme, user and path',
+} as const;
 
 export const SETTING_GROUPS = [
 	{
@@ -74,6 +81,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_HOST',
 				type: 'string',
 				default: '127.0.0.1',
+				form: HOST_FORM,
 				doc: 'Address to listen on. Any but a loopback address needs `PULSAR_AUTH` said explicitly.',
 			},
 			{
@@ -372,6 +380,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_VALKEY_HOST',
 				type: 'string',
 				default: '127.0.0.1',
+				form: HOST_FORM,
 				doc: 'Host of the Valkey (or Redis 7) server, or of a node of the Cluster.',
 			},
 			{
@@ -425,13 +434,6 @@ export const SETTING_GROUPS = [
 				default: null,
 				secret: true,
 				doc: 'Password of the user.',
-			},
-			{
-				key: 'valkeyPasswordFile',
-				env: 'PULSAR_VALKEY_PASSWORD_FILE',
-				type: 'string',
-				default: null,
-				doc: 'File that holds the password, instead of giving it here.',
 			},
 			{
 				key: 'valkeyAllowEviction',
@@ -772,8 +774,9 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_LOG_LEVEL',
 				type: 'enum',
 				values: ['debug', 'info', 'warning', 'error', 'critical'],
+				aliases: { trace: 'debug', warn: 'warning' },
 				default: 'info',
-				doc: 'The least severe level that is logged.',
+				doc: 'The least severe level that is logged. `trace` means `debug`, and `warn` means `warning`.',
 			},
 			{
 				key: 'logFormat',
@@ -895,18 +898,37 @@ export const PROVIDER_SETTINGS = [
 
 type ProviderSetting = (typeof PROVIDER_SETTINGS)[number];
 
+type SecretSetting = Extract<KnownSetting, { readonly secret: true }>;
+
 /** A sign-in provider as it is set up. */
 export type ProviderConfig = { readonly name: string } & { readonly [S in ProviderSetting as S['key']]: ValueOf<S> };
 
 /** The settings in force: complete, checked and frozen. Numbers are in the unit that ends their key. */
 export type Config = { readonly [S in KnownSetting as S['key']]: ValueOf<S> } & {
+	/** The files that secrets were read from. */
+	readonly [S in SecretSetting as `${S['key']}File`]: string | null;
+} & {
 	readonly oidcProviders: readonly ProviderConfig[];
 };
 
-/** Every setting, in the order of the table. */
-export const SETTINGS: readonly (Setting & { readonly key: KnownSetting['key'] })[] = SETTING_GROUPS.flatMap((group) => [
-	...group.settings,
-]);
+/** Every setting, in the order of the table, each secret one followed by the one for its file. */
+export const SETTINGS: readonly Setting[] = SETTING_GROUPS.flatMap((group) => withFileSettings(group.settings));
+
+/** Settings, each secret one followed by the one for its file. */
+export function withFileSettings(settings: readonly Setting[]): readonly Setting[] {
+	return settings.flatMap((setting) => (setting.secret === true ? [setting, fileSettingOf(setting)] : [setting]));
+}
+
+/** The setting that names the file of a secret: `PULSAR_JWT_SECRET_KEY_FILE`. */
+export function fileSettingOf({ key, env }: Setting): StringSetting {
+	return {
+		key: `${key}File`,
+		env: `${env}_FILE`,
+		type: 'string',
+		default: null,
+		doc: `File that holds the value of \`${env}\`, instead of giving it there. A line feed at its end does not count.`,
+	};
+}
 
 /** The flag of a setting: `--max-topics`. */
 export function flagOf(setting: Setting): string {

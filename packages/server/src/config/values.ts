@@ -2,6 +2,7 @@
  * Reading one value against its setting: text from the environment or the command line, or whatever a YAML or TOML file holds.
  */
 
+import { masked } from './masked.ts';
 import type { BoolSetting, EnumSetting, IntSetting, Setting, StringSetting } from './schema.ts';
 
 /** A value of a setting in its own type. */
@@ -75,7 +76,8 @@ function readBool(setting: BoolSetting, raw: unknown): ReadValue {
 function readEnum(setting: EnumSetting, raw: unknown): ReadValue {
 	const word = typeof raw === 'string' ? raw.toLowerCase() : undefined;
 	if (word === undefined) return notExpected(setting, raw);
-	if (setting.values.includes(word)) return good(word);
+	const value = setting.aliases !== undefined && Object.hasOwn(setting.aliases, word) ? setting.aliases[word] : word;
+	if (value !== undefined && setting.values.includes(value)) return good(value);
 	const refusal = setting.refused !== undefined && Object.hasOwn(setting.refused, word) ? setting.refused[word] : undefined;
 	return refusal === undefined ? notExpected(setting, raw) : wrong(`${printed(setting, raw)} is not available: ${refusal}`);
 }
@@ -112,6 +114,6 @@ function printed(setting: Setting, raw: unknown): string {
 	// Not JSON: what a YAML file holds may contain itself.
 	if (Array.isArray(raw)) return 'a list';
 	if (typeof raw === 'object' && raw !== null) return raw instanceof Date ? 'a date' : 'a table';
-	const text = typeof raw === 'string' ? JSON.stringify(raw) : String(raw);
+	const text = typeof raw === 'string' ? JSON.stringify(masked(raw)) : String(raw);
 	return text.length <= PRINTED_LENGTH_MAX ? text : `${text.slice(0, PRINTED_LENGTH_MAX)}…`;
 }

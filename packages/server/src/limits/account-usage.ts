@@ -43,6 +43,8 @@ export class AccountUsage {
 	 * or `account_full`, or resolves when there is room after all.
 	 */
 	admit(topic: string): Promise<void> | null {
+		// Of no account.
+		if (!topic.includes('/')) return null;
 		const accountId = topic.slice(0, topic.indexOf('/'));
 		const usage = this.#usageOf(accountId);
 		const ageMs = this.#options.clock.monotonicMs() - usage.countedMs;

@@ -1,9 +1,8 @@
 /**
- * The log: one JSON object a line, or readable lines for a terminal, written in this thread so that the last line before an exit
- * is not lost. Level names on the outside are those of PULSAR_LOG_LEVEL; in code they are pino's (`warn`, `fatal`).
+ * The log: one JSON object a line, or readable lines for a terminal. Level names on the outside are those of PULSAR_LOG_LEVEL; in code they are pino's (`warn`, `fatal`).
  */
 
-import { type DestinationStream, destination, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
+import { type DestinationStream, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 
 /** What the parts of the relay log to: `logger.info({ topic }, 'topic deleted')`. */
@@ -18,8 +17,8 @@ export interface LoggerOptions {
 	readonly format: 'json' | 'pretty';
 	/** Colours in the pretty form; default no. */
 	readonly colorize?: boolean;
-	/** Where the lines go; default standard output. */
-	readonly to?: DestinationStream;
+	/** Where the lines go. */
+	readonly to: DestinationStream;
 }
 
 const PINO_LEVELS = {
@@ -50,7 +49,7 @@ export function createLogger(options: LoggerOptions): Logger {
 		base: null,
 		redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
 	};
-	const to = options.to ?? destination({ dest: 1, sync: true });
+	const { to } = options;
 	if (options.format === 'pretty') {
 		// Not pino-pretty's stream: that one writes later, and loses the last lines before an exit.
 		const prettyLine = prettyFactory({ colorize: options.colorize ?? false, translateTime: 'SYS:HH:MM:ss.l' });

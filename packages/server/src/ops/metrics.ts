@@ -44,6 +44,8 @@ export interface MetricsOptions {
 	readonly store: Pick<Store, 'stats' | 'health'>;
 	/** Where failures of the background work are told; default nowhere, they are counted all the same. */
 	readonly logger?: Pick<Logger, 'info' | 'warn' | 'error'>;
+	/** Gives how many lines of the log were lost; default none. */
+	readonly lostLogLines?: () => number;
 	/** Whether the numbers of the process are among the metrics; default yes. */
 	readonly process?: boolean;
 	/** Gives the text for all processes of the relay; default this is the only one. */
@@ -96,6 +98,7 @@ class RelayMetrics implements Metrics {
 		this.#addConnections();
 		this.#addStorage();
 		this.#addRequests();
+		this.#addLog();
 		if (options.process !== false) collectDefaultMetrics({ register: this.#registry });
 	}
 
@@ -255,6 +258,12 @@ class RelayMetrics implements Metrics {
 				const [operation = '', status = ''] = key.split(' ');
 				return { labels: { operation, status }, value };
 			}),
+		);
+	}
+
+	#addLog(): void {
+		this.#add('relay_log_lines_lost_total', 'counter', 'Lines that standard output did not take.', () =>
+			one(this.#options.lostLogLines?.() ?? 0),
 		);
 	}
 

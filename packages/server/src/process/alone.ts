@@ -16,9 +16,10 @@ export async function runAlone(config: Config, warnings: readonly string[]): Pro
 	const stopSignal = firstStopSignal(logger);
 	let reload = () => {};
 	if (config.tlsCert !== null) onHangUp(() => reload());
-	const outcome = await serve({ config, logger });
+	const outcome = await serve({ config, logger, lostLogLines: () => log.output.lostLines });
 	if (outcome.status === 'failed') failToStart(outcome.reason);
 	reload = () => outcome.app.reloadCertificates();
 	announce(outcome.served, config, log);
-	return stopServing(outcome.app, { signal: await stopSignal }, config, logger);
+	void outcome.app.warnOfAccess();
+	return stopServing(outcome.app, { signal: await stopSignal }, config, log);
 }

@@ -7,7 +7,7 @@ import type { Served } from '../workers/messages.ts';
 import type { ProcessLog } from './lifetime.ts';
 
 /** Prints it, or logs it away from a terminal. */
-export function announce({ url, durability }: Served, config: Config, { logger, onTerminal }: ProcessLog): void {
+export function announce({ url, durability }: Served, config: Config, { logger, output, onTerminal }: ProcessLog): void {
 	const places = {
 		http: url,
 		ws: `${url.replace(/^http/, 'ws')}/ws`,
@@ -25,7 +25,7 @@ export function announce({ url, durability }: Served, config: Config, { logger, 
 		return;
 	}
 	const lines = Object.entries(places).map(([name, place]) => `  ${name.padEnd(10)}  ${place}`);
-	process.stdout.write(`\nPulsar Relay ${packageJson.version}\n\n${lines.join('\n')}\n\nTry it:\n  ${curl}\n\n`);
+	output.write(`\nPulsar Relay ${packageJson.version}\n\n${lines.join('\n')}\n\nTry it:\n  ${curl}\n\n`);
 }
 
 function placeOfData(config: Config): string {

@@ -6,8 +6,12 @@
  */
 
 import { constants } from 'node:os';
+import { isatty } from 'node:tty';
 import type { Config } from '../config/schema.ts';
+import { systemClock } from '../ops/clock.ts';
+import { LogOutput } from '../ops/log-output.ts';
 import { createLogger, type Logger } from '../ops/logger.ts';
+import { STANDARD_OUTPUT, standardOutput } from './standard-output.ts';
 
 export const EXIT_FAILED = 1;
 export const EXIT_WRONG_SETTINGS = 78;
@@ -15,23 +19,39 @@ export const EXIT_WRONG_SETTINGS = 78;
 /** Over the drain's own limit, how long the store may take to close before the process gives up on it. */
 export const CLOSE_GRACE_S = 5;
 
+/** How long the end of the process waits for a slow reader of its last lines. */
+const LAST_LINES_MS = 500;
+
 /** A supervisor that signals both npm and the relay makes npm pass its signal on, so that one stop arrives twice. */
 const SAME_SIGNAL_MS = 500;
 
 export interface ProcessLog {
 	readonly logger: Logger;
+	readonly output: LogOutput;
 	/** Whether people read the log as it comes. */
 	readonly onTerminal: boolean;
 }
 
-/** Opens the log on standard output. From now on a defect is its last line. */
-export function openLog({ logFormat, logLevel }: Pick<Config, 'logFormat' | 'logLevel'>): ProcessLog {
-	const onTerminal = process.stdout.isTTY === true;
+/** Opens the log on standard output, with fields that every line has. */
+export function openLog(
+	{ logFormat, logLevel }: Pick<Config, 'logFormat' | 'logLevel'>,
+	fields: Readonly<Record<string, unknown>> = {},
+): ProcessLog {
+	const onTerminal = isatty(STANDARD_OUTPUT);
 	const pretty = logFormat === 'pretty' || (logFormat === 'auto' && onTerminal);
-	return { logger: createLogger({ level: logLevel, format: pretty ? 'pretty' : 'json', colorize: onTerminal }), onTerminal };
+	const output = new LogOutput(standardOutput(), systemClock);
+	const format = pretty ? 'pretty' : 'json';
+	const logger = createLogger({ level: logLevel, format, colorize: onTerminal, to: output }).child(fields);
+	output.onRecovery = (lines) => logger.warn({ lines }, 'lines of the log were lost: standard output did not take them');
+	return { logger, output, onTerminal };
 }
 
-/** A defect leaves the state unknown: nothing is acknowledged from here on, and whoever supervises the process starts it anew. */
+/** Nobody who reads what the process prints is worth its life: without a listener, a reader that has gone ends it. */
+export function outliveReaders(): void {
+	for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+}
+
+/** From now on a defect is the last line of the log. It leaves the state unknown: nothing is acknowledged from here on, and whoever supervises the process starts it anew. */
 export function exitOnDefects(logger: Logger): void {
 	process.on('uncaughtException', (error, origin) => {
 		logger.fatal({ err: error, origin }, 'defect');
@@ -81,7 +101,7 @@ export interface Ending {
 }
 
 /** Drains and ends the process. */
-export async function end({ timeoutS, drain, giveUp, why }: Ending, logger: Logger): Promise<never> {
+export async function end({ timeoutS, drain, giveUp, why }: Ending, { logger, output }: ProcessLog): Promise<never> {
 	const deadline = setTimeout(() => {
 		logger.fatal(why, 'not drained in time');
 		giveUp?.();
@@ -90,5 +110,6 @@ export async function end({ timeoutS, drain, giveUp, why }: Ending, logger: Logg
 	const drained = await drain();
 	clearTimeout(deadline);
 	logger.info(why, 'stopped');
+	await output.flush(LAST_LINES_MS);
 	process.exit(drained ? 0 : EXIT_FAILED);
 }

@@ -2,9 +2,10 @@
 
 import type { Served } from '../workers/messages.ts';
 import { Supervisor, type SupervisorOptions } from '../workers/supervisor.ts';
-import { end, exitOnDefects, failToStart, firstStopSignal, onHangUp } from './lifetime.ts';
+import { end, exitOnDefects, failToStart, firstStopSignal, onHangUp, type ProcessLog } from './lifetime.ts';
 
-export interface PrimaryOptions<Setup> extends SupervisorOptions<Setup> {
+export interface PrimaryOptions<Setup> extends Omit<SupervisorOptions<Setup>, 'logger'> {
+	readonly log: ProcessLog;
 	/** Whether SIGHUP means that the workers shall read their certificates again. */
 	readonly reloadOnHangUp: boolean;
 	/** How long all workers together may take to drain. */
@@ -15,9 +16,10 @@ export interface PrimaryOptions<Setup> extends SupervisorOptions<Setup> {
 
 /** Runs the workers until it is told to stop, and ends the process. Workers that lose it drain by themselves. */
 export async function runPrimary<Setup>(options: PrimaryOptions<Setup>): Promise<never> {
-	const { logger, stopTimeoutS, onServing, reloadOnHangUp } = options;
+	const { log, stopTimeoutS, onServing, reloadOnHangUp } = options;
+	const { logger } = log;
 	exitOnDefects(logger);
-	const supervisor = new Supervisor(options);
+	const supervisor = new Supervisor({ ...options, logger });
 	const kill = () => supervisor.kill();
 	const stopSignal = firstStopSignal(logger, kill);
 	if (reloadOnHangUp) onHangUp(() => supervisor.reload());
@@ -25,5 +27,5 @@ export async function runPrimary<Setup>(options: PrimaryOptions<Setup>): Promise
 	if (outcome.status === 'failed') failToStart(outcome.reason);
 	onServing(outcome.served);
 	const why = { signal: await stopSignal };
-	return end({ timeoutS: stopTimeoutS, drain: () => supervisor.stop(), giveUp: kill, why }, logger);
+	return end({ timeoutS: stopTimeoutS, drain: () => supervisor.stop(), giveUp: kill, why }, log);
 }

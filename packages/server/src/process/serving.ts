@@ -2,9 +2,8 @@
 
 import { type App, type AppOptions, createApp } from '../app.ts';
 import type { Config } from '../config/schema.ts';
-import type { Logger } from '../ops/logger.ts';
 import type { Served } from '../workers/messages.ts';
-import { CLOSE_GRACE_S, end } from './lifetime.ts';
+import { CLOSE_GRACE_S, end, type ProcessLog } from './lifetime.ts';
 
 export type ServeOutcome =
 	| { readonly status: 'serving'; readonly app: App; readonly served: Served }
@@ -27,13 +26,13 @@ export async function serve(options: AppOptions): Promise<ServeOutcome> {
 }
 
 /** Drains the relay and ends the process. */
-export function stopServing(app: App, why: Readonly<Record<string, unknown>>, config: Config, logger: Logger): Promise<never> {
+export function stopServing(app: App, why: Readonly<Record<string, unknown>>, config: Config, log: ProcessLog): Promise<never> {
 	const drain = async () => {
 		await app.drain();
 		await app.close();
 		return true;
 	};
-	return end({ timeoutS: config.drainTimeoutS + CLOSE_GRACE_S, drain, why }, logger);
+	return end({ timeoutS: config.drainTimeoutS + CLOSE_GRACE_S, drain, why }, log);
 }
 
 function startFailure(error: unknown, { host, port }: Config): string {

@@ -2,28 +2,32 @@
 
 import type { Config } from '../config/schema.ts';
 import { joinPrimary } from '../workers/link.ts';
-import { EXIT_FAILED, exitOnDefects, firstStopSignal, onHangUp, openLog } from './lifetime.ts';
+import { EXIT_FAILED, exitOnDefects, firstStopSignal, onHangUp, openLog, outliveReaders } from './lifetime.ts';
 import { serve, stopServing } from './serving.ts';
 
 async function main(): Promise<void> {
 	const primary = await joinPrimary<Config>();
 	if (primary === null) process.exit(0);
 	const config = primary.setup;
-	const logger = openLog(config).logger.child({ worker: primary.number });
+	const log = openLog(config, { worker: primary.number });
+	const { logger, output } = log;
 	exitOnDefects(logger);
 	// A terminal and some supervisors signal every process of the group, others the primary only, which then asks.
 	const stopSignal = firstStopSignal(logger);
 	// The primary passes it on.
 	if (config.tlsCert !== null) onHangUp(() => {});
-	const outcome = await serve({ config, logger, metricsOfAll: () => primary.scrape() });
+	const outcome = await serve({ config, logger, lostLogLines: () => output.lostLines, metricsOfAll: () => primary.scrape() });
 	if (outcome.status === 'failed') {
 		await primary.cannotStart(outcome.reason);
 		process.exit(EXIT_FAILED);
 	}
 	const { app } = outcome;
 	primary.serving(outcome.served, { report: () => app.report(), reload: () => app.reloadCertificates() });
+	// Once for all workers.
+	if (primary.number === 1) void app.warnOfAccess();
 	const why = await Promise.race([stopSignal.then((signal) => ({ signal })), primary.stopped.then((primary) => ({ primary }))]);
-	await stopServing(outcome.app, why, config, logger);
+	await stopServing(outcome.app, why, config, log);
 }
 
+outliveReaders();
 await main();

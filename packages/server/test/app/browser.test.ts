@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, request as send } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -95,6 +95,43 @@ test('the API documentation renders', { skip: chromiumUnavailable }, async () =>
 		await page.goto(`${relay.url}/docs`);
 		await page.getByText('/api/v1/messages/stream').first().waitFor();
 	});
+	await relay.close();
+});
+
+test('the API documentation works behind a proxy that serves the relay under a prefix', {
+	skip: chromiumUnavailable,
+}, async () => {
+	const relay = await startRelay({ PULSAR_STORAGE_BACKEND: 'memory' });
+	const proxy = createServer((request, response) => {
+		const [, path] = /^\/relay(\/.*)$/.exec(request.url ?? '') ?? [];
+		if (path === undefined) return response.writeHead(404).end();
+		const { method, headers } = request;
+		const upstream = send(`${relay.url}${path}`, { method, headers }, (answer) => {
+			response.writeHead(answer.statusCode ?? 502, answer.headers);
+			answer.pipe(response);
+		});
+		return request.pipe(upstream);
+	});
+	proxy.listen(0, '127.0.0.1');
+	await once(proxy, 'listening');
+	await withPage(async (page) => {
+		const failures: string[] = [];
+		page.on('response', (answer) => {
+			if (answer.status() >= 400) failures.push(`${answer.status()} ${answer.url()}`);
+		});
+		const origin = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+		for (const path of ['/relay/docs', '/relay/docs/']) {
+			await page.goto(`${origin}${path}`);
+			const operation = page.locator('.opblock', { hasText: 'Does the process live?' });
+			await operation.locator('.opblock-summary-control').click();
+			const answer = page.waitForResponse(`${origin}/relay/health`);
+			await operation.getByText('Execute').click();
+			assert.equal((await answer).status(), 200);
+		}
+		assert.deepEqual(failures, []);
+	});
+	proxy.closeAllConnections();
+	proxy.close();
 	await relay.close();
 });
 

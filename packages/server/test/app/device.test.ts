@@ -232,7 +232,7 @@ function suite(backend: Backend): void {
 			pages.push(await post('/auth/device/decision', { ticket: ticketIn(pages[2] as Answer), decision: 'deny' }));
 			for (const { text } of pages) {
 				assert(!text.includes('<script') && !text.includes('<img'), text);
-				assert(text.includes('&#60;script&#62;alert(1)') && text.includes('Relay &#38; &#60;more&#62;'), text);
+				assert(text.includes('&lt;script&gt;alert(1)') && text.includes('Relay &amp; &lt;more&gt;'), text);
 			}
 		});
 

@@ -258,7 +258,13 @@ describe('a bulk publish', () => {
 		assert.equal(answer.status, 207);
 		const { results, summary } = answer.json<Bulk>();
 		assert.deepEqual(summary, { total: 2, accepted: 1, rejected: 1 });
-		assert.deepEqual(results[0], { message_id: null, topic: bad, status: 'rejected', error: 'the disk is full' });
+		assert.deepEqual(results[0], {
+			message_id: null,
+			topic: bad,
+			status: 'rejected',
+			error: 'the disk is full',
+			code: 'storage_unavailable',
+		});
 	});
 
 	test('is answered 503 when the store takes none of them', async () => {

@@ -180,7 +180,7 @@ describe('the topics', () => {
 		assert.deepEqual(await list('?limit=2'), ['a', 'b.c']);
 		assert.deepEqual(await list('?limit=2&after=b.c'), ['b_c', 'z']);
 		assert.deepEqual(await list('?after=z'), []);
-		assert.deepEqual((await send(`${fresh.url}/api/v1/topics/stats`)).json(), { total_topics: 4 });
+		assert.deepEqual((await send(`${fresh.url}/api/v1/topics/stats`)).json(), { total_topics: 4, unowned_topics: 0 });
 		for (const limit of ['0', '10001', 'x', '1.5'])
 			assertFailure(await send(`${fresh.url}/api/v1/topics?limit=${limit}`), 422, 'invalid_request');
 		assertFailure(await send(`${fresh.url}/api/v1/topics?limit=1&limit=2`), 422, 'invalid_request');
@@ -191,7 +191,15 @@ describe("a topic's messages", () => {
 	test('are empty at first', async () => {
 		const topic = newTopic();
 		await create({ topic_name: topic });
-		assert.deepEqual(await page(topic), { messages: [], total: 0, limit: 10, order: 'desc', cursor: null, next_cursor: null });
+		assert.deepEqual(await page(topic), {
+			messages: [],
+			count: 0,
+			total: 0,
+			limit: 10,
+			order: 'desc',
+			cursor: null,
+			next_cursor: null,
+		});
 	});
 
 	test('come newest first, ten at a time, each as every transport sends it', async () => {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { Duplex } from 'node:stream';
+import { Duplex, PassThrough } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { OPEN_RIGHTS } from '../../src/auth/topic-access.ts';
@@ -30,7 +30,7 @@ async function startWebSockets(t: TestContext): Promise<HttpUnderTest> {
 	const terminate = serveWebSockets(http.server.server, {
 		relay: http.relay,
 		clock: systemClock,
-		logger: createLogger({ level: 'critical', format: 'json' }),
+		logger: createLogger({ level: 'critical', format: 'json', to: new PassThrough() }),
 		metrics: http.metrics,
 		messageBytesMax: 65_536,
 		payloadDepthMax: 64,

@@ -35,13 +35,12 @@ const OPEN_ROUTE: RouteAccess = { who: 'open' };
 const PROBE: RouteAccess = { who: 'open', limit: 'none' };
 const GUESS: RouteAccess = { who: 'open', limit: 'guess' };
 
-/** Which route needs what; `*` stands for the rest of a path. Tests take their matrix from here. */
+/** Which route needs what, also for a HEAD of a GET; `*` stands for the rest of a path. Tests take their matrix from here. */
 export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
 	'GET /health': PROBE,
-	'HEAD /health': PROBE,
 	'GET /ready': PROBE,
-	'HEAD /ready': PROBE,
 	'GET /metrics': PROBE,
+	'GET /': OPEN_ROUTE,
 	'GET /openapi.json': OPEN_ROUTE,
 	'GET /docs*': OPEN_ROUTE,
 	'POST /api/v1/messages': { who: 'any', permission: 'write' },
@@ -50,6 +49,7 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
 	'GET /api/v1/poll': { who: 'any', permission: 'read' },
 	'POST /messages/poll': { who: 'any', permission: 'read' },
 	'GET /messages/poll/stats': { who: 'account' },
+	'GET /ws': OPEN_ROUTE,
 	'GET /api/v1/events': { who: 'any', permission: 'read', inQuery: true },
 	'POST /api/v1/topics': { who: 'account', permission: 'write' },
 	'GET /api/v1/topics': { who: 'account' },
@@ -265,7 +265,7 @@ export function knownOf(request: FastifyRequest): KnownPrincipal {
 export function rowOf(method: string, url: string, own?: RouteAccess): RouteAccess {
 	if (own !== undefined) return own;
 	const path = url.startsWith('/docs') ? '/docs*' : url.replace(/(.)\/$/, '$1');
-	const row = ROUTE_ACCESS[`${method === 'HEAD' && path === '/docs*' ? 'GET' : method} ${path}`];
+	const row = ROUTE_ACCESS[`${method === 'HEAD' ? 'GET' : method} ${path}`];
 	if (row === undefined) throw new Error(`${method} ${url} has no row in transports/http/access.ts`);
 	return row;
 }

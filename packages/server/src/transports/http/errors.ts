@@ -6,6 +6,7 @@
 import { ERRORS, type ErrorCode, RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../ops/logger.ts';
+import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { HttpDeps } from './deps.ts';
 
 export const JSON_TYPE = 'application/json; charset=utf-8';
@@ -76,7 +77,11 @@ export type AnswerError = (
 ) => FastifyReply;
 
 /** Makes the function that answers with errors, counts them, and logs the defects. */
-export function createErrorAnswers({ relay, metrics, logger }: Pick<HttpDeps, 'relay' | 'metrics' | 'logger'>): AnswerError {
+export function createErrorAnswers({
+	relay,
+	metrics,
+	logger,
+}: Pick<HttpDeps, 'relay' | 'logger'> & { readonly metrics: ConnectionMetrics }): AnswerError {
 	return (request, reply, thrown, options = {}) => {
 		const error = relayErrorOf(thrown);
 		metrics.errorAnswered('http', error.code);

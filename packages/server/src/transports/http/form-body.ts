@@ -4,7 +4,9 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { BodyReader } from './bodies.ts';
 
-const FORM_BYTES_MAX = 64 * 1024;
+/** The longest form, and the types of one. */
+export const FORM_BYTES_MAX = 64 * 1024;
+export const FORM_MEDIA_TYPES = ['application/x-www-form-urlencoded', 'multipart/form-data'];
 const FORM_TYPES = /^(?:application\/x-www-form-urlencoded|multipart\/form-data)(?:;|$)/i;
 /** A body of any other type has no fields: existing clients are told what is missing rather than what they sent. */
 const OTHER_TYPES = '*';

@@ -2,12 +2,18 @@
 
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import type { FastifyInstance, FastifySchema } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { HttpDeps } from './deps.ts';
+import { documentRoute, SECURITY_SCHEMES } from './route-documentation.ts';
 import { ErrorAnswer } from './schemas.ts';
 
+const DOCS_PREFIX = '/docs';
+const FILES_ROUTE = `${DOCS_PREFIX}/static/*`;
+
 /** Registers the documentation. Routes that are added after this has resolved are in it. */
-export async function registerOpenApi(server: FastifyInstance, { appName, version, auth }: HttpDeps): Promise<void> {
+export async function registerOpenApi(server: FastifyInstance, { appName, version, auth, limits }: HttpDeps): Promise<void> {
+	const { bodyLimit = limits.maxBodyBytes } = server.initialConfig;
+	const relay = { accounts: auth !== null, bodyBytesMax: bodyLimit, lineBytesMax: limits.maxBodyBytes };
 	server.addSchema(ErrorAnswer);
 	await server.register(swagger, {
 		openapi: {
@@ -15,7 +21,9 @@ export async function registerOpenApi(server: FastifyInstance, { appName, versio
 			info: {
 				title: appName,
 				version,
-				description: 'A message relay: publish over HTTP, subscribe over WebSocket, server-sent events or long-polling.',
+				description:
+					'A message relay: publish over HTTP, subscribe over WebSocket, server-sent events or long-polling. ' +
+					`JSON nests at most ${limits.maxPayloadDepth} levels. The WebSocket at \`/ws\` is described in PROTOCOL.md.`,
 			},
 			tags: [
 				{ name: 'publish', description: 'Publishing messages' },
@@ -24,18 +32,33 @@ export async function registerOpenApi(server: FastifyInstance, { appName, versio
 				{ name: 'operations', description: 'Running the relay' },
 				...(auth === null ? [] : AUTH_TAGS),
 			],
-			...(auth === null ? {} : { components: { securitySchemes: SECURITY_SCHEMES }, security: [{ OAuth2PasswordBearer: [] }] }),
+			...(auth === null ? {} : { components: { securitySchemes: SECURITY_SCHEMES } }),
 		},
 		refResolver: { buildLocalReference: (schema, _base, _fragment, index) => String(schema['$id'] ?? `def-${index}`) },
-		transform: ({ schema, url }) => ({ schema: documented(schema), url }),
+		transform: ({ schema, url, route }) => ({ schema: documentRoute({ schema, url, route }, relay), url }),
 	});
 	await server.register(swaggerUi, {
-		routePrefix: '/docs',
+		routePrefix: DOCS_PREFIX,
+		// Its files relative to the page, so that a proxy may serve it under a prefix.
+		indexPrefix: '.',
 		staticCSP: CONTENT_SECURITY_POLICY,
 		theme: { title: appName },
+		transformSpecification: (document) => ({ ...document, servers: [{ url: '../' }] }),
+		transformSpecificationClone: false,
 		uiConfig: { tryItOutEnabled: true, layout: 'BaseLayout' },
 	});
 	server.get('/openapi.json', { schema: { hide: true } }, async () => server.swagger());
+}
+
+/** The files of the page; they are in one directory. */
+const FILE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+
+/**
+ * Whether a request asks for a file of the page that cannot exist: one in another directory, or with a name that no file system takes. The
+ * library that serves the files would answer some of these with 403 or a failure of its own.
+ */
+export function isMissingDocsFile({ routeOptions, params }: FastifyRequest): boolean {
+	return routeOptions.url === FILES_ROUTE && !FILE_NAME.test(String((params as { readonly '*'?: string })['*']));
 }
 
 const AUTH_TAGS = [
@@ -45,36 +68,6 @@ const AUTH_TAGS = [
 	{ name: 'keys', description: 'API keys' },
 ];
 
-/** Under the name that clients of the earlier server know. */
-const SECURITY_SCHEMES = {
-	OAuth2PasswordBearer: { type: 'oauth2' as const, flows: { password: { tokenUrl: '/auth/login', scopes: {} } } },
-};
-
 /** The page loads nothing from elsewhere, and asks only this relay. */
 const CONTENT_SECURITY_POLICY =
 	"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; base-uri 'self'; object-src 'none'; frame-ancestors 'none'";
-
-/** A route's schema as documented: any route can fail in a way that it does not list, and a parameter with a default may be left out. */
-function documented(schema: FastifySchema | undefined): FastifySchema {
-	const response = (schema?.response ?? {}) as Record<string, unknown>;
-	const failure = { description: 'A failure', content: { 'application/json': { schema: { $ref: 'Error#' } } } };
-	const answers = Object.keys(response).some((status) => status.startsWith('2')) ? {} : { 200: { description: 'Success' } };
-	const query = schema?.querystring as ObjectSchema | undefined;
-	return {
-		...schema,
-		...(query === undefined
-			? {}
-			: { querystring: { ...query, required: query.required?.filter((name) => !hasDefault(query, name)) ?? [] } }),
-		response: { ...answers, ...response, default: failure },
-	};
-}
-
-interface ObjectSchema {
-	readonly required?: readonly string[];
-	readonly properties?: Readonly<Record<string, object>>;
-}
-
-function hasDefault({ properties }: ObjectSchema, name: string): boolean {
-	const property = properties?.[name];
-	return property !== undefined && 'default' in property;
-}

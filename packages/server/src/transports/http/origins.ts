@@ -9,7 +9,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 
 /** Answers to a preflight are remembered so long; Chromium's own limit is two hours. */
 const MAX_AGE_S = 7200;
-const METHODS = 'GET, POST, PUT, PATCH, DELETE';
+const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE';
 const REQUEST_HEADERS = 'Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id';
 const RESPONSE_HEADERS =
 	'X-Request-Id, Retry-After, Allow, WWW-Authenticate, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset';

@@ -17,9 +17,18 @@ export function html(texts: TemplateStringsArray, ...parts: readonly Part[]): Ht
 	return { markup: texts.map((text, i) => `${text}${i < parts.length ? markupOf(parts[i] ?? null) : ''}`).join('') };
 }
 
+/** By name, as existing clients and their tests look for them in a page; the apostrophe as HTML libraries commonly write it. */
+const ENTITIES: ReadonlyMap<string, string> = new Map([
+	['&', '&amp;'],
+	['<', '&lt;'],
+	['>', '&gt;'],
+	['"', '&quot;'],
+	["'", '&#x27;'],
+]);
+
 function markupOf(part: Part): string {
 	if (part === null) return '';
-	if (typeof part === 'string') return part.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+	if (typeof part === 'string') return part.replace(/[&<>"']/g, (character) => ENTITIES.get(character) ?? '');
 	return 'markup' in part ? part.markup : part.map(({ markup }) => markup).join('');
 }
 
@@ -27,7 +36,7 @@ const STYLE = `
 :root { color-scheme: light dark; --back: #f3f4f7; --card: #fff; --text: #1b1f2a; --soft: #555d6e; --line: #c9ced8; --accent: #2f4bd0; --on-accent: #fff; --bad: #a8141f; }
 @media (prefers-color-scheme: dark) { :root { --back: #12151c; --card: #1c212c; --text: #e9ecf3; --soft: #a5aec0; --line: #414a5c; --accent: #93a8ff; --on-accent: #0d1433; --bad: #ff9aa0; } }
 * { box-sizing: border-box; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1.5rem; background: var(--back); color: var(--text); font: 1rem/1.55 system-ui, sans-serif; }
+body { margin: 0; min-height: 100vh; display: grid; grid-template-columns: minmax(0, 1fr); place-items: center; padding: 1.5rem; background: var(--back); color: var(--text); font: 1rem/1.55 system-ui, sans-serif; }
 main { width: 100%; max-width: 26rem; padding: 2rem; background: var(--card); border: 1px solid var(--line); border-radius: .75rem; }
 .relay { margin: 0 0 .25rem; color: var(--soft); font-size: .875rem; }
 h1 { margin: 0 0 1rem; font-size: 1.4rem; line-height: 1.25; }
@@ -42,6 +51,12 @@ label { display: block; margin-bottom: .25rem; font-weight: 600; }
 input { width: 100%; margin-bottom: 1rem; padding: .6rem .75rem; font: inherit; color: inherit; background: transparent; border: 1px solid var(--soft); border-radius: .4rem; }
 input.code { text-transform: uppercase; }
 button, .button { display: block; width: 100%; margin-top: .6rem; padding: .65rem 1rem; font: inherit; font-weight: 600; text-align: center; text-decoration: none; color: var(--accent); background: transparent; border: 1px solid var(--accent); border-radius: .4rem; cursor: pointer; }
+main.wide { max-width: 46rem; }
+h2 { margin: 1.5rem 0 .5rem; font-size: 1rem; }
+ul { margin: 0 0 1rem; padding-left: 1.25rem; }
+a { color: var(--accent); }
+code, pre { font: .8125rem/1.5 ui-monospace, monospace; }
+pre { margin: 0; padding: .75rem 1rem; overflow-x: auto; background: var(--back); border: 1px solid var(--line); border-radius: .4rem; }
 button.main { color: var(--on-accent); background: var(--accent); }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 `;
@@ -67,8 +82,8 @@ export const PAGE_HEADERS: Readonly<Record<string, string>> = {
 	'cache-control': 'no-store',
 };
 
-/** A whole page. */
-export function page(relay: string, title: string, content: Html): string {
+/** A whole page; `wide` leaves room for commands. */
+export function page(relay: string, title: string, content: Html, width: 'narrow' | 'wide' = 'narrow'): string {
 	return html`<!doctype html>
 <html lang="en">
 <head>
@@ -79,7 +94,7 @@ export function page(relay: string, title: string, content: Html): string {
 <style>${{ markup: STYLE }}</style>
 </head>
 <body>
-<main>
+<main class="${width}">
 <p class="relay">${relay}</p>
 <h1>${title}</h1>
 ${content}

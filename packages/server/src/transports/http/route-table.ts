@@ -8,12 +8,12 @@ interface Route {
 export class RouteTable {
 	readonly #routes: Route[] = [];
 
-	/** Adds a route; in its `url`, `:name` stands for one segment and `*` for the rest. */
+	/** Adds a route; in its `url`, `:name` stands for one segment and `*` for the rest, which is not empty. */
 	add({ url, method }: { readonly url: string; readonly method: string | string[] }): void {
 		const pattern = url
 			.replace(/\/$/, '')
 			.split('/')
-			.map((part) => (part === '*' ? '.*' : part.startsWith(':') ? '[^/]+' : part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')))
+			.map((part) => (part === '*' ? '.+' : part.startsWith(':') ? '[^/]+' : part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')))
 			.join('/');
 		for (const each of [method].flat()) this.#routes.push({ path: new RegExp(`^${pattern}/?$`), method: each });
 	}

@@ -9,9 +9,16 @@ const AGE_S_MAX = 3_155_760_000;
 /** Messages of one bulk request. */
 export const BULK_MESSAGES_MAX = 100;
 const DESCRIPTION_LENGTH_MAX = 500;
+/** Of bodies with one JSON value per line. */
+export const NDJSON_TYPE = 'application/x-ndjson';
 /** Topics in one list, at most and when the request does not say. */
 const TOPICS_LIMIT_MAX = 10_000;
 const TOPICS_LIMIT_DEFAULT = 1000;
+/** Ids that a relay can have handed out are among these. For the documentation; what is read is decided by `parseMessageId`. */
+export const MESSAGE_ID_PATTERN = '(0|[1-9][0-9]{0,14})-(0|[1-9][0-9]{0,14})';
+/** Texts of a query: a request target with a NUL is refused as a whole. */
+const NO_NUL = '^[^\\u0000]*$';
+const UUID_PATTERN = '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
 
 /** A field that may also be null. Without `anyOf`, so that what is wrong with a value is one problem and not one per branch. */
 function nullable<T>(schema: { readonly type: string } & TSchema) {
@@ -30,6 +37,9 @@ const TopicName = Type.String({
 
 const MessageIdText = Type.String({ description: 'Place in the topic, and the cursor after it', examples: ['1795438000123-0'] });
 const Timestamp = Type.String({ format: 'date-time', examples: ['2026-11-23T12:46:40.123Z'] });
+
+/** A topic in an answer: as the request named it. */
+const TopicAlias = Type.String({ description: 'As the request named it', examples: ['jobs.europe'] });
 
 /** As a request names it where there are accounts. */
 export const TopicReferenceText = Type.String({
@@ -69,23 +79,30 @@ export const Message = Type.Object({ topic: TopicName, ...messageFields }, messa
 export const ReferencedMessage = Type.Object({ topic: TopicReferenceText, ...messageFields }, messageOptions);
 
 export const PublishAnswer = Type.Object(
-	{ message_id: MessageIdText, topic: TopicName, timestamp: Timestamp },
+	{ message_id: MessageIdText, topic: TopicAlias, timestamp: Timestamp },
 	{ description: 'Stored, to the durability that `/ready` tells' },
 );
 
 /** For the documentation; the bytes of a bulk request are taken apart by routes/publish-bulk.ts. */
-export const BulkRequest = Type.Object({
-	messages: Type.Array(Message, { minItems: 1, maxItems: BULK_MESSAGES_MAX }),
-});
+export function bulkRequest(owners: boolean) {
+	return Type.Object({
+		messages: Type.Array(owners ? ReferencedMessage : Message, { minItems: 1, maxItems: BULK_MESSAGES_MAX }),
+	});
+}
 
 export const BulkAnswer = Type.Object(
 	{
 		results: Type.Array(
 			Type.Object({
 				message_id: string({}),
-				topic: TopicName,
+				topic: TopicAlias,
 				status: Type.Enum(['accepted', 'rejected']),
 				error: string({ description: 'Why it was rejected' }),
+				code: Type.Optional(
+					Type.Enum(Object.keys(ERRORS) as ErrorCode[], {
+						description: 'Of a rejected message: which row of the table of errors',
+					}),
+				),
 			}),
 			{ description: 'In the order of the request' },
 		),
@@ -152,34 +169,73 @@ export const TopicAnswer = Type.Object(
 export const TopicList = Type.Array(TopicAnswer, { description: 'The topics, in name order' });
 
 export const TopicListQuery = Type.Object({
-	after: Type.Optional(Type.String({ description: 'Topics after this name only: the last name of the page before' })),
+	after: Type.Optional(
+		Type.String({ pattern: NO_NUL, description: 'Topics after this name only: the last name of the page before' }),
+	),
 	limit: Type.Integer({ minimum: 1, maximum: TOPICS_LIMIT_MAX, default: TOPICS_LIMIT_DEFAULT }),
+	owner_id: Type.Optional(
+		Type.String({
+			pattern: UUID_PATTERN,
+			description:
+				"Another account's topics instead of one's own, for administrators; `00000000-0000-0000-0000-000000000000` owns the topics " +
+				'that were made without accounts. Ignored where nobody is asked for credentials',
+		}),
+	),
 });
 
-export const TopicStats = Type.Object({ total_topics: Type.Integer() }, { description: 'Totals' });
+export const TopicStats = Type.Object(
+	{
+		total_topics: Type.Integer(),
+		unowned_topics: Type.Integer({
+			description:
+				'Of these, topics that were made without accounts, which only administrators see; 0 where there are no accounts',
+		}),
+	},
+	{ description: 'Totals' },
+);
 
-export const TopicParams = Type.Object({ topic_name: Type.String() });
+/** Names that no topic can have are answered like those that no topic has. */
+export const TopicParams = Type.Object({
+	topic_name: Type.String({ documented: { pattern: TOPIC_REFERENCE_PATTERN }, examples: ['jobs.europe'] }),
+});
 
 /** `limit` and `order` are checked by the route: existing clients know 400 for what is wrong with them. */
 export const HistoryQuery = Type.Object({
-	limit: Type.Integer({ default: 10, description: 'Messages in the page: at least 1; more than 100 count as 100' }),
-	order: Type.String({ default: 'desc', description: '`desc`: newest first, `asc`: oldest first' }),
-	cursor: Type.String({ default: '', description: 'Goes on after this message id, in the given order' }),
+	limit: Type.Integer({
+		default: 10,
+		maximum: Number.MAX_SAFE_INTEGER,
+		description: 'Messages in the page: at least 1; more than 100 count as 100',
+		documented: { minimum: 1 },
+	}),
+	order: Type.String({
+		default: 'desc',
+		description: '`desc`: newest first, `asc`: oldest first',
+		documented: { enum: ['asc', 'desc'] },
+	}),
+	cursor: Type.String({
+		default: '',
+		description: 'Goes on after this message id, in the given order',
+		documented: { pattern: `^(${MESSAGE_ID_PATTERN})?$` },
+	}),
 });
+
+const messageObject = {
+	type: Type.Enum(['message']),
+	message_id: MessageIdText,
+	topic: TopicAlias,
+	timestamp: Timestamp,
+	payload: Type.Unknown({ description: 'The JSON value as it was published, byte for byte' }),
+	metadata: Type.Unsafe<Record<string, string>>({ type: 'object', additionalProperties: { type: 'string' } }),
+};
 
 export const HistoryAnswer = Type.Object(
 	{
-		messages: Type.Array(
-			Type.Object({
-				type: Type.Enum(['message']),
-				message_id: MessageIdText,
-				topic: TopicName,
-				timestamp: Timestamp,
-				payload: Type.Unknown(),
-				metadata: Type.Unsafe<Record<string, string>>({ type: 'object', additionalProperties: { type: 'string' } }),
-			}),
-		),
-		total: Type.Integer({ description: 'Messages in this page' }),
+		messages: Type.Array(Type.Object(messageObject)),
+		count: Type.Integer({ description: 'Messages in this page' }),
+		total: Type.Integer({
+			deprecated: true,
+			description: 'The same as `count`, for clients of pulsar-relay 0.2; `message_count` of the topic says how many are kept',
+		}),
 		limit: Type.Integer(),
 		order: Type.Enum(['asc', 'desc']),
 		cursor: string({}),
@@ -187,6 +243,23 @@ export const HistoryAnswer = Type.Object(
 	},
 	{ description: 'A page of kept messages' },
 );
+
+export const FrontPage = {
+	description: 'What this is',
+	content: {
+		'text/html': { schema: { type: 'string' } },
+		'application/json': {
+			schema: Type.Object({
+				name: Type.String(),
+				version: Type.String(),
+				docs: Type.String({ description: 'The documentation to browse, relative to this URL, as are the others' }),
+				openapi: Type.String(),
+				health: Type.String(),
+				ready: Type.String(),
+			}),
+		},
+	},
+} as const;
 
 export const HealthAnswer = Type.Object(
 	{ status: Type.Enum(['healthy']), timestamp: Timestamp, version: Type.String() },
@@ -203,6 +276,42 @@ export const ReadyAnswer = Type.Object(
 		}),
 	},
 	{ description: 'Publishes would be stored' },
+);
+
+const MessageList = Type.Array(Type.Object(messageObject), { description: 'In the order of their ids within each topic' });
+const pollTail = {
+	has_more: Type.Boolean({ description: 'Whether there is more to be had at once' }),
+	gaps: Type.Array(
+		Type.Object({
+			topic: TopicAlias,
+			reason: Type.Enum(['trimmed', 'ahead', 'unknown', 'deleted']),
+			from: string({ description: 'The cursor as it was; null when it was not understood' }),
+			to: MessageIdText,
+		}),
+		{ description: 'Holes in what the caller is given; they come before the messages of their topics' },
+	),
+};
+
+export const PollAnswer = Type.Object(
+	{ messages: MessageList, next_offset: Type.String({ description: 'The `since` of the next poll' }), ...pollTail },
+	{ description: 'Messages, or none when the time is up' },
+);
+
+export const CompatiblePollAnswer = Type.Object(
+	{
+		messages: Type.Array(Type.Object({ stream_id: MessageIdText, ...messageObject })),
+		...pollTail,
+	},
+	{ description: 'Messages, or none when the time is up' },
+);
+
+export const PollStats = Type.Object(
+	{
+		active_waiters: Type.Integer(),
+		subscribed_topics: Type.Integer(),
+		topic_subscriber_counts: Type.Unsafe<Record<string, number>>({ type: 'object', additionalProperties: { type: 'integer' } }),
+	},
+	{ description: 'The polls that wait on this node' },
 );
 
 /** `$id` under which the document's other parts refer to it. */
@@ -233,16 +342,22 @@ export const ErrorAnswer = Type.Object(
 	{ $id: 'Error', description: 'A failure' },
 );
 
+/** An answer in the documentation. */
+export interface DocumentedFailure {
+	readonly description: string;
+	readonly content: object;
+}
+
 /** The documented error answers of a route: one per status, its description listing the codes. */
-export function errorAnswers(...codes: readonly ErrorCode[]): Record<number, object> {
-	const answers: Record<number, { description: string }> = {};
+export function errorAnswers(...codes: readonly ErrorCode[]): Record<number, DocumentedFailure> {
+	const answers: Record<number, DocumentedFailure> = {};
 	for (const code of codes) {
 		const { status, meaning } = ERRORS[code];
 		const line = `\`${code}\`: ${meaning}`;
 		const known = answers[status]?.description;
 		answers[status] = {
 			description: known === undefined ? line : `${known}\n\n${line}`,
-			...{ content: { 'application/json': { schema: { $ref: 'Error#' } } } },
+			content: { 'application/json': { schema: { $ref: 'Error#' } } },
 		};
 	}
 	return answers;

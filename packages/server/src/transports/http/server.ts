@@ -20,10 +20,11 @@ import type { HttpDeps } from './deps.ts';
 import { createRequestIds, edgeRefusal, HEADERS_MAX } from './edge.ts';
 import { type AnswerError, createErrorAnswers } from './errors.ts';
 import { parseJsonBody } from './json-body.ts';
-import { registerOpenApi } from './openapi.ts';
+import { isMissingDocsFile, registerOpenApi } from './openapi.ts';
 import { answerBrokenRequest } from './raw-answer.ts';
 import { RouteTable } from './route-table.ts';
 import { registerAuth } from './routes/auth.ts';
+import { registerFrontPage } from './routes/front-page.ts';
 import { registerOperations } from './routes/operations.ts';
 import { registerPublish } from './routes/publish.ts';
 import { registerPublishBulk } from './routes/publish-bulk.ts';
@@ -73,6 +74,8 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	};
 	const server = createServer(deps, answerFailure);
 	server.setErrorHandler(answerFailure);
+	// For routes that find nothing to answer with; requests without a route are answered at the edge.
+	server.setNotFoundHandler((request, reply) => answerNotThere(request, reply, answerError));
 	server.addHook('onClose', async () => bodies.close());
 	addEdge(server, deps, bodies, answerError);
 	addAccess(server, { ...deps, payloadDepthMax: limits.maxPayloadDepth });
@@ -91,6 +94,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 		registerPublishStream(scope, deps, bodies);
 		done();
 	});
+	registerFrontPage(server, deps);
 	registerTopics(server, deps);
 	registerTopicMessages(server, deps);
 	registerOperations(server, deps, answerError);
@@ -128,7 +132,8 @@ function createServer(
 		bodyLimit: Math.min(BODY_BYTES_MAX, limits.maxBodyBytes),
 		// A draining node still answers for itself, with the reason.
 		return503OnClosing: false,
-		exposeHeadRoutes: false,
+		// Routes whose GET waits or acts have a HEAD of their own.
+		exposeHeadRoutes: true,
 		routerOptions: { ignoreTrailingSlash: true, maxParamLength: PARAM_LENGTH_MAX },
 		// Before routing: no hook has run.
 		frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
@@ -193,9 +198,10 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		const refuse = (error: RelayError) => answerError(request, reply, error);
 		const refusal = edgeRefusal(request.raw, edge.trustsHost);
 		const answered = refusal === null && edge.origins.handle(request, reply, refuse);
-		if (refusal === null && !answered && !request.is404) {
+		const nowhere = request.is404 || isMissingDocsFile(request);
+		if (refusal === null && !answered && !nowhere) {
 			// Nobody reads the body of a GET: whatever is sent as one is dropped, and not for ever.
-			if (request.method === 'GET' && hasBody(request.raw)) bodies.discard(request.raw);
+			if ((request.method === 'GET' || request.method === 'HEAD') && hasBody(request.raw)) bodies.discard(request.raw);
 			done(encodingProblem(request));
 			return;
 		}
@@ -215,14 +221,18 @@ function encodingProblem({ headers }: FastifyRequest): RelayError | undefined {
 }
 
 function answerNotFound(table: RouteTable, request: FastifyRequest, reply: FastifyReply, answerError: AnswerError): void {
-	const methods = table.methodsOf(request.url);
+	const methods = isMissingDocsFile(request) ? [] : table.methodsOf(request.url);
 	if (methods.length === 0) {
-		answerError(request, reply, new RelayError('not_found', 'no such route'), { detail: 'Not Found' });
+		answerNotThere(request, reply, answerError);
 		return;
 	}
 	const allow = methods.join(', ');
 	const error = new RelayError('method_not_allowed', `this route takes ${allow}`);
 	answerError(request, reply, error, { detail: 'Method Not Allowed', headers: { allow } });
+}
+
+function answerNotThere(request: FastifyRequest, reply: FastifyReply, answerError: AnswerError): FastifyReply {
+	return answerError(request, reply, new RelayError('not_found', 'no such route'), { detail: 'Not Found' });
 }
 
 function logRequest({ logger }: HttpDeps, request: FastifyRequest, reply: FastifyReply): void {

@@ -1,6 +1,8 @@
 /** The requests and answers of signing in by a browser, for a device and at a provider. */
 
+import type { ErrorCode } from '@pulsar-relay/protocol/errors';
 import { Type } from 'typebox';
+import { errorAnswers } from './schemas.ts';
 
 const FIELD_LENGTH_MAX = 2048;
 const Field = Type.String({ maxLength: FIELD_LENGTH_MAX });
@@ -66,5 +68,22 @@ export const ProviderLoginQuery = Type.Object({
 
 export const HandoverRequest = Type.Object({ code: Field });
 
+const PAGE = { 'text/html': { schema: { type: 'string' } } } as const;
+
 /** A page, in the documentation. */
-export const PageAnswer = { description: 'A page', content: { 'text/html': { schema: { type: 'string' } } } } as const;
+export const PageAnswer = { description: 'A page', content: PAGE } as const;
+
+/** The documented failures of a route that answers with pages; see {@link errorAnswers}. */
+export function errorPages(...codes: readonly ErrorCode[]): Record<number, object> {
+	const answers = Object.entries(errorAnswers(...codes)).map(([status, answer]) => [status, { ...answer, content: PAGE }]);
+	return Object.fromEntries(answers);
+}
+
+/** As {@link errorPages}, where programs get the JSON of every failure. */
+export function errorPagesOrJson(...codes: readonly ErrorCode[]): Record<number, object> {
+	const answers = Object.entries(errorAnswers(...codes)).map(([status, answer]) => [
+		status,
+		{ ...answer, content: { ...answer.content, ...PAGE } },
+	]);
+	return Object.fromEntries(answers);
+}

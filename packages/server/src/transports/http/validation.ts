@@ -27,8 +27,10 @@ const NAME_LENGTH_MAX = 64;
 const DECIMAL = /^-?[0-9]{1,15}$/;
 
 const COMMON = { allowUnionTypes: true, useDefaults: true, verbose: true } as const;
-const firstProblem = new Ajv(COMMON);
-const everyProblem = new Ajv({ ...COMMON, allErrors: true });
+/** `documented`: members of a field's schema for the documentation only, where the route itself checks them, with answers that existing clients know. */
+const VOCABULARY = ['documented'];
+const firstProblem = new Ajv(COMMON).addVocabulary(VOCABULARY);
+const everyProblem = new Ajv({ ...COMMON, allErrors: true }).addVocabulary(VOCABULARY);
 
 /** Compiles a schema. Integer fields of its top level also take decimal strings, as existing clients and all queries send them. */
 export function compileValidator(schema: object): Validate {

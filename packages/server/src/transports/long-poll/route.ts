@@ -14,12 +14,13 @@ import type { Principal } from '../../auth/principal.ts';
 import { denial, type TopicRights } from '../../auth/topic-access.ts';
 import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
-import type { PollAnswer, PollRequest } from '../../relay/poll.ts';
+import type { PollAnswer as Polled, PollRequest } from '../../relay/poll.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
-import { readSince, readTopics, startsOf } from '../http/topics-query.ts';
+import { CompatiblePollAnswer, errorAnswers, PollAnswer, PollStats } from '../http/schemas.ts';
+import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
 import { encodeCompatiblePollAnswer, encodePollAnswer } from './sink.ts';
 
 export interface LongPollDeps {
@@ -36,15 +37,32 @@ export interface LongPollDeps {
 
 /** Bytes of messages in one answer, unless its first message alone is larger. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
+/**
+ * The longest wait. A client may ask for 60 s, and proxies by default give up on an answer after 60 s: it goes out a little before.
+ */
+const WAIT_MS_MAX = 55_000;
 const COMPATIBLE_MESSAGES_PER_TOPIC_MAX = 100;
 const COMPATIBLE_TOPICS_MAX = 20;
 
+const POLL_ERRORS = [
+	'invalid_request',
+	'invalid_topic',
+	'subscription_limit',
+	'too_many_polls',
+	'account_limit',
+	'storage_unavailable',
+	'shutting_down',
+] as const;
+
 const PollQuery = Type.Object({
-	topics: Type.String({ description: '1 to 50 topic names, separated by commas; they need not exist yet' }),
-	since: Type.Optional(
-		Type.String({ description: '`last` (default), `earliest`, a message id, or the `next_offset` of the answer before' }),
-	),
-	timeout: Type.Integer({ minimum: 0, maximum: 60, default: 30, description: 'seconds to wait for a message' }),
+	topics: TopicsParameter,
+	since: Type.Optional(SinceParameter),
+	timeout: Type.Integer({
+		minimum: 0,
+		maximum: 60,
+		default: 30,
+		description: 'seconds to wait for a message; 55 at most are waited',
+	}),
 	limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'messages in the answer at most' }),
 });
 
@@ -64,25 +82,53 @@ type PollBody = Static<ReturnType<typeof pollBody>>;
 export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): void {
 	server.get<{ Querystring: Static<typeof PollQuery> }>(
 		'/api/v1/poll',
-		{ schema: { tags: ['subscribe'], summary: 'Wait for the next messages of some topics', querystring: PollQuery } },
+		{
+			exposeHeadRoute: false,
+			schema: {
+				operationId: 'poll',
+				tags: ['subscribe'],
+				summary: 'Wait for the next messages of some topics',
+				querystring: PollQuery,
+				response: { 200: PollAnswer, ...errorAnswers('invalid_cursor', ...POLL_ERRORS) },
+			},
+		},
 		async (request, reply) => {
 			const { query } = request;
 			const answer = await run(deps, request, reply, startsOf(readTopics(query.topics, deps.rights), readSince(query.since)), {
-				waitMs: query.timeout * 1000,
+				waitMs: waitMsOf(query.timeout),
 				messagesMax: query.limit,
 				messagesPerTopicMax: query.limit,
 			});
 			return reply.type('application/json').send(encodePollAnswer(answer));
 		},
 	);
+	// Like the GET, but for the waiting: there is nothing to send.
+	server.head<{ Querystring: Static<typeof PollQuery> }>(
+		'/api/v1/poll',
+		{ schema: { querystring: PollQuery } },
+		async (request, reply) => {
+			const { query } = request;
+			const wanted = startsOf(readTopics(query.topics, deps.rights), readSince(query.since));
+			await allowStarts(deps.rights, principalOf(request), wanted);
+			return reply.type('application/json').send();
+		},
+	);
 	const body = pollBody(deps.rights.owners ? TOPIC_REFERENCE_PATTERN : TOPIC_NAME_PATTERN);
 	server.post<{ Body: PollBody }>(
 		'/messages/poll',
-		{ schema: { tags: ['subscribe'], summary: 'Wait for messages, with a cursor per topic in the body', body } },
+		{
+			schema: {
+				operationId: 'pollWithCursors',
+				tags: ['subscribe'],
+				summary: 'Wait for messages, with a cursor per topic in the body',
+				body,
+				response: { 200: CompatiblePollAnswer, ...errorAnswers(...POLL_ERRORS) },
+			},
+		},
 		async (request, reply) => {
 			const { body } = request;
 			const answer = await run(deps, request, reply, compatibleStarts(body), {
-				waitMs: Number(body.timeout ?? 30) * 1000,
+				waitMs: waitMsOf(Number(body.timeout ?? 30)),
 				messagesMax: COMPATIBLE_MESSAGES_PER_TOPIC_MAX * COMPATIBLE_TOPICS_MAX,
 				messagesPerTopicMax: COMPATIBLE_MESSAGES_PER_TOPIC_MAX,
 				startGapAnswers: false,
@@ -90,8 +136,17 @@ export function registerLongPoll(server: FastifyInstance, deps: LongPollDeps): v
 			return reply.type('application/json').send(encodeCompatiblePollAnswer(answer));
 		},
 	);
-	server.get('/messages/poll/stats', { schema: { tags: ['subscribe'], summary: 'Count the waiting polls' } }, async (request) =>
-		statistics(deps, principalOf(request)),
+	server.get(
+		'/messages/poll/stats',
+		{
+			schema: {
+				operationId: 'pollStats',
+				tags: ['subscribe'],
+				summary: 'Count the waiting polls',
+				response: { 200: PollStats },
+			},
+		},
+		async (request) => statistics(deps, principalOf(request)),
 	);
 }
 
@@ -115,13 +170,17 @@ function statistics({ relay, ownerId }: LongPollDeps, principal: Principal) {
 	};
 }
 
+function waitMsOf(timeoutS: number): number {
+	return Math.min(timeoutS * 1000, WAIT_MS_MAX);
+}
+
 async function run(
 	deps: LongPollDeps,
 	request: FastifyRequest,
 	reply: FastifyReply,
 	wanted: ReadonlyMap<string, Start>,
 	limits: Omit<PollRequest, 'starts' | 'shownAs' | 'bytesMax' | 'signal'>,
-): Promise<PollAnswer> {
+): Promise<Polled> {
 	const principal = principalOf(request);
 	const { starts, shownAs } = await allowStarts(deps.rights, principal, wanted);
 	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(principal.accountId) ?? null);

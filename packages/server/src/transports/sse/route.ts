@@ -1,6 +1,6 @@
 /**
  * The SSE transport: `GET /api/v1/events?topics=a,b`, for a browser's `EventSource` and for `curl -N`. A reconnect resumes by
- * `Last-Event-ID`, which wins over `since`.
+ * `Last-Event-ID`, which wins over `lastEventId` in the query, as polyfills send it, and that over `since`.
  */
 
 import { parseSince } from '@pulsar-relay/protocol/cursor';
@@ -19,7 +19,8 @@ import { principalOf } from '../http/access.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { headersOf } from '../http/raw-answer.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
-import { readSince, readTopics, startsOf } from '../http/topics-query.ts';
+import { errorAnswers } from '../http/schemas.ts';
+import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
 import { SseSink } from './sink.ts';
 
 export interface SseDeps {
@@ -39,12 +40,21 @@ export interface SseDeps {
 const RETRY_MS = 1000;
 
 const Query = Type.Object({
-	topics: Type.String({ description: '1 to 50 topic names, separated by commas; they need not exist yet' }),
-	since: Type.Optional(
-		Type.String({ description: '`last` (default), `earliest`, a message id, or a cursor over several topics' }),
+	topics: TopicsParameter,
+	since: Type.Optional(SinceParameter),
+	lastEventId: Type.Optional(
+		Type.Union([Type.String(), Type.Array(Type.String())], {
+			description: 'What `Last-Event-ID` says, from clients that cannot set headers; that header wins, and this over `since`',
+			documented: { type: 'string', anyOf: undefined },
+		}),
 	),
 	access_token: Type.Optional(Type.String({ description: 'A scoped token, for an `EventSource`, which sends no header' })),
 });
+
+type EventsRequest = FastifyRequest<{ Querystring: Static<typeof Query> }>;
+
+/** `lastEventId`, `last-event-id`, `Last-Event-ID`, `lastEventID`: polyfills differ. */
+const LAST_EVENT_ID_PARAMETER = /^last[-_]?event[-_]?id$/i;
 
 const HEADERS = {
 	'content-type': 'text/event-stream; charset=utf-8',
@@ -60,29 +70,52 @@ export function registerSse(server: FastifyInstance, deps: SseDeps): () => void 
 	server.get<{ Querystring: Static<typeof Query> }>(
 		'/api/v1/events',
 		{
+			exposeHeadRoute: false,
 			schema: {
+				operationId: 'events',
 				tags: ['subscribe'],
 				summary: 'Stream messages as server-sent events',
 				description:
 					'Each event is a message; its id is a cursor over all topics of the stream, to be sent back as `Last-Event-ID`. ' +
 					'Other events: `subscribed`, `gap`, `topic_deleted`. See PROTOCOL.md.',
 				querystring: Query,
-				produces: ['text/event-stream'],
+				response: {
+					200: {
+						description: 'Events, for as long as the client stays',
+						content: { 'text/event-stream': { schema: { type: 'string' } } },
+					},
+					...errorAnswers(
+						'invalid_cursor',
+						'invalid_request',
+						'invalid_topic',
+						'subscription_limit',
+						'too_many_connections',
+						'account_limit',
+						'storage_unavailable',
+						'shutting_down',
+					),
+				},
 			},
 		},
 		(request, reply) => stream(deps, heartbeat, request, reply),
 	);
+	// Like the GET, but for the stream.
+	server.head<{ Querystring: Static<typeof Query> }>(
+		'/api/v1/events',
+		{ schema: { querystring: Query } },
+		async (request, reply) => {
+			await allowStarts(deps.rights, principalOf(request), startsOfRequest(request, deps.rights));
+			const refusal = deps.relay.refusal();
+			if (refusal !== null) throw refusal;
+			return reply.headers(HEADERS).send();
+		},
+	);
 	return () => heartbeat.stop();
 }
 
-async function stream(
-	deps: SseDeps,
-	heartbeat: Heartbeat,
-	request: FastifyRequest<{ Querystring: Static<typeof Query> }>,
-	reply: FastifyReply,
-): Promise<void> {
+async function stream(deps: SseDeps, heartbeat: Heartbeat, request: EventsRequest, reply: FastifyReply): Promise<void> {
 	const principal = principalOf(request);
-	const wanted = startsOfRequest(request.query, request.headers['last-event-id'], deps.rights);
+	const wanted = startsOfRequest(request, deps.rights);
 	const { starts, shownAs } = await allowStarts(deps.rights, principal, wanted);
 	const response = reply.raw;
 	if (response.destroyed) {
@@ -141,13 +174,21 @@ async function stream(
  * An `EventSource` cannot act on a refusal other than by giving up for good, so a `Last-Event-ID` that makes no sense is not
  * refused: each topic starts at its end, after a gap that says so.
  */
-function startsOfRequest(
-	query: Static<typeof Query>,
-	lastEventId: string | string[] | undefined,
-	rights: TopicRights,
-): Map<string, Start> {
+function startsOfRequest(request: EventsRequest, rights: TopicRights): Map<string, Start> {
+	const { query } = request;
 	const topics = readTopics(query.topics, rights);
-	if (typeof lastEventId !== 'string' || lastEventId === '') return startsOf(topics, readSince(query.since));
+	const lastEventId = lastEventIdOf(request);
+	if (lastEventId === '') return startsOf(topics, readSince(query.since));
 	const since = parseSince(lastEventId);
 	return since === undefined ? new Map(topics.map((topic) => [topic, 'unknown'])) : startsOf(topics, since);
+}
+
+/** The last event id of a client that reconnects; empty for one that does not. Of several in the query the last one is the newest. */
+function lastEventIdOf({ headers, query }: EventsRequest): string {
+	const inHeader = headers['last-event-id'];
+	if (typeof inHeader === 'string' && inHeader !== '') return inHeader;
+	const inQuery = Object.entries(query)
+		.filter(([name]) => LAST_EVENT_ID_PARAMETER.test(name))
+		.flatMap(([, value]) => value ?? []);
+	return String(inQuery.at(-1) ?? '');
 }

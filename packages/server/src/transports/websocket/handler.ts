@@ -8,19 +8,16 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
-import type { Auth } from '../../auth/auth.ts';
-import { bearerOf } from '../../auth/authenticate.ts';
-import { type KnownPrincipal, OPEN, type Principal } from '../../auth/principal.ts';
-import { permissionRequired } from '../../auth/topic-access.ts';
-import { createRequestIds, edgeRefusal } from '../http/edge.ts';
+import type { Principal } from '../../auth/principal.ts';
+import { createRequestIds } from '../http/edge.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { rawAnswer } from '../http/raw-answer.ts';
+import { admit } from './admission.ts';
 import type { WebSocketDeps } from './command.ts';
 import { CLOSE_TIMEOUT_MS, isWatched, WebSocketConnection } from './connection.ts';
 
 /** A message in more fragments than this is refused with 1008: no client needs them, and each costs bookkeeping. */
 const FRAGMENTS_MAX = 1024;
-const BEARER_PROTOCOL_PREFIX = 'bearer.';
 
 /** Serves WebSockets on the server. Returns what closes every connection that is still open, at once. */
 export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void {
@@ -55,11 +52,6 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 	const listen = sharedListeners(deps, connections, heartbeat);
 	server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
 		socket.on('error', onSocketError);
-		const refusal = refusalOf(request, deps);
-		if (refusal !== null) {
-			refuse(request, socket, refusal);
-			return;
-		}
 		const accept = (principal: Principal) => {
 			wss.handleUpgrade(request, socket, head, (ws) => {
 				socket.off('error', onSocketError);
@@ -71,23 +63,7 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 				if (deps.auth !== null && isWatched(connection)) deps.auth.live.add(connection);
 			});
 		};
-		const refuseFor = (thrown: unknown) => {
-			const error = RelayError.from(thrown);
-			refuse(request, socket, deps.limiting?.afterFailure(request, error) ?? error);
-		};
-		const admit = (principal: Principal) => {
-			deps.limiting?.take(principal);
-			const refusal = principal.kind === 'open' ? null : (deps.caps?.connectionRefusal(principal.accountId) ?? null);
-			if (refusal !== null) throw refusal;
-			accept(principal);
-		};
-		try {
-			const principal = authenticateUpgrade(deps.auth, request);
-			if (principal instanceof Promise) principal.then(admit).catch(refuseFor);
-			else admit(principal);
-		} catch (thrown) {
-			refuseFor(thrown);
-		}
+		admit(deps, request, accept, (refusal) => refuse(request, socket, refusal));
 	});
 	return () => {
 		heartbeat.stop();
@@ -144,40 +120,6 @@ function connect(deps: WebSocketDeps, ws: WebSocket, socket: Duplex, principal: 
 		ws.close(ERRORS.shutting_down.closeCode, RelayError.from(error).message);
 		return null;
 	}
-}
-
-/**
- * On whose behalf a connection is opened. A browser cannot set the `Authorization` header of a handshake; it offers two
- * subprotocols, `bearer` and `bearer.<token>`.
- */
-function authenticateUpgrade(auth: Auth | null, { headers }: IncomingMessage): Principal | Promise<Principal> {
-	if (auth === null) return OPEN;
-	const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((text) => text.trim());
-	const tokens = offered.filter((text) => text.startsWith(BEARER_PROTOCOL_PREFIX));
-	if (tokens.length + (headers.authorization === undefined ? 0 : 1) > 1) {
-		throw new RelayError('bad_request', 'the request has more than one credential');
-	}
-	const [token] = tokens;
-	const credential =
-		token !== undefined && offered.includes('bearer')
-			? token.slice(BEARER_PROTOCOL_PREFIX.length)
-			: bearerOf(headers.authorization);
-	const principal = auth.authenticator.authenticate(credential);
-	return principal instanceof Promise ? principal.then(mayConnect) : mayConnect(principal);
-}
-
-function mayConnect(principal: KnownPrincipal): Principal {
-	if (principal.kind === 'account' && !principal.permissions.includes('read')) throw permissionRequired('read');
-	return principal;
-}
-
-function refusalOf(request: IncomingMessage, { relay, edge }: WebSocketDeps): RelayError | null {
-	const refusal = edgeRefusal(request, edge.trustsHost);
-	if (refusal !== null) return refusal;
-	const path = (request.url ?? '').split('?', 1)[0];
-	if (path !== '/ws' && path !== '/ws/') return new RelayError('not_found', 'WebSockets are served at /ws');
-	if (request.method !== 'GET') return new RelayError('method_not_allowed', 'a WebSocket handshake is a GET');
-	return edge.origins.refusal(request.headers.origin, request.headers.host) ?? relay.refusal();
 }
 
 function lowerFirst(text: string): string {

@@ -215,7 +215,8 @@ describe('a token is refused that', () => {
 			// The keys are known: it is refused for what it is.
 			await authenticate(world, await sign(world.claims));
 			await invalid(world, await token(world.claims));
-			assert(requests <= 1, 'and the issuer is not asked for it');
+			// An unknown name, or none, has the keys read again, once.
+			assert(requests <= 2, 'and the issuer is not asked for more than its keys');
 		});
 	}
 
@@ -299,37 +300,60 @@ describe('what ends a token', () => {
 });
 
 describe('the keys of the issuer', () => {
-	test('are found when they are new, though not sooner than half a minute after the last look', async () => {
+	test('are read again at once for a token that names a new one, and the old ones are gone', async () => {
 		const world = await withIssuer();
 		await authenticate(world, await sign(world.claims));
 		published = [key('new').jwk];
-		const token = await sign({ ...world.claims, exp: world.claims.exp + 3600 }, 'new');
-		await invalid(world, token);
-		world.clock.advance(29_999);
-		await invalid(world, token);
-		assert.equal(requests, 1);
-		world.clock.advance(1);
-		await authenticate(world, token);
+		await authenticate(world, await sign(world.claims, 'new'));
 		assert.equal(requests, 2);
-		// And the old ones are gone.
 		await invalid(world, await sign({ ...world.claims, jti: 'another' }));
 	});
 
-	test('are not asked for by everybody who names some, known or not, answered or not', async () => {
+	test('are read again, once, for a token that names none, when none of those known has signed it', async () => {
+		const world = await withIssuer();
+		const nameless = ({ kid: _, ...jwk }: JWK) => jwk;
+		published = [nameless(key('rsa').jwk)];
+		await authenticate(world, await sign(world.claims, 'rsa', { kid: undefined }));
+		published = [nameless(key('new').jwk)];
+		await authenticate(world, await sign(world.claims, 'new', { kid: undefined }));
+		assert.equal(requests, 2);
+		const forged = await sign({ ...world.claims, jti: 'forged' }, 'strange', { kid: undefined });
+		for (let i = 0; i < 5; i++) await invalid(world, forged);
+		assert(requests <= 3, `${requests} requests`);
+	});
+
+	test('are read again once for one unknown name, however often it comes', async () => {
 		const world = await withIssuer();
 		await authenticate(world, await sign(world.claims));
-		const forged = await Promise.all(
-			Array.from({ length: 50 }, (_, i) =>
-				sign({ ...world.claims, exp: world.claims.exp + 86_400 }, 'strange', { kid: `made up ${i}` }),
-			),
-		);
-		for (const keys of [published, null]) {
-			published = keys;
-			world.clock.advance(30_000);
-			const before = requests;
-			await Promise.all(forged.map((token) => invalid(world, token)));
-			assert.equal(requests, before + 1);
-		}
+		const forged = await sign({ ...world.claims, exp: world.claims.exp + 3600 }, 'strange');
+		for (let i = 0; i < 20; i++) await invalid(world, forged);
+		assert.equal(requests, 2);
+		// A name that is published a little later than its first token is found then.
+		published = [key('strange').jwk];
+		world.clock.advance(10_000);
+		await authenticate(world, forged);
+		assert.equal(requests, 3);
+	});
+
+	test('are read a few times and then every ten seconds while made-up names pour in, and a new one is found by then', async () => {
+		const world = await withIssuer();
+		const lasting = { ...world.claims, exp: world.claims.exp + 86_400 };
+		const forge = (count: number, prefix: string) =>
+			Promise.all(Array.from({ length: count }, (_, i) => sign(lasting, 'strange', { kid: `${prefix} ${i}` })));
+		await authenticate(world, await sign(lasting));
+		for (const token of await forge(50, 'one by one')) await invalid(world, token);
+		assert.equal(requests, 1 + 4);
+		published = [key('new').jwk];
+		const rotated = await sign(lasting, 'new');
+		world.clock.advance(9_999);
+		await invalid(world, rotated);
+		assert.equal(requests, 1 + 4);
+		world.clock.advance(1);
+		const forged = await forge(50, 'at once');
+		await Promise.all(forged.map((token) => invalid(world, token)));
+		assert.equal(requests, 1 + 4 + 1);
+		await authenticate(world, rotated);
+		assert.equal(requests, 1 + 4 + 1);
 	});
 
 	test('go on while the issuer is away, for a day', async () => {

@@ -46,11 +46,13 @@ test('without anything said, every setting has its default', () => {
 			auth: 'open',
 			appName: 'Pulsar Relay',
 			jwtSecretKey: null,
+			jwtSecretKeyFile: null,
 			accessTokenExpireMinutes: 10,
 			refreshTokenTtlDays: 90,
 			refreshGraceS: 30,
 			bootstrapAdminUsername: null,
 			bootstrapAdminPassword: null,
+			bootstrapAdminPasswordFile: null,
 			bootstrapAdminEmail: null,
 			allowedOrigins: [],
 			trustedHosts: [],
@@ -84,6 +86,7 @@ test('without anything said, every setting has its default', () => {
 			valkeyAllowEviction: false,
 			valkeyAssumeDurability: 'unknown',
 			importSource: null,
+			importSourceFile: null,
 			hotTierRetentionS: 600,
 			hotTierMaxBytes: 268_435_456,
 			hotTierMaxMessagesPerTopic: 100_000,
@@ -161,6 +164,11 @@ test('the variable that names the file is no unknown setting', () => {
 test('words are understood in any mix of upper and lower case', () => {
 	const { config } = loaded({ env: { PULSAR_LOG_LEVEL: 'WARNING', PULSAR_STORAGE_BACKEND: 'Memory' } });
 	assert.deepEqual([config.logLevel, config.storageBackend], ['warning', 'memory']);
+});
+
+test('the level of the log is also understood in the words of Node programs', () => {
+	assert.equal(loaded({ env: { PULSAR_LOG_LEVEL: 'warn' } }).config.logLevel, 'warning');
+	assert.equal(loaded({ argv: ['--log-level', 'TRACE'] }).config.logLevel, 'debug');
 });
 
 test('every wrong setting is listed at once, each under the name it was given by', () => {
@@ -260,23 +268,6 @@ test('an IPv6 address may stand in brackets, as in a URL', () => {
 
 test('an empty PULSAR_AUTH does not say open mode', () => {
 	assert.equal(problems({ env: { PULSAR_HOST: '0.0.0.0', PULSAR_AUTH: '' } }).length, 1);
-});
-
-test('the password of Valkey may be in a file, without the line end', () => {
-	const env = { PULSAR_VALKEY_PASSWORD_FILE: '/run/secrets/valkey' };
-	for (const text of ['hunter2', 'hunter2\n', 'hunter2\r\n']) {
-		assert.equal(loaded({ env, files: { '/run/secrets/valkey': text } }).config.valkeyPassword, 'hunter2');
-	}
-	assert.equal(loaded({ env, files: { '/run/secrets/valkey': ' two\nlines \n' } }).config.valkeyPassword, ' two\nlines ');
-});
-
-test('a password file that cannot be read, is empty or stands beside a password is a problem, which does not show it', () => {
-	const env = { PULSAR_VALKEY_PASSWORD_FILE: 'secret.txt' };
-	assert.deepEqual(problems({ env }), ['PULSAR_VALKEY_PASSWORD_FILE: secret.txt cannot be read (ENOENT)']);
-	assert.deepEqual(problems({ env, files: { 'secret.txt': '\n' } }), ['PULSAR_VALKEY_PASSWORD_FILE: secret.txt is empty']);
-	assert.deepEqual(problems({ env: { ...env, PULSAR_VALKEY_PASSWORD: 'hunter2' }, files: { 'secret.txt': 'hunter3' } }), [
-		'PULSAR_VALKEY_PASSWORD_FILE: PULSAR_VALKEY_PASSWORD is set, too; keep one of them',
-	]);
 });
 
 for (const [env, problem] of [

@@ -5,14 +5,14 @@ import { runPrimary } from '../../../src/process/primary.ts';
 import type { PrimarySetup } from './setup.ts';
 
 const { workers, timings, stopTimeoutS, worker } = JSON.parse(process.argv[2] ?? '') as PrimarySetup;
-const { logger } = openLog({ logFormat: 'json', logLevel: 'info' });
+const log = openLog({ logFormat: 'json', logLevel: 'info' });
 await runPrimary({
 	reloadOnHangUp: true,
 	module: new URL('./worker.ts', import.meta.url),
 	workers,
 	setup: worker,
-	logger,
+	log,
 	timings,
 	stopTimeoutS,
-	onServing: ({ url }) => logger.info({ http: url }, 'listening'),
+	onServing: ({ url }) => log.logger.info({ http: url }, 'listening'),
 });

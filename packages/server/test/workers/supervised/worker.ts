@@ -12,7 +12,8 @@ import type { WorkerSetup } from './setup.ts';
 const primary = await joinPrimary<WorkerSetup>();
 if (primary === null) process.exit(0);
 const { number, setup } = primary;
-const logger = openLog({ logFormat: 'json', logLevel: 'info' }).logger.child({ worker: number });
+const log = openLog({ logFormat: 'json', logLevel: 'info' }, { worker: number });
+const { logger } = log;
 const stopSignal = firstStopSignal(logger);
 
 if (setup.diesAtStart === number) process.exit(3);
@@ -73,4 +74,4 @@ const drain = async () => {
 	await once(server, 'close');
 	return true;
 };
-await end({ timeoutS: 30, drain, why: { why } }, logger);
+await end({ timeoutS: 30, drain, why: { why } }, log);

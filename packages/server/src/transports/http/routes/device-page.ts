@@ -9,8 +9,9 @@ import type { PendingDevice } from '../../../auth/device-flow.ts';
 import type { HttpDeps } from '../deps.ts';
 import { codePage, type DevicePages, decidedPage, decisionPage, problemPage, signInPage } from '../device-pages.ts';
 import type { AnswerError } from '../errors.ts';
+import { FORM_BYTES_MAX, FORM_MEDIA_TYPES } from '../form-body.ts';
 import { PAGE_HEADERS } from '../pages.ts';
-import { DeviceDecisionForm, DevicePageQuery, DeviceSignInForm, PageAnswer } from '../sign-in-schemas.ts';
+import { DeviceDecisionForm, DevicePageQuery, DeviceSignInForm, errorPages, PageAnswer } from '../sign-in-schemas.ts';
 import { findDevice, noBodyIsEmpty } from './device.ts';
 import { guess } from './tokens.ts';
 
@@ -55,7 +56,7 @@ function registerPage(scope: FastifyInstance, context: Context): void {
 				tags: TAGS,
 				summary: 'The page on which somebody lets a device in',
 				querystring: DevicePageQuery,
-				response: { 200: PageAnswer },
+				response: { 200: PageAnswer, ...errorPages('not_found', 'rate_limited', 'not_set_up') },
 			},
 		},
 		async (request, reply) => {
@@ -72,12 +73,17 @@ function registerSignInForm(scope: FastifyInstance, context: Context): void {
 	scope.post<{ Body: Static<typeof DeviceSignInForm> }>(
 		'/auth/device',
 		{
+			bodyLimit: FORM_BYTES_MAX,
 			schema: {
 				operationId: 'deviceSignIn',
 				tags: TAGS,
 				summary: "The sign-in form of the device's page",
+				consumes: FORM_MEDIA_TYPES,
 				body: DeviceSignInForm,
-				response: { 200: PageAnswer },
+				response: {
+					200: PageAnswer,
+					...errorPages('invalid_credentials', 'forbidden', 'not_found', 'rate_limited', 'not_set_up', 'too_many_logins'),
+				},
 			},
 			preValidation: noBodyIsEmpty,
 		},
@@ -104,12 +110,14 @@ function registerDecisionForm(scope: FastifyInstance, { browser, pages, refuse }
 	scope.post<{ Body: Static<typeof DeviceDecisionForm> }>(
 		'/auth/device/decision',
 		{
+			bodyLimit: FORM_BYTES_MAX,
 			schema: {
 				operationId: 'deviceDecision',
 				tags: TAGS,
 				summary: "The decision on the device's page",
+				consumes: FORM_MEDIA_TYPES,
 				body: DeviceDecisionForm,
-				response: { 200: PageAnswer },
+				response: { 200: PageAnswer, ...errorPages('bad_request', 'forbidden') },
 			},
 			preValidation: noBodyIsEmpty,
 		},

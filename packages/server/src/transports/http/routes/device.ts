@@ -7,6 +7,7 @@ import type { Auth, BrowserSignIn } from '../../../auth/auth.ts';
 import type { PendingDevice } from '../../../auth/device-flow.ts';
 import type { HttpDeps } from '../deps.ts';
 import type { AnswerError } from '../errors.ts';
+import { FORM_BYTES_MAX, FORM_MEDIA_TYPES } from '../form-body.ts';
 import { errorAnswers } from '../schemas.ts';
 import {
 	DeviceCodeAnswer,
@@ -19,7 +20,6 @@ import {
 import { invalid } from '../validation.ts';
 
 const TAGS = ['sign-in'];
-const FORM = ['application/x-www-form-urlencoded', 'multipart/form-data'];
 const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 const FLAGS: ReadonlyMap<string, boolean> = new Map([
 	...['1', 'true', 'yes', 'on', 't', 'y'].map((word) => [word, true] as const),
@@ -33,11 +33,12 @@ export function registerDevice(scope: FastifyInstance, deps: HttpDeps, auth: Aut
 	scope.post<{ Body: Static<typeof DeviceDenialForm> }>(
 		'/auth/device/deny',
 		{
+			bodyLimit: FORM_BYTES_MAX,
 			schema: {
 				operationId: 'denyDevice',
 				tags: TAGS,
 				summary: 'Deny the request of a device',
-				consumes: FORM,
+				consumes: FORM_MEDIA_TYPES,
 				body: DeviceDenialForm,
 				response: {
 					200: DeviceDenial,
@@ -60,11 +61,12 @@ function registerCode(scope: FastifyInstance, auth: Auth, answerError: AnswerErr
 	scope.post<{ Body: Static<typeof DeviceCodeForm> }>(
 		'/auth/device/code',
 		{
+			bodyLimit: FORM_BYTES_MAX,
 			schema: {
 				operationId: 'requestDeviceCode',
 				tags: TAGS,
 				summary: 'Begin to sign in a program without a browser',
-				consumes: FORM,
+				consumes: FORM_MEDIA_TYPES,
 				body: DeviceCodeForm,
 				response: {
 					200: DeviceCodeAnswer,
@@ -101,11 +103,12 @@ function registerToken(scope: FastifyInstance, auth: Auth, answerError: AnswerEr
 	scope.post<{ Body: Static<typeof DeviceTokenForm> }>(
 		'/auth/device/token',
 		{
+			bodyLimit: FORM_BYTES_MAX,
 			schema: {
 				operationId: 'pollDeviceToken',
 				tags: TAGS,
 				summary: 'Ask whether a device was approved, and get its tokens, once',
-				consumes: FORM,
+				consumes: FORM_MEDIA_TYPES,
 				body: DeviceTokenForm,
 				response: {
 					200: DeviceTokensAnswer,

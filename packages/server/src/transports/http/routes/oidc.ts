@@ -11,7 +11,14 @@ import { problemPage } from '../device-pages.ts';
 import type { AnswerError } from '../errors.ts';
 import { PAGE_HEADERS } from '../pages.ts';
 import { errorAnswers } from '../schemas.ts';
-import { HandoverRequest, ProviderList, ProviderLoginQuery, ProviderParams } from '../sign-in-schemas.ts';
+import {
+	errorPagesOrJson,
+	HandoverRequest,
+	PageAnswer,
+	ProviderList,
+	ProviderLoginQuery,
+	ProviderParams,
+} from '../sign-in-schemas.ts';
 import { findDevice } from './device.ts';
 import { askForDecision, devicePages, sentence, show } from './device-page.ts';
 import { tokensAnswer } from './tokens.ts';
@@ -74,8 +81,8 @@ function registerLogin(server: FastifyInstance, deps: HttpDeps, auth: Auth, answ
 				params: ProviderParams,
 				querystring: ProviderLoginQuery,
 				response: {
-					302: { type: 'null', description: 'To the provider' },
-					...errorAnswers('not_found', 'bad_request', 'provider_unavailable'),
+					302: { type: 'null', description: 'To the provider', headers: { location: { type: 'string' } } },
+					...errorPagesOrJson('not_found', 'bad_request', 'provider_unavailable'),
 				},
 			},
 		},
@@ -115,6 +122,7 @@ function registerCallback(server: FastifyInstance, deps: HttpDeps, auth: Auth, a
 	server.get<{ Params: { provider: string } }>(
 		'/auth/oidc/:provider/callback',
 		{
+			exposeHeadRoute: false,
 			schema: {
 				operationId: 'providerCallback',
 				tags: TAGS,
@@ -123,8 +131,12 @@ function registerCallback(server: FastifyInstance, deps: HttpDeps, auth: Auth, a
 					'Answers with tokens; with the page that asks for the decision, if a device is to be signed in; or by going back to `next` with a `sign_in_code`.',
 				params: ProviderParams,
 				response: {
-					200: TokensAnswer,
-					...errorAnswers('bad_request', 'not_found', 'forbidden', 'account_conflict', 'provider_unavailable'),
+					200: {
+						description: 'Tokens, or the page that asks for the decision about a device',
+						content: { 'application/json': { schema: TokensAnswer }, ...PageAnswer.content },
+					},
+					303: { type: 'null', description: 'Back to `next`', headers: { location: { type: 'string' } } },
+					...errorPagesOrJson('bad_request', 'not_found', 'forbidden', 'account_conflict', 'provider_unavailable'),
 				},
 			},
 		},
@@ -140,6 +152,8 @@ function registerCallback(server: FastifyInstance, deps: HttpDeps, auth: Auth, a
 			}
 		},
 	);
+	// Something that checks links must not use up the sign-in of the person who follows this one.
+	server.head('/auth/oidc/:provider/callback', async (_request, reply) => reply.send());
 }
 
 type SignInParts = readonly [browser: BrowserSignIn, oidc: OidcSignIn];

@@ -15,7 +15,6 @@ export function registerOperations(scope: FastifyInstance, deps: HttpDeps, answe
 	scope.get(
 		'/health',
 		{
-			exposeHeadRoute: true,
 			schema: { operationId: 'health', tags: TAGS, summary: 'Does the process live?', response: { 200: HealthAnswer } },
 		},
 		async () => ({ status: 'healthy', timestamp: new Date(clock.nowMs()).toISOString(), version }),
@@ -34,7 +33,6 @@ export function registerOperations(scope: FastifyInstance, deps: HttpDeps, answe
 	scope.get(
 		'/ready',
 		{
-			exposeHeadRoute: true,
 			schema: {
 				operationId: 'ready',
 				tags: TAGS,

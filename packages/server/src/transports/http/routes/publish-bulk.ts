@@ -14,7 +14,7 @@ import { fingerprintInSteps, idempotencyConflict, scopedKey } from '../idempoten
 import { afterMark, encodingError, isUtf8InSteps, scanError, scanInSteps } from '../json-body.ts';
 import { tellBalance } from '../limiting.ts';
 import { publicationOf, readPublication, type WellFormed } from '../publication.ts';
-import { BULK_MESSAGES_MAX, BulkAnswer, BulkRequest, IdempotencyHeaders } from '../schemas.ts';
+import { BULK_MESSAGES_MAX, BulkAnswer, bulkRequest, IdempotencyHeaders } from '../schemas.ts';
 import { invalid, missingBody } from '../validation.ts';
 import { PUBLISH_ERRORS } from './publish.ts';
 
@@ -49,13 +49,14 @@ export function registerPublishBulk(scope: FastifyInstance, deps: HttpDeps, answ
 	scope.post(
 		PATH,
 		{
+			bodyLimit: deps.limits.maxBodyBytes,
 			schema: {
 				operationId: 'publishBulk',
 				tags: ['publish'],
 				summary: 'Publish up to 100 messages',
 				description: 'One malformed message refuses the whole request; a message that cannot be stored is rejected alone.',
 				headers: IdempotencyHeaders,
-				body: BulkRequest,
+				body: bulkRequest(deps.rights.owners),
 				response: { 207: BulkAnswer, ...PUBLISH_ERRORS },
 			},
 			validatorCompiler: () => () => true,
@@ -164,8 +165,8 @@ function bulkAnswer(messages: readonly WellFormed[], outcomes: readonly PublishO
 			accepted++;
 			return `{"message_id":"${formatMessageId(outcome.id)}","topic":"${topic}","status":"accepted","error":null}`;
 		}
-		const reason = outcome.status === 'failed' ? outcome.error.message : outcome.status;
-		return `{"message_id":null,"topic":"${topic}","status":"rejected","error":${JSON.stringify(reason)}}`;
+		const { code, message } = outcome.status === 'failed' ? outcome.error : idempotencyConflict();
+		return `{"message_id":null,"topic":"${topic}","status":"rejected","error":${JSON.stringify(message)},"code":"${code}"}`;
 	});
 	const summary = `{"total":${outcomes.length},"accepted":${accepted},"rejected":${outcomes.length - accepted}}`;
 	return `{"results":[${results.join(',')}],"summary":${summary}}`;

@@ -15,11 +15,10 @@ import { scopedKey } from '../idempotency.ts';
 import { LineSplitter } from '../lines.ts';
 import { headersOf } from '../raw-answer.ts';
 import { watchRights } from '../rights.ts';
-import { errorAnswers, IdempotencyHeaders } from '../schemas.ts';
+import { errorAnswers, IdempotencyHeaders, NDJSON_TYPE } from '../schemas.ts';
 import { LineBatch, type LineContext } from './line-batch.ts';
 
 const PATH = '/api/v1/messages/stream';
-const NDJSON_TYPE = 'application/x-ndjson';
 
 /** Batches of one stream that may be with the store. */
 const BATCHES_MAX = 16;

@@ -66,6 +66,7 @@ export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerEr
 	scope.post(
 		PATH,
 		{
+			bodyLimit: limits.maxBodyBytes,
 			schema: {
 				operationId: 'publish',
 				tags: ['publish'],

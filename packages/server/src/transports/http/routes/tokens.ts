@@ -15,6 +15,7 @@ import {
 	TokensAnswer,
 } from '../auth-schemas.ts';
 import type { HttpDeps } from '../deps.ts';
+import { FORM_BYTES_MAX, FORM_MEDIA_TYPES } from '../form-body.ts';
 import { type GuessKind, type Limiting, tellBalance } from '../limiting.ts';
 import { errorAnswers } from '../schemas.ts';
 import { checkPatterns, NO_CONTENT } from './auth-answers.ts';
@@ -27,11 +28,12 @@ export function registerLogin(scope: FastifyInstance, { limiting }: HttpDeps, au
 	scope.post<{ Body: Static<typeof LoginForm> | undefined }>(
 		'/auth/login',
 		{
+			bodyLimit: FORM_BYTES_MAX,
 			schema: {
 				operationId: 'login',
 				tags: TAGS,
 				summary: 'Sign in with a password',
-				consumes: ['application/x-www-form-urlencoded', 'multipart/form-data'],
+				consumes: FORM_MEDIA_TYPES,
 				body: LoginForm,
 				response: {
 					200: TokensAnswer,

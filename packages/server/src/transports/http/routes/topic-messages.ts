@@ -98,7 +98,7 @@ function encodePage({ order, limit, cursor }: PageRequest, { objects, next }: Hi
 		parts.push(object);
 	}
 	const idText = (id: MessageId | null) => (id === null ? 'null' : `"${formatMessageId(id)}"`);
-	const tail = `"total":${objects.length},"limit":${limit},"order":"${order}","cursor":${idText(cursor)},"next_cursor":${idText(next)}`;
+	const tail = `"count":${objects.length},"total":${objects.length},"limit":${limit},"order":"${order}","cursor":${idText(cursor)},"next_cursor":${idText(next)}`;
 	parts.push(Buffer.from(`],${tail}}`));
 	return Buffer.concat(parts);
 }

@@ -4,8 +4,9 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import { compareMessageIds, formatMessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { Static } from 'typebox';
-import type { Principal } from '../../../auth/principal.ts';
-import type { TopicAction, TopicReference } from '../../../auth/topic-access.ts';
+import type { KnownPrincipal, Principal } from '../../../auth/principal.ts';
+import { permissionRequired, type TopicAction, type TopicReference, UNOWNED_ID } from '../../../auth/topic-access.ts';
+import { countUnowned, listUnowned } from '../../../auth/unowned-topics.ts';
 import type { Topic, TopicChange } from '../../../ports/store.ts';
 import type { Relay } from '../../../relay/relay.ts';
 import { ownNameOf } from '../../../relay/topic-log.ts';
@@ -83,7 +84,7 @@ function registerCreate(scope: FastifyInstance, deps: HttpDeps): void {
 	);
 }
 
-function registerList(scope: FastifyInstance, { relay, metrics, ownerId }: HttpDeps): void {
+function registerList(scope: FastifyInstance, { relay, metrics, ownerId, auth }: HttpDeps): void {
 	scope.get<{ Querystring: Static<typeof TopicListQuery> }>(
 		PATH,
 		{
@@ -96,12 +97,12 @@ function registerList(scope: FastifyInstance, { relay, metrics, ownerId }: HttpD
 			},
 		},
 		async (request) => {
-			const { after, limit } = request.query;
+			const { after, limit, owner_id: ownerAsked } = request.query;
 			const principal = principalOf(request);
 			const topics =
 				principal.kind === 'open'
 					? await relay.topics.listTopics(after ?? null, limit)
-					: await topicsOf(relay, principal.accountId, after ?? '', limit);
+					: await topicsOf(relay, listedOwner(principal, ownerAsked), after ?? '', limit);
 			return topics.map((topic) => topicAnswer(topic, ownerId));
 		},
 	);
@@ -115,8 +116,17 @@ function registerList(scope: FastifyInstance, { relay, metrics, ownerId }: HttpD
 				response: { 200: TopicStats, ...errorAnswers('internal_error') },
 			},
 		},
-		async () => ({ total_topics: metrics.totals().topics }),
+		async () => ({
+			total_topics: metrics.totals().topics,
+			unowned_topics: auth === null ? 0 : await countUnowned(relay.topics),
+		}),
 	);
+}
+
+/** Whose topics are listed. Throws `forbidden` when that is not the caller's to see. */
+function listedOwner({ accountId, permissions }: KnownPrincipal, asked = accountId): string {
+	if (asked !== accountId && !permissions.includes('admin')) throw permissionRequired('admin');
+	return asked;
 }
 
 function registerGet(scope: FastifyInstance, deps: HttpDeps): void {
@@ -211,8 +221,9 @@ export async function existingTopic(
 	return { topic, shown: reference.shown };
 }
 
-/** An account's topics in the order of their names, after the name `after`. */
+/** An owner's topics in the order of their names, after the name `after`. */
 export async function topicsOf(relay: Relay, accountId: string, after: string, limit: number): Promise<readonly Topic[]> {
+	if (accountId === UNOWNED_ID) return listUnowned(relay.topics, after, limit);
 	const prefix = `${accountId}/`;
 	// The name of a topic is never empty, so that all of an account's come after the account's own text.
 	const topics = await relay.topics.listTopics(`${prefix}${after}`, limit);
