@@ -76,10 +76,18 @@ export interface ObjectScanner<Names extends readonly string[]> {
 	): SteppedScan<ObjectScan<Names>> & { readonly found: readonly (ByteRange | undefined)[] };
 }
 
-/** Bounds on {@link scanArray}. */
+/** What {@link scanMembersInSteps} found: names, with their quotes, and values. `too_many`: as of {@link ArrayScan}. */
+export type MembersScan =
+	| { readonly status: 'ok'; readonly members: readonly { readonly name: ByteRange; readonly value: ByteRange }[] }
+	| { readonly status: 'not_object' }
+	| { readonly status: 'too_many' }
+	| ScanFailure;
+
+/** Bounds on {@link scanArray} and {@link scanMembersInSteps}. */
 export interface ArrayLimits {
-	/** Levels of nesting, the array itself being the first. */
+	/** Levels of nesting, the array or object itself being the first. */
 	readonly depthMax: number;
+	/** Elements, or members. */
 	readonly elementsMax: number;
 }
 
@@ -130,6 +138,11 @@ export function scanArray(bytes: Uint8Array, start: number, end: number, limits:
 /** The same in steps. */
 export function scanArrayInSteps(bytes: Uint8Array, start: number, end: number, limits: ArrayLimits): SteppedScan<ArrayScan> {
 	return new ArraySteps(limits.elementsMax, new DocumentSteps(bytes, start, end, limits.depthMax));
+}
+
+/** Splits a JSON document that is an object into the ranges of all its members, in order, in steps. */
+export function scanMembersInSteps(bytes: Uint8Array, start: number, end: number, limits: ArrayLimits): SteppedScan<MembersScan> {
+	return new MembersSteps(limits.elementsMax, new DocumentSteps(bytes, start, end, limits.depthMax));
 }
 
 function inOneStep<Result>(scan: SteppedScan<Result>, end: number): Result {
@@ -243,6 +256,38 @@ class ArraySteps implements SteppedScan<ArrayScan>, PartListener {
 	onValue(start: number, end: number): boolean {
 		this.#tooMany = this.#elements.length >= this.#elementsMax;
 		if (!this.#tooMany) this.#elements.push({ start, end });
+		return !this.#tooMany;
+	}
+}
+
+class MembersSteps implements SteppedScan<MembersScan>, PartListener {
+	partStart = 0;
+	readonly #members: { name: ByteRange; value: ByteRange }[] = [];
+	readonly #membersMax: number;
+	readonly #document: DocumentSteps;
+	#name: ByteRange = { start: 0, end: 0 };
+	#tooMany = false;
+
+	constructor(membersMax: number, document: DocumentSteps) {
+		this.#membersMax = membersMax;
+		this.#document = document;
+	}
+
+	advance(until: number): MembersScan | null {
+		const result = this.#document.advance(until, OPEN_OBJECT, this);
+		if (this.#tooMany) return { status: 'too_many' };
+		if (result === 'paused') return null;
+		if (result !== 'ok') return result;
+		return this.#document.first === OPEN_OBJECT ? { status: 'ok', members: this.#members } : { status: 'not_object' };
+	}
+
+	onName(_bytes: Uint8Array, start: number, end: number): void {
+		this.#name = { start: start - 1, end: end + 1 };
+	}
+
+	onValue(start: number, end: number): boolean {
+		this.#tooMany = this.#members.length >= this.#membersMax;
+		if (!this.#tooMany) this.#members.push({ name: this.#name, value: { start, end } });
 		return !this.#tooMany;
 	}
 }

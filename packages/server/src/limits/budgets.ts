@@ -48,7 +48,10 @@ export class Budgets {
 		// It has come whole: only others can end it.
 		reception.complete();
 		try {
-			return await this.turns.run(`${party.kind} ${party.name}`, unless(() => failure, steps));
+			return await this.turns.run(
+				party,
+				unless(() => failure, steps),
+			);
 		} finally {
 			reception.end();
 		}

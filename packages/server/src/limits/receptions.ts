@@ -140,5 +140,8 @@ class RunningReception implements Reception {
 
 /** The error for a message that there is no room for. */
 export function tooManyBytes(): RelayError {
-	return new RelayError('overloaded', 'too many bytes of messages are arriving at once, from this client or in all; send fewer at a time');
+	return new RelayError(
+		'overloaded',
+		'too many bytes of messages are arriving at once, from this client or in all; send fewer at a time',
+	);
 }

@@ -5,6 +5,7 @@
  */
 
 import type { Clock } from '../ports/clock.ts';
+import type { Party } from './party.ts';
 
 /** Bytes of a message up to which it may be looked at in one go; about 0.5 ms of the most laborious JSON. */
 export const STEP_BYTES = 64 * 1024;
@@ -44,8 +45,23 @@ export class Turns {
 		return true;
 	}
 
+	/** Does short work in a later turn, when it is the party's turn. Rejects with what it throws. */
+	later(party: Party, work: () => void): Promise<void> {
+		return new Promise((resolve, reject) => {
+			const step = () => {
+				try {
+					resolve(work());
+				} catch (thrown) {
+					reject(thrown as Error);
+				}
+				return true;
+			};
+			this.#enqueue(party, { step });
+		});
+	}
+
 	/** Does long work in later turns. Resolves with its result; rejects with what it throws. */
-	run<Result>(party: string, steps: Steps<Result>): Promise<Result> {
+	run<Result>(party: Party, steps: Steps<Result>): Promise<Result> {
 		return new Promise((resolve, reject) => {
 			this.#enqueue(party, {
 				step() {
@@ -67,7 +83,8 @@ export class Turns {
 		this.#turnBytes = 0;
 	};
 
-	#enqueue(party: string, job: Job): void {
+	#enqueue({ kind, name }: Party, job: Job): void {
+		const party = `${kind} ${name}`;
 		const jobs = this.#jobs.get(party);
 		if (jobs === undefined) this.#jobs.set(party, [job]);
 		else jobs.push(job);

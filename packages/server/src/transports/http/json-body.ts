@@ -75,14 +75,20 @@ export function parseShort(bytes: Buffer, { start, end }: ByteRange, bytesMax: n
 }
 
 /**
- * Parses a body. A key `__proto__` becomes a property like any other, of that object only.
+ * Parses a body. A key `__proto__` becomes a property like any other, of that object only. Its last step is as long as the body, which
+ * is why these bodies are small.
  *
- * @throws RelayError `invalid_json` or `payload_too_deep`
+ * Throws `invalid_json` or `payload_too_deep`.
  */
-export function parseJsonBody(body: Buffer, depthMax: number): unknown {
+export function* parseJsonBody(body: Buffer, depthMax: number): Steps<unknown> {
+	yield* checkJsonBody(body, depthMax);
+	return JSON.parse(body.toString('utf8', afterMark(body, 0)));
+}
+
+/** Throws what {@link parseJsonBody} throws, and parses nothing. */
+export function* checkJsonBody(body: Buffer, depthMax: number): Steps<void> {
+	if (!(yield* isUtf8InSteps(body, 0, body.byteLength))) throw encodingError();
 	const start = afterMark(body, 0);
-	if (!isUtf8(body)) throw encodingError();
 	const scan = scanDocument(body, start, body.byteLength, depthMax);
 	if (scan.status !== 'ok') throw scanError(scan, start, depthMax);
-	return JSON.parse(body.toString('utf8', start));
 }

@@ -10,7 +10,7 @@ import { STEP_BYTES, type Steps } from '../../limits/turns.ts';
 import type { DedupeKey } from '../../ports/store.ts';
 import type { Publication } from '../../relay/publish.ts';
 import { parseShort, scanError, scanInSteps } from './json-body.ts';
-import { Message, METADATA_BYTES_MAX, ReferencedMessage } from './schemas.ts';
+import { METADATA_BYTES_MAX, Message, ReferencedMessage } from './schemas.ts';
 import { compileValidator, invalid, type Location } from './validation.ts';
 
 /** What reading a publication needs to know beside the text. */

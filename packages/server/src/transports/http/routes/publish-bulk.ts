@@ -32,8 +32,7 @@ export function registerPublishBulk(scope: FastifyInstance, deps: HttpDeps, answ
 		const fail = (error: unknown) => answerError(request, reply, error);
 		const accept = async ({ messages, dedupe }: BulkPublish) => {
 			// The request has been counted as one message.
-			if (messages.length > 1 && deps.limiting !== null)
-				tellBalance(reply, deps.limiting.take(principal, messages.length - 1));
+			if (messages.length > 1 && deps.limiting !== null) tellBalance(reply, deps.limiting.take(principal, messages.length - 1));
 			const topics = messages.map(({ topic }) => topic);
 			const references = await deps.rights.allowAll(principal, 'publish', topics);
 			const outcomes = await deps.relay.publish(publicationsOf(messages, references, dedupe, deps));
@@ -75,7 +74,7 @@ interface BulkPublish {
 function* readRequest(body: Buffer, deps: HttpDeps, keyOf: () => string | null): Steps<BulkPublish> {
 	const key = keyOf();
 	const messages = yield* readBulk(body, deps);
-	return { messages, dedupe: key === null ? null : { key, fingerprint: yield* fingerprintInSteps(PATH, body) } };
+	return { messages, dedupe: key === null ? null : { key, fingerprint: yield* fingerprintInSteps(PATH, [body]) } };
 }
 
 function* readBulk(body: Buffer, { limits, rights }: HttpDeps): Steps<WellFormed[]> {

@@ -93,7 +93,7 @@ function* readRequest(body: Buffer, context: PublicationContext, keyOf: () => st
 	const parsed = yield* readPublication(body, afterMark(body, 0), body.byteLength, context);
 	if (parsed.status === 'invalid') throw parsed.error;
 	const key = keyOf();
-	return { parsed, dedupe: key === null ? null : { key, item: 0, fingerprint: yield* fingerprintInSteps(PATH, body) } };
+	return { parsed, dedupe: key === null ? null : { key, item: 0, fingerprint: yield* fingerprintInSteps(PATH, [body]) } };
 }
 
 /** The documented failures of every way to publish. */
