@@ -3,14 +3,13 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth } from './auth/auth.ts';
 import { UNOWNED_ID } from './auth/topic-access.ts';
+import { PollStarts } from './compat/poll-starts.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -20,12 +19,9 @@ import type { Clock } from './ports/clock.ts';
 import type { Records } from './ports/records.ts';
 import type { Store } from './ports/store.ts';
 import { Relay } from './relay/relay.ts';
-import { openEmbeddedRecords } from './stores/embedded/records.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
-import type { ServerOptions } from './stores/valkey/connection.ts';
-import type { ServerDemands } from './stores/valkey/server-check.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
@@ -36,6 +32,7 @@ import { warnOfAccess } from './wiring/access-warnings.ts';
 import { edgeOf, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
 import { signInOf } from './wiring/sign-in.ts';
+import { valkeyDemands, valkeyServer } from './wiring/valkey.ts';
 
 /** Connections of publishers and operators, beside those of subscribers and polls. */
 const OTHER_CONNECTIONS_MAX = 10_000;
@@ -70,7 +67,7 @@ export interface App {
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
 export async function createApp({ config, logger, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
-	const edge = edgeOf(config);
+	const edge = edgeOf(config, logger, clock);
 	const { store, openRecords } = await openStorage(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, { store, openRecords });
 	const auth = identity?.auth ?? null;
@@ -109,7 +106,8 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 	});
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	registerLongPoll(server, { relay, metrics, ownerId: UNOWNED_ID, ...access });
+	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
+	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
 		relay,
 		clock,
@@ -144,6 +142,7 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		await server.close();
 		relay.close();
 		limits.close();
+		pollStarts?.close();
 		identity?.auth.close();
 		await identity?.records.close();
 		await store.close();
@@ -171,7 +170,7 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		},
 		async drain() {
 			const deadline = new Promise<void>((resolve) => clock.after(config.drainTimeoutS * 1000, resolve));
-			await Promise.race([deadline, Promise.all([relay.drain(), closed(server.server)])]);
+			await Promise.race([deadline, Promise.all([relay.drain(), server.openConnections.close()])]);
 			await close();
 		},
 		close,
@@ -183,14 +182,6 @@ function reachable(host: string): string {
 	if (host === '0.0.0.0') return '127.0.0.1';
 	if (host === '::') return '[::1]';
 	return host.includes(':') ? `[${host}]` : host;
-}
-
-/** Stops listening; resolves when the last connection is gone. */
-async function closed(server: HttpServer): Promise<void> {
-	const gone = once(server, 'close');
-	server.close();
-	server.closeIdleConnections();
-	await gone;
 }
 
 export interface Storage {
@@ -205,11 +196,15 @@ export async function openStorage(config: Config, clock: Clock, logger: Logger):
 	switch (config.storageBackend) {
 		case 'memory':
 			return { store: createMemoryStore({ topicsMax, clock }), openRecords: async () => createMemoryRecords({ clock }) };
-		case 'embedded':
-			return {
-				store: await openEmbeddedStore({ dataDir, topicsMax, clock }),
-				openRecords: () => openEmbeddedRecords({ dataDir, clock }),
-			};
+		case 'embedded': {
+			const store = await openEmbeddedStore({
+				dataDir,
+				topicsMax,
+				clock,
+				onWarning: (text, fields) => logger.warn(fields, text),
+			});
+			return { store, openRecords: () => store.openRecords() };
+		}
 		case 'valkey': {
 			const store = await openValkeyStore({
 				server: valkeyServer(config),
@@ -251,48 +246,13 @@ async function openIdentity(
 			...signInOf(config),
 		});
 		const { bootstrapAdminUsername: username, bootstrapAdminPassword: password, bootstrapAdminEmail: email } = config;
-		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });
+		await auth.prepare(username === null || password === null ? null : { username, password, email });
 		return { auth, records };
 	} catch (error) {
 		await records?.close();
 		await store.close();
 		throw error;
 	}
-}
-
-/** How the configured Valkey is reached. */
-export function valkeyServer(config: Config): ServerOptions {
-	return {
-		addresses: valkeyAddresses(config),
-		cluster: config.valkeyCluster,
-		tls: config.valkeyUseTls ? { ca: config.valkeyCaPath === null ? null : readFileSync(config.valkeyCaPath) } : null,
-		username: config.valkeyUsername,
-		password: config.valkeyPassword,
-	};
-}
-
-function valkeyAddresses({ valkeyAddresses, valkeyHost, valkeyPort }: Config): ServerOptions['addresses'] {
-	if (valkeyAddresses.length === 0) return [{ host: valkeyHost, port: valkeyPort }];
-	return valkeyAddresses.map((address) => {
-		const colon = address.lastIndexOf(':');
-		return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
-	});
-}
-
-function valkeyDemands({ durability, valkeyAssumeDurability, valkeyAllowEviction }: Config): ServerDemands {
-	const replicas = Number(/^replicated:(\d)$/.exec(durability)?.[1] ?? 0);
-	return {
-		durability: levelsOf(durability),
-		replicas,
-		assumeDurability: valkeyAssumeDurability === 'unknown' ? null : valkeyAssumeDurability,
-		allowEviction: valkeyAllowEviction,
-	};
-}
-
-/** What will do for a setting; a message that waits for replicas must not be lost with every restart of the primary. */
-function levelsOf(durability: string): ServerDemands['durability'] {
-	if (durability === 'any') return [];
-	return durability === 'everysec' || durability === 'process' || durability === 'disk' ? [durability] : ['everysec', 'process'];
 }
 
 function createRelay(config: Config, store: Store, clock: Clock, observer: ReturnType<typeof createMetrics>): Relay {

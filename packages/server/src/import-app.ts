@@ -3,10 +3,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { openStorage, valkeyServer } from './app.ts';
+import { openStorage } from './app.ts';
 import { Accounts } from './auth/accounts.ts';
 import { Passwords } from './auth/passwords.ts';
 import { RefreshTokens } from './auth/refresh-tokens.ts';
+import { Revocations } from './auth/revocations.ts';
 import { TopicAccess } from './auth/topic-access.ts';
 import type { Config } from './config/schema.ts';
 import { ImportClock } from './import/ids.ts';
@@ -14,8 +15,9 @@ import { runImport } from './import/import.ts';
 import { type Counts, type ImportListener, Report } from './import/report.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
-import type { ServerOptions } from './stores/valkey/connection.ts';
 import { openEarlierData } from './stores/valkey/earlier-data.ts';
+import type { ServerOptions } from './stores/valkey/glide.ts';
+import { valkeyServer } from './wiring/valkey.ts';
 
 const DEFAULT_PORT = 6379;
 
@@ -41,9 +43,12 @@ export async function importEarlierData({ config, logger, dryRun, listener }: Im
 		const parts = { records, clock: systemClock };
 		const accounts = new Accounts({ ...parts, passwords: new Passwords() });
 		const topics = new TopicAccess({ ...parts, accounts });
-		opened.push(accounts, topics);
+		const revocations = new Revocations(parts);
+		opened.push(accounts, topics, revocations);
 		const sessions = new RefreshTokens({
 			...parts,
+			accounts,
+			revocations,
 			lifetimeS: config.refreshTokenTtlDays * 86_400,
 			graceS: config.refreshGraceS,
 		});
@@ -71,8 +76,9 @@ function sourceOf(config: Config): ServerOptions {
 	return {
 		addresses: [{ host: hostname.replace(/^\[(.*)\]$/, '$1'), port: port === '' ? DEFAULT_PORT : Number(port) }],
 		cluster: false,
-		tls: tls ? (own.tls ?? { ca: null }) : null,
+		tls: tls ? (own.tls ?? (() => ({ ca: null, own: null }))) : null,
 		username: username === '' ? null : decodeURIComponent(username),
-		password: password === '' ? null : decodeURIComponent(password),
+		password: () => (password === '' ? null : decodeURIComponent(password)),
+		keyPrefix: '',
 	};
 }

@@ -192,7 +192,7 @@ export const SETTING_GROUPS = [
 				type: 'string',
 				default: null,
 				secret: true,
-				doc: 'Password of that account. When it is another than the stored one, the account gets it at the start.',
+				doc: 'Password of that account. It acts when the account is made, and again whenever its value is another than the one that was applied last: the account then gets it, and everything made under the old one ends. A password changed through the API stays.',
 			},
 			{
 				key: 'bootstrapAdminEmail',
@@ -206,7 +206,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_ALLOWED_ORIGINS',
 				type: 'list',
 				default: [],
-				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may.',
+				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may. Each is one origin: no path, no wildcard for subdomains.',
 			},
 			{
 				key: 'trustedHosts',
@@ -368,7 +368,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 10_000_000,
 				default: 100_000,
-				doc: 'How many topics there can be.',
+				doc: 'How many topics there can be. Where there are several accounts, none may have more than it leaves to the others.',
 			},
 		],
 	},
@@ -397,7 +397,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_VALKEY_ADDRESSES',
 				type: 'list',
 				default: [],
-				doc: 'Instead of host and port: `host:port` of a server and its replicas, among which the relay finds the primary, or of several nodes of a Cluster.',
+				doc: 'Instead of host and port: `host:port` of a server and its replicas, among which the relay finds the primary, or of several nodes of a Cluster. IPv6 as in a URL: `[::1]:6379`.',
 			},
 			{
 				key: 'valkeyCluster',
@@ -418,7 +418,21 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_VALKEY_CA_PATH',
 				type: 'string',
 				default: null,
-				doc: "PEM file of the certificates to trust, instead of the system's.",
+				doc: "PEM file of the certificates to trust, instead of the system's. Read again at each attempt to connect, as are the two below.",
+			},
+			{
+				key: 'valkeyTlsCert',
+				env: 'PULSAR_VALKEY_TLS_CERT',
+				type: 'string',
+				default: null,
+				doc: 'PEM file of the certificate that the relay shows to a server with `tls-auth-clients`.',
+			},
+			{
+				key: 'valkeyTlsKey',
+				env: 'PULSAR_VALKEY_TLS_KEY',
+				type: 'string',
+				default: null,
+				doc: 'PEM file of its key.',
 			},
 			{
 				key: 'valkeyUsername',
@@ -433,7 +447,15 @@ export const SETTING_GROUPS = [
 				type: 'string',
 				default: null,
 				secret: true,
-				doc: 'Password of the user.',
+				doc: 'Password of the user. With `PULSAR_VALKEY_PASSWORD_FILE` it is read again at each attempt to connect, so that it can be rotated.',
+			},
+			{
+				key: 'valkeyKeyPrefix',
+				env: 'PULSAR_VALKEY_KEY_PREFIX',
+				type: 'string',
+				default: null,
+				form: { pattern: /^[a-z0-9_.:-]{1,64}$/i, words: 'up to 64 letters, digits and _ . : -' },
+				doc: 'In front of the name of every key and channel, so that several environments can share one server. Nodes of one relay need the same.',
 			},
 			{
 				key: 'valkeyAllowEviction',
@@ -576,7 +598,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 20_000,
-				doc: 'How many connections may be open at once. The file descriptors of the process must allow as many.',
+				doc: 'How many connections may be open at once. Where there are several accounts, none may have more than it leaves to the others. The file descriptors of the process must allow as many.',
 			},
 			{
 				key: 'maxSubscriptionsPerConnection',
@@ -594,7 +616,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 10_000,
-				doc: 'How many polls may wait for messages at once.',
+				doc: 'How many polls may wait for messages at once. Where there are several accounts, none may have more than it leaves to the others.',
 			},
 			{
 				key: 'socketBufferBytes',
@@ -637,7 +659,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000_000,
 				default: 1200,
-				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. Signing in has limits of its own; `/health`, `/ready` and `/metrics` do not count.',
+				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. All addresses of an IPv4 /24 or an IPv6 /48 together have 16 times as many, those of a /56 4 times; so it is with the limits by address below. Signing in has limits of its own; `/health`, `/ready` and `/metrics` do not count.',
 			},
 			{
 				key: 'rateLimitLogin',
@@ -673,7 +695,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 5000,
-				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node.',
+				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node. Of this and the two below one API key may have half, one scoped token a quarter, and all keys and tokens together nine tenths.',
 			},
 			{
 				key: 'maxPollsPerUser',

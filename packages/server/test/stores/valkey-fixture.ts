@@ -2,7 +2,7 @@
 
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/ops/clock.ts';
-import type { ServerOptions } from '../../src/stores/valkey/connection.ts';
+import type { ServerOptions } from '../../src/stores/valkey/glide.ts';
 import type { ServerDemands } from '../../src/stores/valkey/server-check.ts';
 import { openValkeyStore, type ValkeyStore, type ValkeyStoreOptions } from '../../src/stores/valkey/store.ts';
 
@@ -10,7 +10,7 @@ export const NO_DEMANDS: ServerDemands = { durability: [], assumeDurability: nul
 
 /** How a relay reaches a server that asks for nothing. */
 export function serverAt(host: string, port: number, cluster = false): ServerOptions {
-	return { addresses: [{ host, port }], cluster, tls: null, username: null, password: null };
+	return { addresses: [{ host, port }], cluster, tls: null, username: null, password: () => null, keyPrefix: '' };
 }
 
 export interface OpenedStore {

@@ -7,7 +7,7 @@ import type { LogListener, Store } from '../../src/ports/store.ts';
 import { Hub } from '../../src/relay/hub.ts';
 import { Session } from '../../src/relay/session.ts';
 import type { Start } from '../../src/relay/start.ts';
-import type { ServerOptions } from '../../src/stores/valkey/connection.ts';
+import type { ServerOptions } from '../../src/stores/valkey/glide.ts';
 import { untilAnswer } from '../support/valkey.ts';
 import { createCountingObserver } from '../unit/relay/support/counting-observer.ts';
 import { RecordingSink } from '../unit/relay/support/recording-sink.ts';

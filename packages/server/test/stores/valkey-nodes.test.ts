@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { compareMessageIds, formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
-import type { ServerOptions } from '../../src/stores/valkey/connection.ts';
+import type { ServerOptions } from '../../src/stores/valkey/glide.ts';
 import { startValkey, valkeyUnavailable } from '../support/valkey.ts';
 import { startCluster } from '../support/valkey-cluster.ts';
 import { appendedTo, appendOne, entries, entry, idsOf, keyed, payloadsOf, trimAll } from './trial.ts';

@@ -1,9 +1,10 @@
 /** A relay in this process, on a port of its own, with a data directory of its own; and plain requests to it. */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { createApp } from '../../src/app.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -33,7 +34,9 @@ export async function startRelay(env: Readonly<Record<string, string>> = {}): Pr
 	const loaded = loadConfig({
 		argv: [],
 		env: { PULSAR_PORT: '0', PULSAR_DATA_DIR: dataDir, ...env },
-		readFile: () => {
+		// Files of secrets, and none that happens to lie in the working directory.
+		readFile(path) {
+			if (isAbsolute(path)) return readFileSync(path, 'utf8');
 			throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
 		},
 	});

@@ -229,7 +229,7 @@ class ValkeyServer implements Valkey {
 	#run(args: readonly string[]): Promise<{ readonly ok: boolean; readonly text: string }> {
 		const options = [
 			...['-h', this.host, '-p', String(this.port), '-e'],
-			...(this.certificates === null ? [] : ['--tls', '--cacert', this.certificates.ca]),
+			...(this.certificates === null ? [] : tlsOptions(this.certificates)),
 			...(this.password === null ? [] : ['-a', this.password, '--no-auth-warning']),
 		];
 		return new Promise((resolve) => {
@@ -267,6 +267,11 @@ class ValkeyServer implements Valkey {
 			if (!kept.has(name) && !/\.(crt|key)$/.test(name)) await rm(join(this.dir, name), { recursive: true });
 		}
 	}
+}
+
+/** How `valkey-cli` connects, also to a server that asks for a certificate of the client. */
+function tlsOptions({ ca, clientCertificate, clientKey }: Certificates): string[] {
+	return ['--tls', '--cacert', ca, '--cert', clientCertificate, '--key', clientKey];
 }
 
 /** The settings as a configuration file. */

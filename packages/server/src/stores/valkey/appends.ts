@@ -6,9 +6,10 @@ import { type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-i
 import { type Block, lastIdOf } from '../../log/block.ts';
 import { type PackedRun, packRuns, pickFromRun } from '../../log/packing.ts';
 import type { AppendEntry, AppendOutcome } from '../../ports/store.ts';
-import type { Connection, Reply, ScriptCall } from './connection.ts';
+import type { Connection, ScriptCall } from './connection.ts';
 import { failureOf, unavailable } from './failure.ts';
-import { publishCommand, recordKeys, topicKeys } from './keys.ts';
+import type { Reply } from './glide.ts';
+import { publishCommand } from './keys.ts';
 import { evaluateReplicated } from './replicas.ts';
 import { SCRIPTS } from './scripts.ts';
 import { listCommands, registerCall } from './topic-list.ts';
@@ -61,7 +62,7 @@ async function createMissing(options: AppendsOptions, pieces: readonly Piece[], 
 	const missing = pieces.filter((_, i) => isMissing(replies[i]));
 	if (missing.length === 0) return created;
 	const { connection, topicsMax } = options;
-	const registered = await connection.evaluate(missing.map(({ topic }) => registerCall(topic, topicsMax)));
+	const registered = await connection.evaluate(missing.map(({ topic }) => registerCall(connection.keys, topic, topicsMax)));
 	const calls: { readonly piece: Piece; readonly whole: Piece; readonly topicId: string }[] = [];
 	for (const [i, piece] of missing.entries()) {
 		const room = registered[i];
@@ -70,7 +71,9 @@ async function createMissing(options: AppendsOptions, pieces: readonly Piece[], 
 		else for (const call of piece.calls) calls.push({ piece: pieceOf(piece.topic, [call]), whole: piece, topicId: '' });
 	}
 	const again = await evaluate(options, calls, ({ piece, topicId }) => callOf(options, piece, topicId));
-	await connection.run(calls.filter(({ topicId }) => topicId !== '').flatMap(({ piece }) => listCommands(piece.topic)));
+	await connection.run(
+		calls.filter(({ topicId }) => topicId !== '').flatMap(({ piece }) => listCommands(connection.keys, piece.topic)),
+	);
 	for (const [i, { piece, whole }] of calls.entries()) {
 		if (piece === whole) {
 			created.set(piece, again[i] ?? null);
@@ -96,9 +99,13 @@ export function topicLimit(topicsMax: number): RelayError {
 }
 
 /** @param topicId of the topic to create, '' = do not create */
-function callOf({ cluster, nowMs }: AppendsOptions, { topic, entries, runs }: Piece, topicId: string): ScriptCall {
-	const { stream, meta, channel } = topicKeys(topic);
-	const { records, order } = recordKeys(cluster ? topic : null);
+function callOf(
+	{ connection: { keys: names }, cluster, nowMs }: AppendsOptions,
+	{ topic, entries, runs }: Piece,
+	topicId: string,
+): ScriptCall {
+	const { stream, meta, channel } = names.topic(topic);
+	const { records, order } = names.idempotency(cluster ? topic : null);
 	const args: (string | Buffer)[] = [
 		String(nowMs()),
 		topicId,

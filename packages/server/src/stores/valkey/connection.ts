@@ -1,5 +1,5 @@
 /**
- * One connection to Valkey, over GLIDE, with a watchdog. The only file that knows the client library.
+ * One connection to Valkey, with a watchdog.
  *
  * Why a watchdog: a peer that is gone without a FIN, a frozen server and a load balancer that swallows packets all look like silence,
  * and the library keeps such a connection for minutes. A beat that is not answered takes the connection down within 2 s; two of them
@@ -10,45 +10,27 @@
  * default), and so does this file.
  */
 
-import { RelayError } from '@pulsar-relay/protocol/errors';
+import { isUnknownScript, NO_ANSWER, reasonOf, unavailable } from './failure.ts';
 import {
-	Batch,
-	ClusterBatch,
-	Decoder,
-	GlideClient,
-	GlideClusterClient,
-	Logger as GlideLogger,
-	type GlideReturnType,
-	type GlideString,
-	type PubSubMsg,
-} from '@valkey/valkey-glide';
-import type { Clock } from '../../ports/clock.ts';
-import { isUnknownScript, NO_ANSWER, reasonOf, TWO_PRIMARIES, unavailable } from './failure.ts';
+	type Client,
+	type ClientOptions,
+	type Command,
+	closeSoon,
+	connect,
+	everywhere,
+	identify,
+	isCluster,
+	type Reply,
+	runOn,
+	silenceLibrary,
+	subscribeOn,
+} from './glide.ts';
+import { type KeySpace, keySpace } from './keys.ts';
 import { type Script, SOURCES } from './scripts.ts';
 
-export interface ServerAddress {
-	readonly host: string;
-	readonly port: number;
-}
-
-/** How to reach the server, or the servers of a Cluster. */
-export interface ServerOptions {
-	/** Of one server with its replicas: all of them, or the primary. Of a Cluster: some. */
-	readonly addresses: readonly ServerAddress[];
-	readonly cluster: boolean;
-	/** Null = no TLS. `ca`: PEM certificates to trust instead of the system's. */
-	readonly tls: { readonly ca: Buffer | null } | null;
-	readonly username: string | null;
-	readonly password: string | null;
-}
-
-export interface ConnectionOptions extends ServerOptions {
-	readonly clock: Clock;
-	/** How long a call may take. */
-	readonly requestTimeoutMs: number;
+export interface ConnectionOptions extends ClientOptions {
 	/** Called when `state` has changed, and when the connection is another one than before: announcements may have been missed. */
 	readonly onState: (change: 'up' | 'down' | 'replaced') => void;
-	readonly onMessage?: (channel: string, message: Uint8Array) => void;
 }
 
 /**
@@ -61,29 +43,18 @@ export type ConnectionState =
 	| { readonly status: 'down'; readonly reason: string }
 	| { readonly status: 'closed' };
 
-/** A command as its words. */
-export type Command = readonly GlideString[];
-export type Reply = GlideReturnType;
-
 const BEAT_INTERVAL_MS = 500;
 const BEAT_TIMEOUT_MS = 1500;
 /** After a beat that was missed. */
 const RETRY_INTERVAL_MS = 250;
 /** Beats missed in a row before the connection is given up. */
 const MISSED_BEATS_MAX = 2;
-const CONNECT_TIMEOUT_MS = 1000;
-/** How long the other addresses may take to say that they are primaries, too, once one has. */
-const OTHER_PRIMARY_WAIT_MS = 300;
-/** Channels in one subscribe call. */
-const CHANNELS_PER_CALL = 500;
 /** Channels that are remembered as unsubscribed; by the time there are more, the first are long done with. */
 const LEFT_CHANNELS_MAX = 10_000;
-/** Calls that may be under way; the relay's own bounds are far below. */
-const IN_FLIGHT_MAX = 10_000;
-
-type Client = GlideClient | GlideClusterClient;
 
 export class Connection {
+	/** Names of the keys and channels that are used over it. */
+	readonly keys: KeySpace;
 	readonly #options: ConnectionOptions;
 	#client: Client | null;
 	#state: ConnectionState = { status: 'up' };
@@ -98,6 +69,7 @@ export class Connection {
 	readonly #left = new Set<string>();
 
 	private constructor(options: ConnectionOptions, client: Client, identity: string) {
+		this.keys = keySpace(options.keyPrefix);
 		this.#options = options;
 		this.#client = client;
 		this.#identity = identity;
@@ -106,8 +78,7 @@ export class Connection {
 
 	/** Connects. Rejects with what the library says when the server cannot be reached or refuses. */
 	static async open(options: ConnectionOptions): Promise<Connection> {
-		// It writes to standard error by itself; the relay tells what it needs to tell.
-		GlideLogger.setLoggerConfig('off');
+		silenceLibrary();
 		const client = await connect(options);
 		try {
 			return new Connection(options, client, await identify(client));
@@ -275,7 +246,7 @@ export class Connection {
 export interface ScriptCall {
 	readonly script: Script;
 	readonly keys: readonly string[];
-	readonly args: readonly GlideString[];
+	readonly args: Command;
 }
 
 function toCommand({ script, keys, args }: ScriptCall): Command {
@@ -284,132 +255,6 @@ function toCommand({ script, keys, args }: ScriptCall): Command {
 
 function toSourceCommand({ script, keys, args }: ScriptCall): Command {
 	return ['EVAL', SOURCES.get(script.sha) ?? script.source, String(keys.length), ...keys, ...args];
-}
-
-function isCluster(client: Client): client is GlideClusterClient {
-	return client instanceof GlideClusterClient;
-}
-
-/**
- * Connects to the Cluster, to the server, or to that one of several which is the primary. Each is tried by itself: the library, given
- * all of them, sends some commands to each, and with a dead one among them recovery from a failover took it up to 12 s. Two primaries
- * are two logs: neither is used.
- */
-async function connect(options: ConnectionOptions): Promise<Client> {
-	const { addresses, cluster } = options;
-	if (cluster || addresses.length === 1) return createClient(options, addresses);
-	const found: Primary[] = [];
-	let over = false;
-	const tries = addresses.map(async (address) => {
-		const primary = await connectToPrimary(options, address);
-		if (over) closeSoon(primary.client);
-		else found.push(primary);
-	});
-	try {
-		await Promise.any(tries);
-		const others = Promise.withResolvers<void>();
-		const cancel = options.clock.after(OTHER_PRIMARY_WAIT_MS, others.resolve);
-		await Promise.race([Promise.allSettled(tries), others.promise]).finally(cancel);
-	} catch (error) {
-		// The reasons of servers that answered say more than that another one did not.
-		const reasons = error instanceof AggregateError ? error.errors : [error];
-		throw reasons.find((reason) => reason instanceof RelayError) ?? reasons[0];
-	} finally {
-		over = true;
-	}
-	const [chosen, ...rest] = found as [Primary, ...Primary[]];
-	for (const { client } of rest) closeSoon(client);
-	// One server may have two addresses.
-	if (rest.every(({ run }) => run === chosen.run)) return chosen.client;
-	closeSoon(chosen.client);
-	throw unavailable(TWO_PRIMARIES);
-}
-
-interface Primary {
-	readonly client: Client;
-	/** Which run of which server it is. */
-	readonly run: string | undefined;
-}
-
-async function connectToPrimary(options: ConnectionOptions, address: ServerAddress): Promise<Primary> {
-	const client = await createClient(options, [address]);
-	try {
-		return { client, run: (await identify(client)).split(' ')[0] };
-	} catch (error) {
-		closeSoon(client);
-		throw error;
-	}
-}
-
-async function createClient(options: ConnectionOptions, addresses: readonly ServerAddress[]): Promise<Client> {
-	const { onMessage, tls, username, password } = options;
-	const configuration = {
-		addresses: addresses.map(({ host, port }) => ({ host, port })),
-		requestTimeout: options.requestTimeoutMs,
-		inflightRequestsLimit: IN_FLIGHT_MAX,
-		defaultDecoder: Decoder.Bytes,
-		clientName: 'pulsar-relay',
-		useTLS: tls !== null,
-		...(password === null ? {} : { credentials: { password, ...(username === null ? {} : { username }) } }),
-		advancedConfiguration: {
-			connectionTimeout: CONNECT_TIMEOUT_MS,
-			...(tls === null || tls.ca === null ? {} : { tlsAdvancedConfiguration: { rootCertificates: tls.ca } }),
-		},
-	};
-	const callback = (message: PubSubMsg) => onMessage?.(String(message.channel), message.message as Uint8Array);
-	const pubsubSubscriptions = { channelsAndPatterns: {}, callback };
-	return options.cluster
-		? GlideClusterClient.createClient({ ...configuration, pubsubSubscriptions })
-		: GlideClient.createClient({ ...configuration, pubsubSubscriptions });
-}
-
-async function runOn(client: Client, commands: readonly Command[], timeoutMs: number): Promise<readonly Reply[]> {
-	const batch = isCluster(client) ? new ClusterBatch(false) : new Batch(false);
-	for (const command of commands) batch.customCommand([...command]);
-	const replies = isCluster(client)
-		? await client.exec(batch as ClusterBatch, false, { timeout: timeoutMs })
-		: await client.exec(batch as Batch, false, { timeout: timeoutMs });
-	return replies ?? [];
-}
-
-async function everywhere(client: Client, command: Command): Promise<readonly Reply[]> {
-	if (!isCluster(client)) return [await client.customCommand([...command])];
-	const replies = await client.customCommand([...command], { route: 'allPrimaries' });
-	return (replies as unknown as { readonly value: Reply }[]).map(({ value }) => value);
-}
-
-async function subscribeOn(client: Client, channels: readonly string[], timeoutMs: number): Promise<void> {
-	for (let at = 0; at < channels.length; at += CHANNELS_PER_CALL) {
-		const some = channels.slice(at, at + CHANNELS_PER_CALL);
-		await (isCluster(client) ? client.ssubscribe(some, timeoutMs) : client.subscribe(some, timeoutMs));
-	}
-}
-
-/** Which runs of which servers answer, over which connections. Rejects when they do not in time, or when one must not be used. */
-async function identify(client: Client): Promise<string> {
-	const [connections, servers, replications, persistences] = await Promise.all(
-		[
-			['CLIENT', 'ID'],
-			['INFO', 'server'],
-			['INFO', 'replication'],
-			['INFO', 'persistence'],
-		].map((command) => everywhere(client, command)),
-	);
-	if (persistences?.some((text) => /^loading:1/m.test(String(text)))) throw unavailable('the store is loading its data');
-	if (replications?.some((text) => /^role:slave/m.test(String(text)))) throw unavailable('the store is a read-only replica');
-	const runs = servers?.map((text) => /^run_id:(\w+)/m.exec(String(text))?.[1]) ?? [];
-	// Replies that are not those to these commands: the library has lost count, and the connection is of no use any more.
-	if (runs.includes(undefined) || !connections?.every((id) => typeof id === 'number'))
-		throw unavailable('the connection is confused');
-	return `${runs.sort().join()} ${connections.map(String).sort().join()}`;
-}
-
-/**
- * Closes a client once the calls that were just made are written: the library writes them in a later turn, and what it then finds
- * closed it tells standard error.
- */
-function closeSoon(client: Client): void {
-	setImmediate(() => setImmediate(() => client.close()));
 }
 
 /** For a promise whose failure changes nothing. */

@@ -5,8 +5,9 @@
 
 import type { Clock } from '../../ports/clock.ts';
 import type { EarlierData, EarlierHash, EarlierMessage, EarlierRecord, EarlierTopic } from '../../ports/earlier-data.ts';
-import { type Command, Connection, type Reply, type ServerOptions } from './connection.ts';
+import { Connection } from './connection.ts';
 import { failureOf, isOfAnotherType, reasonOf, unavailable } from './failure.ts';
+import type { Command, Reply, ServerOptions } from './glide.ts';
 
 /** Keys that the server looks at for one answer. */
 const SCAN_COUNT = 1000;

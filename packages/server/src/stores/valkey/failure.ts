@@ -6,7 +6,7 @@ export const NO_ANSWER = 'the store does not answer';
 export const UNREACHABLE = 'the store cannot be reached';
 export const TWO_PRIMARIES = 'more than one of the addresses is a primary';
 const LACKS_PERMISSION = 'the user lacks a permission';
-const ANOTHER_TYPE = 'a key of the topic holds another type of value';
+const ANOTHER_TYPE = 'a key of the topic holds another type of value; deleting the topic removes it';
 
 /** What the server says → what the relay says. */
 const REASONS: readonly (readonly [RegExp, string])[] = [

@@ -1,6 +1,7 @@
 /**
  * The names of keys and channels. The log of a topic is `topic:<name>:stream`, as operators type it; what belongs to it has the whole
- * stream key in its hash tag, so that one topic is one slot of a Cluster.
+ * stream key in its hash tag, so that one topic is one slot of a Cluster. A prefix keeps the relays of one environment apart from those of
+ * another on the same server.
  */
 
 /** What is stored of one topic. */
@@ -21,45 +22,68 @@ export interface RecordKeys {
 	readonly order: string;
 }
 
-/** Sorted set of the names of topics, all of one score and so in the order of their bytes. */
-export const TOPICS_KEY = '{relay}:topics';
-/** Sorted set of deleted topics by the time of deletion. */
-export const ENDINGS_KEY = '{relay}:endings';
-
-/** What is stored of the records of ports/records.ts; all in one slot, as one write changes several. Names are `<kind>/<id>`. */
-export const RECORDS_KEYS = {
-	/** Hash: name → the record; see scripts/records-write.lua. */
-	records: '{relay}:records',
-	/** Sorted set of the names, all of one score and so in the order of their bytes. */
-	names: '{relay}:records:names',
-	/** Sorted set of the names of those that expire, by the time in ms. */
-	expiries: '{relay}:records:expiries',
-	/** Hash: the version of the last write, and who removes what has expired. */
-	meta: '{relay}:records:meta',
-} as const;
-/** Channel on which changes of the records are announced. */
-export const RECORDS_CHANNEL = '{relay}:records:changed';
-
-/** What the keys of rate limit buckets begin with. */
-export const RATE_PREFIX = '{relay}:rate:';
-
-/** Channel that nobody hears: what is published on it only goes to the replicas. */
-export const REPLICATED_CHANNEL = '{relay}:replicated';
-
-export function topicKeys(name: string): TopicKeys {
-	const stream = `topic:${name}:stream`;
-	return { stream, meta: `{${stream}}:meta`, channel: `{${stream}}:live` };
+/** Every key and channel of the relays that share one prefix. */
+export interface KeySpace {
+	/** In front of every name; empty by default. */
+	readonly prefix: string;
+	/** Sorted set of the names of topics, all of one score and so in the order of their bytes. */
+	readonly topics: string;
+	/** Sorted set of deleted topics by the time of deletion. */
+	readonly endings: string;
+	/** What is stored of the records of ports/records.ts; all in one slot, as one write changes several. Names are `<kind>/<id>`. */
+	readonly records: {
+		/** Hash: name → the record; see scripts/records-write.lua. */
+		readonly records: string;
+		/** Sorted set of the names, all of one score and so in the order of their bytes. */
+		readonly names: string;
+		/** Sorted set of the names of those that expire, by the time in ms. */
+		readonly expiries: string;
+		/** Hash: the version of the last write, and who removes what has expired. */
+		readonly meta: string;
+	};
+	/** Channel on which changes of the records are announced. */
+	readonly recordsChannel: string;
+	/** What the keys of rate limit buckets begin with. */
+	readonly rates: string;
+	/** Channel that nobody hears: what is published on it only goes to the replicas. */
+	readonly replicated: string;
+	/** Key and channel of the check of permissions. */
+	readonly probe: string;
+	topic(name: string): TopicKeys;
+	/** On one server the idempotency records of all topics; on a Cluster, where one step reaches one slot only, those of the topic (docs/adr/0004). */
+	idempotency(topic: string | null): RecordKeys;
+	/** The topic of a channel. */
+	topicOf(channel: string): string;
 }
 
-/** On one server the records of all topics; on a Cluster, where one step reaches one slot only, those of the topic (docs/adr/0004). */
-export function recordKeys(topic: string | null): RecordKeys {
-	const tag = topic === null ? '{relay}' : `{${topicKeys(topic).stream}}`;
-	return { records: `${tag}:keys`, order: `${tag}:keys:order` };
-}
-
-/** The topic of a channel. */
-export function topicOfChannel(channel: string): string {
-	return channel.slice('{topic:'.length, -':stream}:live'.length);
+export function keySpace(prefix: string): KeySpace {
+	const shared = `{${prefix}relay}`;
+	const topic = (name: string): TopicKeys => {
+		const stream = `${prefix}topic:${name}:stream`;
+		return { stream, meta: `{${stream}}:meta`, channel: `{${stream}}:live` };
+	};
+	const beforeTopic = `{${prefix}topic:`.length;
+	return {
+		prefix,
+		topics: `${shared}:topics`,
+		endings: `${shared}:endings`,
+		records: {
+			records: `${shared}:records`,
+			names: `${shared}:records:names`,
+			expiries: `${shared}:records:expiries`,
+			meta: `${shared}:records:meta`,
+		},
+		recordsChannel: `${shared}:records:changed`,
+		rates: `${shared}:rate:`,
+		replicated: `${shared}:replicated`,
+		probe: `${shared}:probe`,
+		topic,
+		idempotency(name) {
+			const tag = name === null ? shared : `{${topic(name).stream}}`;
+			return { records: `${tag}:keys`, order: `${tag}:keys:order` };
+		},
+		topicOf: (channel) => channel.slice(beforeTopic, -':stream}:live'.length),
+	};
 }
 
 /** The command that announces: on a Cluster one that stays within the shard of the channel. */

@@ -7,9 +7,9 @@
 import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Clock } from '../../ports/clock.ts';
 import type { WatchedPosition } from '../../ports/store.ts';
-import type { Connection, Reply } from './connection.ts';
+import type { Connection } from './connection.ts';
 import { failureOf, reasonOf } from './failure.ts';
-import { topicKeys } from './keys.ts';
+import type { Reply } from './glide.ts';
 import { positionOf } from './pages.ts';
 import { SCRIPTS } from './scripts.ts';
 import type { Watches } from './watches.ts';
@@ -100,13 +100,14 @@ export class Looking {
 	 */
 	async positions(asked: readonly Asked[], by: 'announced' | 'asked'): Promise<readonly (WatchedPosition | Error)[]> {
 		const positions: (WatchedPosition | Error)[] = [];
+		const connection = this.#options.connection();
 		for (let at = 0; at < asked.length; at += TOPICS_PER_CALL_MAX) {
 			const some = asked.slice(at, at + TOPICS_PER_CALL_MAX);
 			const calls = some.map(([topic, id]) => {
-				const { stream, meta } = topicKeys(topic);
+				const { stream, meta } = connection.keys.topic(topic);
 				return { script: SCRIPTS.position, keys: [stream, meta], args: [formatMessageId(id), by] };
 			});
-			for (const [i, reply] of (await this.#options.connection().evaluate(calls)).entries()) {
+			for (const [i, reply] of (await connection.evaluate(calls)).entries()) {
 				if (by === 'announced') this.#noteLoss(some[i] as Asked, reply);
 				positions.push(watchedPositionOf(reply));
 			}

@@ -6,9 +6,9 @@ import { type Block, type NewMessage, packMessages } from '../../log/block.ts';
 import type { Loss } from '../../log/losses.ts';
 import { PageBuilder, type ReadLimits } from '../../log/page.ts';
 import type { Page, TopicPosition } from '../../ports/store.ts';
-import type { Connection, Reply } from './connection.ts';
+import type { Connection } from './connection.ts';
 import { failureOf, unavailable } from './failure.ts';
-import { topicKeys } from './keys.ts';
+import type { Reply } from './glide.ts';
 import { SCRIPTS } from './scripts.ts';
 
 export interface PagesOptions {
@@ -80,7 +80,7 @@ async function readOnce(
 	entriesMax: number,
 	bytesMax: number,
 ): Promise<Answer> {
-	const { stream, meta } = topicKeys(topic);
+	const { stream, meta } = connection.keys.topic(topic);
 	const args = [direction, at, String(entriesMax), String(bytesMax)];
 	const [reply] = await connection.evaluate([{ script: SCRIPTS.read, keys: [stream, meta], args }]);
 	if (!Array.isArray(reply)) throw failureOf(reply);

@@ -3,48 +3,52 @@
 import type { Connection } from './connection.ts';
 import { isForbidden, unavailable } from './failure.ts';
 
-const PROBE = '{relay}:probe';
-
 /** Every command that the scripts and the relay use, in a form that leaves nothing behind. */
-const COMMANDS: readonly (readonly string[])[] = [
-	['XADD', PROBE, 'NOMKSTREAM', '*', 'a', 'b'],
-	['XLEN', PROBE],
-	['XRANGE', PROBE, '-', '+'],
-	['XREVRANGE', PROBE, '+', '-'],
-	['XREAD', 'COUNT', '1', 'STREAMS', PROBE, '0-0'],
-	['XTRIM', PROBE, 'MAXLEN', '0'],
-	['XINFO', 'STREAM', PROBE],
-	['EXISTS', PROBE],
-	['HSET', PROBE, 'a', 'b'],
-	['HGET', PROBE, 'a'],
-	['HMGET', PROBE, 'a'],
-	['HEXISTS', PROBE, 'a'],
-	['HDEL', PROBE, 'b'],
-	['DEL', PROBE],
-	['ZADD', PROBE, '0', 'a'],
-	['ZCARD', PROBE],
-	['ZSCORE', PROBE, 'a'],
-	['ZRANGE', PROBE, '0', '-1'],
-	['ZREM', PROBE, 'a'],
-	['RPUSH', PROBE, 'a'],
-	['LLEN', PROBE],
-	['LINDEX', PROBE, '0'],
-	['LPOP', PROBE],
-	['GET', PROBE],
-	['SET', PROBE, '', 'XX', 'PX', '1'],
-	['TIME'],
-	['PUBLISH', PROBE, ''],
-	['EVAL', 'return 1', '1', PROBE],
-	['EVALSHA', '0'.repeat(40), '1', PROBE],
-];
+function commandsOn(probe: string): readonly (readonly string[])[] {
+	return [
+		['XADD', probe, 'NOMKSTREAM', '*', 'a', 'b'],
+		['XLEN', probe],
+		['XRANGE', probe, '-', '+'],
+		['XREVRANGE', probe, '+', '-'],
+		['XREAD', 'COUNT', '1', 'STREAMS', probe, '0-0'],
+		['XTRIM', probe, 'MAXLEN', '0'],
+		['XINFO', 'STREAM', probe],
+		['EXISTS', probe],
+		['HSET', probe, 'a', 'b'],
+		['HGET', probe, 'a'],
+		['HMGET', probe, 'a'],
+		['HEXISTS', probe, 'a'],
+		['HDEL', probe, 'b'],
+		['DEL', probe],
+		['ZADD', probe, '0', 'a'],
+		['ZCARD', probe],
+		['ZSCORE', probe, 'a'],
+		['ZRANGE', probe, '0', '-1'],
+		['ZREM', probe, 'a'],
+		['ZREMRANGEBYSCORE', probe, '0', '0'],
+		['PEXPIRE', probe, '1'],
+		['RPUSH', probe, 'a'],
+		['LLEN', probe],
+		['LINDEX', probe, '0'],
+		['LPOP', probe],
+		['GET', probe],
+		['SET', probe, '', 'XX', 'PX', '1'],
+		['TIME'],
+		['PUBLISH', probe, ''],
+		['EVAL', 'return 1', '1', probe],
+		['EVALSHA', '0'.repeat(40), '1', probe],
+	];
+}
 
 /** Rejects with what is missing. Other failures of the probe show where they matter. */
 export async function checkPermissions(connection: Connection, announcements: Connection): Promise<void> {
-	const replies = await connection.run(COMMANDS);
-	const forbidden = COMMANDS.filter((_, i) => isForbidden(replies[i])).map(([name]) => name);
+	const { probe } = connection.keys;
+	const commands = commandsOn(probe);
+	const replies = await connection.run(commands);
+	const forbidden = commands.filter((_, i) => isForbidden(replies[i])).map(([name]) => name);
 	if (forbidden.length > 0) throw unavailable(`the user lacks the permission for ${forbidden.join(', ')}`);
 	try {
-		await announcements.subscribe([PROBE]);
+		await announcements.subscribe([probe]);
 	} catch (error) {
 		// The library hears the refusal, keeps it to itself and tries again until the time is up.
 		throw unavailable(
@@ -52,5 +56,5 @@ export async function checkPermissions(connection: Connection, announcements: Co
 			error,
 		);
 	}
-	announcements.unsubscribe([PROBE]);
+	announcements.unsubscribe([probe]);
 }

@@ -1,8 +1,8 @@
 /** Records and their changes, as they are on the server: names, stored texts, announcements. */
 
 import type { RecordOp, StoredRecord } from '../../ports/records.ts';
-import type { Reply } from './connection.ts';
 import { unavailable } from './failure.ts';
+import type { Reply } from './glide.ts';
 
 /** Kind and id. */
 export type ChangedRecord = readonly [kind: string, id: string];

@@ -18,9 +18,10 @@ import {
 	type WriteOutcome,
 } from '../../ports/records.ts';
 import { ChangeChain } from './change-chain.ts';
-import type { Command, Connection, Reply, ScriptCall } from './connection.ts';
+import type { Connection, ScriptCall } from './connection.ts';
 import { failureOf, unavailable } from './failure.ts';
-import { publishCommand, RECORDS_CHANNEL, RECORDS_KEYS } from './keys.ts';
+import type { Command, Reply } from './glide.ts';
+import { type KeySpace, publishCommand } from './keys.ts';
 import { type ChangedRecord, changedBy, lexRange, parseChange, parseRecord, partOf, recordName } from './record-text.ts';
 import { evaluateReplicated } from './replicas.ts';
 import { SCRIPTS } from './scripts.ts';
@@ -37,8 +38,6 @@ const LOOK_INTERVAL_MS = 1000;
 const PURGE_MAX = 1000;
 /** How long one node has the removing for itself. */
 const PURGER_MS = 30_000;
-
-const KEYS = [RECORDS_KEYS.records, RECORDS_KEYS.names, RECORDS_KEYS.expiries, RECORDS_KEYS.meta];
 
 export interface ValkeyRecordsOptions {
 	/** Of the store's two, the one that answers or fails sooner. A page is small, and whoever signs in waits for one. */
@@ -68,6 +67,8 @@ interface WaitingWrite extends Waiting<WriteOutcome> {
 
 export class ValkeyRecords implements Records {
 	readonly #options: ValkeyRecordsOptions;
+	readonly #keys: KeySpace['records'];
+	readonly #channel: string;
 	readonly #node = randomUUID();
 	readonly #listeners = new Set<RecordListener>();
 	#chain = new ChangeChain(0);
@@ -81,12 +82,15 @@ export class ValkeyRecords implements Records {
 
 	private constructor(options: ValkeyRecordsOptions) {
 		this.#options = options;
+		const { keys } = options.writes;
+		this.#keys = keys.records;
+		this.#channel = keys.recordsChannel;
 	}
 
 	/** Subscribes to what other nodes change. Rejects with `storage_unavailable`. */
 	static async open(options: ValkeyRecordsOptions): Promise<ValkeyRecords> {
 		const records = new ValkeyRecords(options);
-		await options.announcements.subscribe([RECORDS_CHANNEL]).catch(rethrow);
+		await options.announcements.subscribe([records.#channel]).catch(rethrow);
 		records.#chain = new ChangeChain(await records.#lastVersion());
 		records.#lookLater();
 		return records;
@@ -122,7 +126,7 @@ export class ValkeyRecords implements Records {
 		this.#refuseClosed();
 		const { writes, clock } = this.#options;
 		const args = [String(clock.nowMs()), this.#node, String(PURGER_MS), String(PURGE_MAX)];
-		const call = writes.evaluate([{ script: SCRIPTS.purgeRecords, keys: KEYS, args }]).catch(rethrow);
+		const call = writes.evaluate([{ script: SCRIPTS.purgeRecords, keys: this.#scriptKeys(), args }]).catch(rethrow);
 		const [reply] = await this.#tracked(call);
 		if (!Array.isArray(reply)) throw failureOf(reply);
 		return { removed: Number(reply[0]), more: reply[1] === 1 };
@@ -155,7 +159,7 @@ export class ValkeyRecords implements Records {
 	async #close(): Promise<void> {
 		this.#cancelLook();
 		while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
-		this.#options.announcements.unsubscribe([RECORDS_CHANNEL]);
+		this.#options.announcements.unsubscribe([this.#channel]);
 		this.#listeners.clear();
 	}
 
@@ -185,7 +189,7 @@ export class ValkeyRecords implements Records {
 	async #read(names: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
 		const commands: Command[] = [];
 		for (let at = 0; at < names.length; at += NAMES_PER_COMMAND_MAX) {
-			commands.push(['HMGET', RECORDS_KEYS.records, ...names.slice(at, at + NAMES_PER_COMMAND_MAX)]);
+			commands.push(['HMGET', this.#keys.records, ...names.slice(at, at + NAMES_PER_COMMAND_MAX)]);
 		}
 		const texts = (await this.#options.writes.run(commands)).flatMap(arrayOf);
 		const nowMs = this.#options.clock.nowMs();
@@ -202,7 +206,7 @@ export class ValkeyRecords implements Records {
 		for (let from = after; records.length < limit; ) {
 			const wanted = Math.min(limit - records.length, RECORDS_PAGE_MAX, NAMES_PER_COMMAND_MAX);
 			const [min, max] = lexRange(kind, prefix, from);
-			const [reply] = await writes.run([['ZRANGE', RECORDS_KEYS.names, min, max, 'BYLEX', 'LIMIT', '0', String(wanted)]]);
+			const [reply] = await writes.run([['ZRANGE', this.#keys.names, min, max, 'BYLEX', 'LIMIT', '0', String(wanted)]]);
 			const names = arrayOf(reply ?? null).map(String);
 			const found = names.length === 0 ? [] : await this.#read(names);
 			records.push(...found.filter((record) => record !== undefined));
@@ -236,10 +240,15 @@ export class ValkeyRecords implements Records {
 		}
 	}
 
+	#scriptKeys(): string[] {
+		const { records, names, expiries, meta } = this.#keys;
+		return [records, names, expiries, meta];
+	}
+
 	#scriptOf({ changed, parts }: WaitingWrite): ScriptCall {
 		const { clock, cluster } = this.#options;
-		const args = [String(clock.nowMs()), publishCommand(cluster), RECORDS_CHANNEL, JSON.stringify(changed), ...parts];
-		return { script: SCRIPTS.writeRecords, keys: KEYS, args };
+		const args = [String(clock.nowMs()), publishCommand(cluster), this.#channel, JSON.stringify(changed), ...parts];
+		return { script: SCRIPTS.writeRecords, keys: this.#scriptKeys(), args };
 	}
 
 	#settle({ changed, resolve, reject }: WaitingWrite, reply: Reply): void {
@@ -263,7 +272,7 @@ export class ValkeyRecords implements Records {
 	}
 
 	async #lastVersion(): Promise<number> {
-		const [reply] = await this.#options.writes.run([['HGET', RECORDS_KEYS.meta, 'version']]);
+		const [reply] = await this.#options.writes.run([['HGET', this.#keys.meta, 'version']]);
 		if (reply instanceof Error) throw failureOf(reply);
 		return reply == null ? 0 : Number(String(reply));
 	}

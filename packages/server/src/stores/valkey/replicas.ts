@@ -1,8 +1,8 @@
 /** Waiting for replicas to have what was written. */
 
-import type { Connection, Reply, ScriptCall } from './connection.ts';
+import type { Connection, ScriptCall } from './connection.ts';
 import { unavailable } from './failure.ts';
-import { REPLICATED_CHANNEL } from './keys.ts';
+import type { Reply } from './glide.ts';
 
 /** How long replicas may take: an append that waits behind another one is answered within 2 s, too (PROTOCOL.md, "Errors"). */
 const REPLICAS_WAIT_MS = 500;
@@ -21,7 +21,7 @@ export async function evaluateReplicated(
 ): Promise<readonly Reply[]> {
 	if (replicas === 0) return connection.evaluate(calls);
 	const replies = await connection.evaluate(calls, [
-		['PUBLISH', REPLICATED_CHANNEL, ''],
+		['PUBLISH', connection.keys.replicated, ''],
 		['WAIT', String(replicas), String(REPLICAS_WAIT_MS)],
 	]);
 	const reached = replies.at(-1);

@@ -6,8 +6,9 @@
  */
 
 import type { Durability } from '../../ports/store.ts';
-import type { Connection, Reply } from './connection.ts';
+import type { Connection } from './connection.ts';
 import { isForbidden } from './failure.ts';
+import type { Reply } from './glide.ts';
 
 /** What the relay was told to expect. */
 export interface ServerDemands {

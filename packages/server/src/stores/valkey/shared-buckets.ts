@@ -4,10 +4,11 @@
  */
 
 import type { Clock } from '../../ports/clock.ts';
-import type { SharedBuckets, Spending } from '../../ports/shared-buckets.ts';
-import { Connection, type Reply, type ServerOptions } from './connection.ts';
+import type { ReservationAnswer, SharedBuckets, Spending } from '../../ports/shared-buckets.ts';
+import { Connection } from './connection.ts';
 import { failureOf } from './failure.ts';
-import { RATE_PREFIX } from './keys.ts';
+import type { Reply, ServerOptions } from './glide.ts';
+import type { KeySpace } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 
 /** Whoever signs in waits for this; without an answer the node decides alone. */
@@ -23,8 +24,20 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 	const connection = await Connection.open({ ...server, clock, requestTimeoutMs: TIMEOUT_MS, onState: () => {} });
 	const buckets: SharedBuckets = {
 		async spend(spendings) {
-			const replies = await connection.evaluate(spendings.map(callOf));
+			const replies = await connection.evaluate(spendings.map((spending) => callOf(connection.keys, spending)));
 			return replies.map(tokensOf);
+		},
+		async reserve({ holder, buckets, lifetimeMs }) {
+			const keys = buckets.flatMap(({ key }) => [`${connection.keys.rates}${key}`, heldKey(connection.keys, key)]);
+			const args = [holder, String(lifetimeMs), ...buckets.map(({ perMinute }) => String(perMinute))];
+			const [reply] = await connection.evaluate([{ script: SCRIPTS.reserve, keys, args }]);
+			if (!Array.isArray(reply)) throw failureOf(reply);
+			const [verdict, ...tokens] = reply;
+			return { verdict: verdictOf(String(verdict)), tokens: tokens.map((thousandths) => Number(thousandths) / 1000) };
+		},
+		async release({ holder, buckets }) {
+			const replies = await connection.run(buckets.map(({ key }) => ['ZREM', heldKey(connection.keys, key), holder]));
+			for (const reply of replies) if (reply instanceof Error) throw failureOf(reply);
 		},
 		close: () => connection.close(),
 	};
@@ -37,8 +50,17 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 	}
 }
 
-function callOf({ key, spent, perMinute }: Spending) {
-	return { script: SCRIPTS.spend, keys: [`${RATE_PREFIX}${key}`], args: [String(spent), String(perMinute)] };
+/** Who holds tokens of a bucket for guesses that are under way. */
+function heldKey({ rates }: KeySpace, key: string): string {
+	return `${rates}${key}:held`;
+}
+
+function verdictOf(text: string): ReservationAnswer['verdict'] {
+	return text === 'granted' || text === 'busy' ? text : 'empty';
+}
+
+function callOf({ rates }: KeySpace, { key, spent, perMinute }: Spending) {
+	return { script: SCRIPTS.spend, keys: [`${rates}${key}`], args: [String(spent), String(perMinute)] };
 }
 
 function tokensOf(reply: Reply): number {

@@ -25,9 +25,9 @@ import type {
 	WatchedPosition,
 } from '../../ports/store.ts';
 import { type AppendsOptions, takeAppends } from './appends.ts';
-import { Connection, type ServerOptions } from './connection.ts';
+import { Connection } from './connection.ts';
 import { failureOf, NO_ANSWER, reasonOf, UNREACHABLE, unavailable } from './failure.ts';
-import { RECORDS_CHANNEL, topicKeys, topicOfChannel } from './keys.ts';
+import type { ServerAddress, ServerOptions } from './glide.ts';
 import { Looking } from './looking.ts';
 import { readPage, type StrangeEntries } from './pages.ts';
 import { checkPermissions } from './permissions.ts';
@@ -82,7 +82,7 @@ export interface ValkeyStore extends Store {
  */
 export async function openValkeyStore(options: ValkeyStoreOptions): Promise<ValkeyStore> {
 	const { addresses } = options.server;
-	const at = addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
+	const at = addresses.map(shownAddress).join(', ');
 	const store = new ServerStore(options);
 	try {
 		await store.open();
@@ -93,10 +93,15 @@ export async function openValkeyStore(options: ValkeyStoreOptions): Promise<Valk
 	}
 }
 
+/** As in a URL. */
+function shownAddress({ host, port }: ServerAddress): string {
+	return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
 async function startFailureOf(error: unknown, { addresses, tls }: ServerOptions): Promise<string> {
 	const reason = reasonOf(error);
 	if (reason !== UNREACHABLE && reason !== NO_ANSWER) return reason;
-	const found = await Promise.all(addresses.map((address) => whyUnreachable(address, tls)));
+	const found = await Promise.all(addresses.map((address) => whyUnreachable(address, tls?.() ?? null)));
 	return found.find((why) => why !== null) ?? reason;
 }
 
@@ -155,8 +160,9 @@ class ServerStore implements ValkeyStore {
 			requestTimeoutMs: WRITE_TIMEOUT_MS,
 			onState: onRecordsState,
 			onMessage: (channel, message) => {
-				if (channel === RECORDS_CHANNEL) this.#records?.heard(message);
-				else this.#watches.heard(topicOfChannel(channel), message);
+				const { keys } = this.#writes as Connection;
+				if (channel === keys.recordsChannel) this.#records?.heard(message);
+				else this.#watches.heard(keys.topicOf(channel), message);
 			},
 		});
 		this.#finding = await checkServer(this.#writes, this.#options.demands);
@@ -373,7 +379,7 @@ class ServerStore implements ValkeyStore {
 		const opened = [...new Set(calls.map(({ topic }) => topic))].filter((topic) => this.#watches.open(topic));
 		const announcements = this.#announcements as Connection;
 		try {
-			if (opened.length > 0) await announcements.subscribe(opened.map((topic) => topicKeys(topic).channel));
+			if (opened.length > 0) await announcements.subscribe(opened.map((topic) => announcements.keys.topic(topic).channel));
 			const positions = await this.#looking.positions(
 				calls.map(({ topic, seen }) => [topic, seen]),
 				'announced',
@@ -400,7 +406,8 @@ class ServerStore implements ValkeyStore {
 
 	#dropWatches(topics: readonly string[]): void {
 		this.#watches.drop(topics);
-		this.#announcements?.unsubscribe(topics.map((topic) => topicKeys(topic).channel));
+		const announcements = this.#announcements;
+		announcements?.unsubscribe(topics.map((topic) => announcements.keys.topic(topic).channel));
 	}
 
 	#stateChanged(change: 'up' | 'down' | 'replaced'): void {

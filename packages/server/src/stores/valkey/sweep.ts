@@ -9,7 +9,7 @@ import type { Clock } from '../../ports/clock.ts';
 import type { TrimStep } from '../../ports/store.ts';
 import type { Connection, ScriptCall } from './connection.ts';
 import { failureOf } from './failure.ts';
-import { ENDINGS_KEY, publishCommand, recordKeys, topicKeys } from './keys.ts';
+import { type KeySpace, publishCommand, type RecordKeys } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 import type { Sizes } from './sizes.ts';
 import { toNames, topicNames, unlist } from './topic-list.ts';
@@ -114,13 +114,14 @@ export class Sweep {
 
 	/** Counts what every topic holds, for a store that was just opened. */
 	async count(): Promise<void> {
+		const { connection, sizes } = this.#options;
 		for (let after: string | null = null; ; ) {
 			const names: readonly string[] = await this.#names(after, TOPICS_PER_STEP_MAX);
-			const replies = await this.#options.connection.evaluate(names.map(getCall));
+			const replies = await connection.evaluate(names.map((name) => getCall(connection.keys, name)));
 			for (const [i, name] of names.entries()) {
 				const reply = replies[i];
 				if (reply instanceof Error) continue;
-				if (Array.isArray(reply)) this.#options.sizes.set(name, Number(reply[9]), Number(reply[10]));
+				if (Array.isArray(reply)) sizes.set(name, Number(reply[9]), Number(reply[10]));
 			}
 			if (names.length < TOPICS_PER_STEP_MAX) return;
 			after = names.at(-1) ?? null;
@@ -129,17 +130,18 @@ export class Sweep {
 
 	/** One step of forgetting idempotency records, as the port says. On a Cluster the bound on their number holds per topic. */
 	async forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }> {
-		const { cluster } = this.#options;
-		if (!cluster) return this.#forget([recordKeys(null)], beforeMs, keysMax);
+		const { cluster, connection } = this.#options;
+		const { keys } = connection;
+		if (!cluster) return this.#forget([keys.idempotency(null)], beforeMs, keysMax);
 		const names = await this.#names(this.#recordsAfter, TOPICS_PER_STEP_MAX);
 		const ended = this.#recordsAfter === null ? await this.#endings() : [];
-		const done = await this.#forget([...names, ...ended].map(recordKeys), beforeMs, keysMax);
+		const done = await this.#forget([...names, ...ended].map(keys.idempotency), beforeMs, keysMax);
 		const goesOn = names.length === TOPICS_PER_STEP_MAX;
 		if (!done.more) this.#recordsAfter = goesOn ? (names.at(-1) ?? null) : null;
 		return { removed: done.removed, more: done.more || goesOn };
 	}
 
-	async #forget(scopes: readonly ReturnType<typeof recordKeys>[], beforeMs: number, keysMax: number) {
+	async #forget(scopes: readonly RecordKeys[], beforeMs: number, keysMax: number) {
 		const args = [String(beforeMs), String(keysMax), String(RECORDS_PER_STEP_MAX)];
 		const calls = scopes.map(({ records, order }) => ({ script: SCRIPTS.forgetKeys, keys: [records, order], args }));
 		let removed = 0;
@@ -156,7 +158,7 @@ export class Sweep {
 		const { connection, cluster, sizes, onTrimmed } = this.#options;
 		const replies = await connection.evaluate(
 			names.map((name): ScriptCall => {
-				const { stream, meta, channel } = topicKeys(name);
+				const { stream, meta, channel } = connection.keys.topic(name);
 				const limits = [step.nowMs, step.defaultMaxAgeS, step.defaultMaxMessages, blocksMax, TRIMMED_PER_CALL_MAX].map(String);
 				return { script: SCRIPTS.trim, keys: [stream, meta], args: [...limits, publishCommand(cluster), channel] };
 			}),
@@ -201,27 +203,29 @@ export class Sweep {
 	/** As many endings are kept as topics may exist, so that creating and deleting in a loop stays bounded (I8). */
 	async #forgetEndings(nowMs: number): Promise<void> {
 		const { connection, cluster, topicsMax } = this.#options;
+		const { keys } = connection;
 		const limit = String(ENDINGS_PER_STEP_MAX);
 		const [old, count] = await connection.run([
-			['ZRANGE', ENDINGS_KEY, '-inf', `(${nowMs - DELETED_TOPIC_KEPT_MS}`, 'BYSCORE', 'LIMIT', '0', limit],
-			['ZCARD', ENDINGS_KEY],
+			['ZRANGE', keys.endings, '-inf', `(${nowMs - DELETED_TOPIC_KEPT_MS}`, 'BYSCORE', 'LIMIT', '0', limit],
+			['ZCARD', keys.endings],
 		]);
 		const excess = Math.min(ENDINGS_PER_STEP_MAX, Number(count) - topicsMax);
-		const [over] = excess > 0 ? await connection.run([['ZRANGE', ENDINGS_KEY, '0', String(excess - 1)]]) : [[]];
+		const [over] = excess > 0 ? await connection.run([['ZRANGE', keys.endings, '0', String(excess - 1)]]) : [[]];
 		const names = [...new Set([...toNames(old), ...toNames(over)])];
 		if (names.length === 0) return;
 		await connection.evaluate(
 			names.map((name) => {
-				const { stream, meta } = topicKeys(name);
-				const { records, order } = recordKeys(name);
+				const { stream, meta } = keys.topic(name);
+				const { records, order } = keys.idempotency(name);
 				return { script: SCRIPTS.forgetEnd, keys: cluster ? [stream, meta, records, order] : [stream, meta], args: [] };
 			}),
 		);
-		await connection.run([['ZREM', ENDINGS_KEY, ...names]]);
+		await connection.run([['ZREM', keys.endings, ...names]]);
 	}
 
 	async #endings(): Promise<readonly string[]> {
-		return toNames((await this.#options.connection.run([['ZRANGE', ENDINGS_KEY, '0', '-1']]))[0]);
+		const { connection } = this.#options;
+		return toNames((await connection.run([['ZRANGE', connection.keys.endings, '0', '-1']]))[0]);
 	}
 
 	#names(after: string | null, limit: number): Promise<readonly string[]> {
@@ -230,8 +234,8 @@ export class Sweep {
 }
 
 /** The call that tells of a topic without changing it. */
-export function getCall(name: string): ScriptCall {
-	const { stream, meta } = topicKeys(name);
+export function getCall(keys: KeySpace, name: string): ScriptCall {
+	const { stream, meta } = keys.topic(name);
 	return { script: SCRIPTS.topic, keys: [stream, meta], args: ['get', '', ''] };
 }
 

@@ -6,39 +6,41 @@
  */
 
 import { formatMessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
-import type { Command, Connection, Reply, ScriptCall } from './connection.ts';
+import type { Connection, ScriptCall } from './connection.ts';
 import { failureOf } from './failure.ts';
-import { ENDINGS_KEY, TOPICS_KEY, topicKeys } from './keys.ts';
+import type { Command, Reply } from './glide.ts';
+import type { KeySpace } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 
 /** Lists a topic that is about to be created, if there is room. */
-export function registerCall(name: string, topicsMax: number): ScriptCall {
-	return { script: SCRIPTS.register, keys: [TOPICS_KEY, ENDINGS_KEY], args: [name, String(topicsMax)] };
+export function registerCall(keys: KeySpace, name: string, topicsMax: number): ScriptCall {
+	return { script: SCRIPTS.register, keys: [keys.topics, keys.endings], args: [name, String(topicsMax)] };
 }
 
 /** List a topic that exists. */
-export function listCommands(name: string): readonly Command[] {
+export function listCommands(keys: KeySpace, name: string): readonly Command[] {
 	return [
-		['ZADD', TOPICS_KEY, '0', name],
-		['ZREM', ENDINGS_KEY, name],
+		['ZADD', keys.topics, '0', name],
+		['ZREM', keys.endings, name],
 	];
 }
 
 /** Takes topics that do not exist off the list, and remembers that they ended. */
 export async function unlist(connection: Connection, names: readonly string[], nowMs: number): Promise<void> {
+	const { keys } = connection;
 	const gone = await connection.evaluate(
-		names.map((name) => ({ script: SCRIPTS.unregister, keys: [TOPICS_KEY, ENDINGS_KEY], args: [name, String(nowMs)] })),
+		names.map((name) => ({ script: SCRIPTS.unregister, keys: [keys.topics, keys.endings], args: [name, String(nowMs)] })),
 	);
 	for (const reply of gone) if (reply instanceof Error) throw failureOf(reply);
-	const positions = await connection.evaluate(names.map(positionCall));
+	const positions = await connection.evaluate(names.map((name) => positionCall(keys, name)));
 	const back = names.filter((_, i) => exists(positions[i]));
-	await connection.run(back.flatMap(listCommands));
+	await connection.run(back.flatMap((name) => listCommands(keys, name)));
 }
 
 /** Names of topics in the order of their bytes, after the name `after`. */
 export async function topicNames(connection: Connection, after: string | null, limit: number): Promise<readonly string[]> {
 	const from = after === null ? '-' : `(${after}`;
-	const [reply] = await connection.run([['ZRANGE', TOPICS_KEY, from, '+', 'BYLEX', 'LIMIT', '0', String(limit)]]);
+	const [reply] = await connection.run([['ZRANGE', connection.keys.topics, from, '+', 'BYLEX', 'LIMIT', '0', String(limit)]]);
 	if (reply instanceof Error) throw failureOf(reply);
 	return toNames(reply);
 }
@@ -47,8 +49,8 @@ export function toNames(reply: Reply | undefined): readonly string[] {
 	return Array.isArray(reply) ? reply.map(String) : [];
 }
 
-function positionCall(name: string): ScriptCall {
-	const { stream, meta } = topicKeys(name);
+function positionCall(keys: KeySpace, name: string): ScriptCall {
+	const { stream, meta } = keys.topic(name);
 	return { script: SCRIPTS.position, keys: [stream, meta], args: [formatMessageId(ZERO_ID)] };
 }
 

@@ -4,9 +4,10 @@ import { randomUUID } from 'node:crypto';
 import { type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
 import type { Topic, TopicChange } from '../../ports/store.ts';
 import { topicLimit } from './appends.ts';
-import type { Connection, Reply } from './connection.ts';
+import type { Connection } from './connection.ts';
 import { failureOf, isOfAnotherType, unavailable } from './failure.ts';
-import { publishCommand, topicKeys } from './keys.ts';
+import type { Reply } from './glide.ts';
+import { publishCommand } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 import { getCall } from './sweep.ts';
 import { listCommands, registerCall, topicNames, unlist } from './topic-list.ts';
@@ -23,12 +24,12 @@ export async function createTopic(
 	change: TopicChange,
 	{ nowMs, topicsMax }: { readonly nowMs: number; readonly topicsMax: number },
 ): Promise<TopicAnswer> {
-	const [room] = await connection.evaluate([registerCall(name, topicsMax)]);
+	const [room] = await connection.evaluate([registerCall(connection.keys, name, topicsMax)]);
 	if (room instanceof Error) throw failureOf(room);
 	if (String(room) === 'full') throw topicLimit(topicsMax);
 	const answer = await ask(connection, name, ['create', randomUUID(), String(nowMs), ...fieldsOf(change)]);
 	if (answer === undefined) throw unavailable('the store gave an answer that makes no sense');
-	await connection.run(listCommands(name));
+	await connection.run(listCommands(connection.keys, name));
 	return answer;
 }
 
@@ -49,7 +50,7 @@ export async function listTopics(connection: Connection, after: string | null, l
 	for (let from = after; topics.length < limit; ) {
 		const wanted = limit - topics.length;
 		const names = await topicNames(connection, from, wanted);
-		const replies = await connection.evaluate(names.map(getCall));
+		const replies = await connection.evaluate(names.map((name) => getCall(connection.keys, name)));
 		for (const [i, name] of names.entries()) {
 			const reply = replies[i] ?? null;
 			const answer = reply instanceof Error && isOfAnotherType(reply) ? undefined : toAnswer(name, reply);
@@ -67,7 +68,7 @@ export async function deleteTopic(
 	name: string,
 	{ nowMs, cluster }: { readonly nowMs: number; readonly cluster: boolean },
 ): Promise<{ readonly tip: MessageId; readonly topicId: string } | undefined> {
-	const { stream, meta, channel } = topicKeys(name);
+	const { stream, meta, channel } = connection.keys.topic(name);
 	const args = [publishCommand(cluster), channel];
 	const [reply] = await connection.evaluate([{ script: SCRIPTS.delete, keys: [stream, meta], args }]);
 	if (reply instanceof Error) throw failureOf(reply);
@@ -77,7 +78,7 @@ export async function deleteTopic(
 }
 
 async function ask(connection: Connection, name: string, args: readonly string[]): Promise<TopicAnswer | undefined> {
-	const { stream, meta } = topicKeys(name);
+	const { stream, meta } = connection.keys.topic(name);
 	const [reply] = await connection.evaluate([{ script: SCRIPTS.topic, keys: [stream, meta], args }]);
 	return toAnswer(name, reply ?? null);
 }

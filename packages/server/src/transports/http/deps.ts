@@ -12,6 +12,7 @@ import type { TrustsHost } from './hosts.ts';
 import type { Limiting } from './limiting.ts';
 import type { Origins } from './origins.ts';
 import type { PartyOf } from './party-of.ts';
+import type { LogRefusal } from './refusal-log.ts';
 import type { TlsCredentials } from './tls.ts';
 
 /** Bounds on requests (I8). */
@@ -30,6 +31,7 @@ export interface HttpLimits {
 export interface EdgeOptions {
 	readonly trustsHost: TrustsHost;
 	readonly origins: Origins;
+	readonly logRefusal: LogRefusal;
 	/** Null = plain HTTP. With a `ca` clients need a certificate. */
 	readonly tls: TlsCredentials | null;
 }
