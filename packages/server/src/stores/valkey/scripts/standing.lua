@@ -112,6 +112,7 @@ local function reconcile(stream, topic, length)
 	local removed = info['entries-added'] - length
 	local floor = topic.floor
 	local isNewlyRemoved = removed > topic.trimmed
+	local deleted = info['max-deleted-entry-id']
 	if info['entries-added'] < known + topic.trimmed or (first and above(first, topic.tip)) then
 		-- Nothing is left of what the relay knew: the stream was deleted and made again, or trimmed of it all.
 		floor = topic.tip
@@ -120,6 +121,9 @@ local function reconcile(stream, topic, length)
 		topic.removed = removed - topic.trimmed
 		if not first then
 			floor = last
+		elseif topic.removed == 1 and deleted and above(parseId(deleted), first) then
+			-- The one that was removed is known, and is not before the first that is left.
+			floor = topic.floor
 		elseif first.n > 0 then
 			floor = { ms = first.ms, n = first.n - 1 }
 		else
@@ -131,7 +135,6 @@ local function reconcile(stream, topic, length)
 	if known > 0 then topic.bytes = math.floor(topic.bytes * length / known) end
 	if above(last, topic.tip) then topic.tip = last end
 	-- The server knows the last entry that was removed. Others before it may be gone as well: who passes them is told of this one.
-	local deleted = info['max-deleted-entry-id']
 	if isNewlyRemoved and deleted and above(parseId(deleted), topic.floor) then
 		addLoss(topic, { after = idBefore(stream, topic, deleted), to = parseId(deleted) })
 	end
