@@ -3,13 +3,13 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth } from './auth/auth.ts';
 import { UNOWNED_ID } from './auth/topic-access.ts';
+import { PollStarts } from './compat/poll-starts.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -19,7 +19,6 @@ import type { Clock } from './ports/clock.ts';
 import type { Records } from './ports/records.ts';
 import type { Store } from './ports/store.ts';
 import { Relay } from './relay/relay.ts';
-import { openEmbeddedRecords } from './stores/embedded/records.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
@@ -68,7 +67,7 @@ export interface App {
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
 export async function createApp({ config, logger, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
-	const edge = edgeOf(config);
+	const edge = edgeOf(config, logger, clock);
 	const { store, openRecords } = await openStorage(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, { store, openRecords });
 	const auth = identity?.auth ?? null;
@@ -107,7 +106,8 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 	});
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	registerLongPoll(server, { relay, metrics, ownerId: UNOWNED_ID, ...access });
+	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
+	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
 		relay,
 		clock,
@@ -142,6 +142,7 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		await server.close();
 		relay.close();
 		limits.close();
+		pollStarts?.close();
 		identity?.auth.close();
 		await identity?.records.close();
 		await store.close();
@@ -169,7 +170,7 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		},
 		async drain() {
 			const deadline = new Promise<void>((resolve) => clock.after(config.drainTimeoutS * 1000, resolve));
-			await Promise.race([deadline, Promise.all([relay.drain(), closed(server.server)])]);
+			await Promise.race([deadline, Promise.all([relay.drain(), server.openConnections.close()])]);
 			await close();
 		},
 		close,
@@ -181,14 +182,6 @@ function reachable(host: string): string {
 	if (host === '0.0.0.0') return '127.0.0.1';
 	if (host === '::') return '[::1]';
 	return host.includes(':') ? `[${host}]` : host;
-}
-
-/** Stops listening; resolves when the last connection is gone. */
-async function closed(server: HttpServer): Promise<void> {
-	const gone = once(server, 'close');
-	server.close();
-	server.closeIdleConnections();
-	await gone;
 }
 
 export interface Storage {
@@ -203,11 +196,15 @@ export async function openStorage(config: Config, clock: Clock, logger: Logger):
 	switch (config.storageBackend) {
 		case 'memory':
 			return { store: createMemoryStore({ topicsMax, clock }), openRecords: async () => createMemoryRecords({ clock }) };
-		case 'embedded':
-			return {
-				store: await openEmbeddedStore({ dataDir, topicsMax, clock }),
-				openRecords: () => openEmbeddedRecords({ dataDir, clock }),
-			};
+		case 'embedded': {
+			const store = await openEmbeddedStore({
+				dataDir,
+				topicsMax,
+				clock,
+				onWarning: (text, fields) => logger.warn(fields, text),
+			});
+			return { store, openRecords: () => store.openRecords() };
+		}
 		case 'valkey': {
 			const store = await openValkeyStore({
 				server: valkeyServer(config),
@@ -249,7 +246,7 @@ async function openIdentity(
 			...signInOf(config),
 		});
 		const { bootstrapAdminUsername: username, bootstrapAdminPassword: password, bootstrapAdminEmail: email } = config;
-		if (username !== null && password !== null) await auth.accounts.bootstrap({ username, password, email });
+		await auth.prepare(username === null || password === null ? null : { username, password, email });
 		return { auth, records };
 	} catch (error) {
 		await records?.close();

@@ -7,7 +7,9 @@
 import { hash, randomBytes, randomInt } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
-import type { Records, StoredRecord } from '../ports/records.ts';
+import type { RecordOp, Records, StoredRecord } from '../ports/records.ts';
+import type { Account, Accounts } from './accounts.ts';
+import { isCurrent } from './credential-version.ts';
 
 /** By the digest of the device code, so that the records are worth nothing to who reads them. */
 const REQUEST = 'device-request';
@@ -24,19 +26,25 @@ const HINT_LENGTH_MAX = 255;
 const ATTEMPTS_MAX = 10;
 /**
  * Requests that may wait at once: the digests fall evenly into 256 parts by their beginning, and no part gets more than so many.
- * Counting one part is one small read, which no flood makes larger.
+ * Counting one part is one small read, which no flood makes larger. In a full part a request of the site that has most of them gives way.
  */
 const PART_MAX = 64;
 const PART_PREFIX_LENGTH = 2;
+const SITE_LENGTH = 11;
 
-/** How a request stands. Once it is redeemed or denial was told it is gone. */
-type RequestState =
-	| { readonly status: 'pending' }
-	| { readonly status: 'approved'; readonly accountId: string }
-	| { readonly status: 'denied' };
+/** Who decides, and under which credential version they signed in; absent in what relays up to 0.3.0 wrote. */
+interface Decider {
+	readonly accountId: string;
+	readonly cv?: number;
+}
+
+/** How a request stands. Once it is redeemed, or its denial was answered, it is gone. */
+type RequestState = { readonly status: 'pending' } | ({ readonly status: 'approved' } & Decider) | { readonly status: 'denied' };
 
 interface RequestDocument {
 	readonly userCode: string;
+	/** A digest of where it is from; requests of earlier versions have none. */
+	readonly site?: string;
 	readonly clientHint: string | null;
 	/** Whether two independent sessions are asked for. */
 	readonly pair: boolean;
@@ -64,8 +72,8 @@ export type PollOutcome =
 	/** Never there, redeemed, or past its time. */
 	| { readonly status: 'expired' }
 	| { readonly status: 'pending' | 'too_soon' | 'denied' }
-	/** Once; then the code is worth nothing. */
-	| { readonly status: 'approved'; readonly accountId: string; readonly clientHint: string | null; readonly pair: boolean };
+	/** Once; then the code is worth nothing. The account is still the one that approved. */
+	| { readonly status: 'approved'; readonly account: Account; readonly clientHint: string | null; readonly pair: boolean };
 
 /** `gone`: what was to be decided is not pending any more, or whoever decides has not signed in, or has decided already. */
 export type DecisionOutcome = { readonly status: 'decided'; readonly clientHint: string | null } | { readonly status: 'gone' };
@@ -73,6 +81,7 @@ export type DecisionOutcome = { readonly status: 'decided'; readonly clientHint:
 export interface DeviceFlowOptions {
 	readonly records: Records;
 	readonly clock: Clock;
+	readonly accounts: Accounts;
 	readonly lifetimeS: number;
 	readonly intervalS: number;
 }
@@ -84,8 +93,12 @@ export class DeviceFlow {
 		this.#options = options;
 	}
 
-	/** Begins a request. Rejects with `overloaded` when too many wait. */
-	async begin(clientHint: string | null, pair: boolean): Promise<DeviceCodes> {
+	/**
+	 * Begins a request. Rejects with `overloaded` when too many of this site wait.
+	 *
+	 * @param site where the device is, such as its network: all that may be one and the same client
+	 */
+	async begin(clientHint: string | null, pair: boolean, site = ''): Promise<DeviceCodes> {
 		const { records, clock, lifetimeS, intervalS } = this.#options;
 		const expiresAtMs = clock.nowMs() + lifetimeS * 1000;
 		for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
@@ -93,16 +106,19 @@ export class DeviceFlow {
 			const deviceId = idOf(deviceCode);
 			const prefix = deviceId.slice(0, PART_PREFIX_LENGTH);
 			const part = await records.list(REQUEST, { prefix, after: null, limit: PART_MAX });
-			if (part.length >= PART_MAX) throw new RelayError('overloaded', 'too many devices wait to be approved');
 			const document: RequestDocument = {
 				userCode: newUserCode(),
+				site: hash('sha256', site, 'base64url').slice(0, SITE_LENGTH),
 				clientHint: clientHint === null ? null : shownHint(clientHint),
 				pair,
 				expiresAtMs,
 				lastPolledAtMs: null,
 				state: { status: 'pending' },
 			};
+			const gone = part.length < PART_MAX ? [] : giveWay(part, document.site);
+			if (gone === null) throw new RelayError('overloaded', 'too many devices wait to be approved');
 			const outcome = await records.write([
+				...gone,
 				{ op: 'put', kind: USER_CODE, id: document.userCode, value: { deviceId }, expected: 'absent', expiresAtMs },
 				{ op: 'put', kind: REQUEST, id: deviceId, value: { ...document }, expected: 'absent', expiresAtMs },
 			]);
@@ -128,8 +144,10 @@ export class DeviceFlow {
 			if (state.status !== 'pending') {
 				if (!(await this.#remove(record))) continue;
 				if (state.status === 'denied') return { status: 'denied' };
+				const account = await this.#accountOf(state, record);
+				if (account === null) return { status: 'denied' };
 				const { clientHint, pair } = document;
-				return { status: 'approved', accountId: state.accountId, clientHint, pair };
+				return { status: 'approved', account, clientHint, pair };
 			}
 			if (await this.#put(record, { ...document, lastPolledAtMs: nowMs })) return { status: 'pending' };
 		}
@@ -152,12 +170,12 @@ export class DeviceFlow {
 	 * Lets an account that has just signed in decide about a request. What is returned shows that later, once: it is known to the
 	 * page of whoever signed in and to nobody else, so that no other page can make that decision in the browser's name.
 	 */
-	async admit({ deviceId }: PendingDevice, accountId: string): Promise<string> {
+	async admit({ deviceId }: PendingDevice, { accountId, cv }: Pick<Account, 'accountId' | 'cv'>): Promise<string> {
 		const { records, clock, lifetimeS } = this.#options;
 		const ticket = randomBytes(32).toString('base64url');
 		const expiresAtMs = clock.nowMs() + lifetimeS * 1000;
 		await records.write([
-			{ op: 'put', kind: TICKET, id: idOf(ticket), value: { deviceId, accountId }, expected: 'absent', expiresAtMs },
+			{ op: 'put', kind: TICKET, id: idOf(ticket), value: { deviceId, accountId, cv }, expected: 'absent', expiresAtMs },
 		]);
 		return ticket;
 	}
@@ -167,8 +185,9 @@ export class DeviceFlow {
 		if (!SECRET_FORM.test(ticket)) return { status: 'gone' };
 		const found = await this.#options.records.get(TICKET, idOf(ticket));
 		if (found === undefined) return { status: 'gone' };
-		const { deviceId, accountId } = found.value as { readonly deviceId: string; readonly accountId: string };
-		const state: RequestState = decision === 'approve' ? { status: 'approved', accountId } : { status: 'denied' };
+		const { deviceId, ...decider } = found.value as unknown as Decider & { readonly deviceId: string };
+		if ((await this.#accountOf(decider, found)) === null) return { status: 'gone' };
+		const state: RequestState = decision === 'approve' ? { status: 'approved', ...decider } : { status: 'denied' };
 		return this.#decide(deviceId, state, found.id);
 	}
 
@@ -195,6 +214,13 @@ export class DeviceFlow {
 		throw new RelayError('overloaded', 'the device asks too many times at once');
 	}
 
+	/** The account that decides, as it is stored now; null when it is gone, disabled, or has other credentials since. */
+	async #accountOf({ accountId, cv }: Decider, { expiresAtMs }: StoredRecord): Promise<Account | null> {
+		const account = await this.#options.accounts.read(accountId);
+		const issuedAtMs = (expiresAtMs ?? 0) - this.#options.lifetimeS * 1000;
+		return account?.isActive === true && isCurrent(account, { cv: cv ?? null, issuedAtMs }) ? account : null;
+	}
+
 	async #put(record: StoredRecord, document: RequestDocument): Promise<boolean> {
 		const { expiresAtMs } = document;
 		const outcome = await this.#options.records.write([
@@ -211,6 +237,25 @@ export class DeviceFlow {
 
 function documentOf({ value }: StoredRecord): RequestDocument {
 	return value as unknown as RequestDocument;
+}
+
+/**
+ * What makes room for a request of a site in a full part: the oldest one that nobody has decided, of the site with most of them. Null when that is
+ * the site itself.
+ */
+function giveWay(part: readonly StoredRecord[], site: string | undefined): readonly RecordOp[] | null {
+	const bySite = Map.groupBy(
+		part.filter((record) => documentOf(record).state.status === 'pending'),
+		(record) => documentOf(record).site,
+	);
+	const own = bySite.get(site)?.length ?? 0;
+	const most = [...bySite.values()].reduce((a, b) => (b.length > a.length ? b : a), []);
+	if (most.length <= Math.max(own, 1)) return null;
+	const oldest = most.reduce((a, b) => (documentOf(b).expiresAtMs < documentOf(a).expiresAtMs ? b : a));
+	return [
+		{ op: 'delete', kind: REQUEST, id: oldest.id, expected: oldest.version },
+		{ op: 'delete', kind: USER_CODE, id: documentOf(oldest).userCode, expected: 'any' },
+	];
 }
 
 function idOf(secret: string): string {

@@ -192,7 +192,7 @@ export const SETTING_GROUPS = [
 				type: 'string',
 				default: null,
 				secret: true,
-				doc: 'Password of that account. When it is another than the stored one, the account gets it at the start.',
+				doc: 'Password of that account. It acts when the account is made, and again whenever its value is another than the one that was applied last: the account then gets it, and everything made under the old one ends. A password changed through the API stays.',
 			},
 			{
 				key: 'bootstrapAdminEmail',
@@ -206,7 +206,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_ALLOWED_ORIGINS',
 				type: 'list',
 				default: [],
-				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may.',
+				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may. Each is one origin: no path, no wildcard for subdomains.',
 			},
 			{
 				key: 'trustedHosts',
@@ -368,7 +368,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 10_000_000,
 				default: 100_000,
-				doc: 'How many topics there can be.',
+				doc: 'How many topics there can be. Where there are several accounts, none may have more than it leaves to the others.',
 			},
 		],
 	},
@@ -588,7 +588,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 20_000,
-				doc: 'How many connections may be open at once. The file descriptors of the process must allow as many.',
+				doc: 'How many connections may be open at once. Where there are several accounts, none may have more than it leaves to the others. The file descriptors of the process must allow as many.',
 			},
 			{
 				key: 'maxSubscriptionsPerConnection',
@@ -606,7 +606,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 10_000,
-				doc: 'How many polls may wait for messages at once.',
+				doc: 'How many polls may wait for messages at once. Where there are several accounts, none may have more than it leaves to the others.',
 			},
 			{
 				key: 'socketBufferBytes',
@@ -649,7 +649,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000_000,
 				default: 1200,
-				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. Signing in has limits of its own; `/health`, `/ready` and `/metrics` do not count.',
+				doc: 'Requests a minute of one client address (of IPv6, of its /64) without credentials or with wrong ones. All addresses of an IPv4 /24 or an IPv6 /48 together have 16 times as many, those of a /56 4 times; so it is with the limits by address below. Signing in has limits of its own; `/health`, `/ready` and `/metrics` do not count.',
 			},
 			{
 				key: 'rateLimitLogin',
@@ -685,7 +685,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 5000,
-				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node.',
+				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node. Of this and the two below one API key may have half, one scoped token a quarter, and all keys and tokens together nine tenths.',
 			},
 			{
 				key: 'maxPollsPerUser',

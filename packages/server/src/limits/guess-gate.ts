@@ -1,88 +1,213 @@
 /**
- * Lets guesses through by a limit that counts only the wrong ones. Whether one is wrong is known only after it was tried, so as many are
- * tried at a time as may still be wrong, and the others wait: a hundred clients that sign in at once with the right password all
- * get in, and a hundred wrong guesses at once are no more than the limit.
+ * Lets guesses through by limits that count only the wrong ones. Whether one is wrong is known only after it was tried, so as many are
+ * tried at a time as may still be wrong, on all nodes together, and the others wait: a hundred clients that sign in at once with the right
+ * password all get in, and a hundred wrong guesses at once are no more than the limit. While the store is away a node counts its own only.
  */
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { Clock } from '../ports/clock.ts';
+import type { Reservation, SharedBuckets } from '../ports/shared-buckets.ts';
+import { type Bucket, syncBuckets } from './rate-limit.ts';
 import { rateLimited } from './rate-limited.ts';
-import type { RateLimit } from './rate-limits.ts';
 import type { Balance } from './token-buckets.ts';
 
-/** Guesses that may wait for others of their bucket. */
+/** Guesses that may wait for others, of which the client that waits with most leaves as many free as it takes. */
 const WAITING_MAX = 1000;
+/** How soon it is asked again for a place that a guess at another node takes. */
+const BUSY_RETRY_MS = 50;
+const BUSY_RETRIES_MAX = 200;
+/** A node that dies gives back the places of its guesses after this time. */
+const RESERVED_MS = 15_000;
 
 /** A guess that is under way. */
 export interface Guess {
-	/** How the bucket stood. */
+	/** How the first of its buckets stood. */
 	readonly balance: Balance;
 	/** To be called once, when it is known whether it was wrong. */
 	settle(wrong: boolean): void;
 }
 
-/** The guesses of one bucket. */
-interface Guesses {
-	underWay: number;
-	readonly waiting: (() => void)[];
+export interface GuessGateOptions {
+	readonly clock: Clock;
+	/** Null for a node that is alone. */
+	readonly shared: SharedBuckets | null;
+}
+
+/** The guesses of one bucket at this node. */
+class Place {
+	readonly bucket: Bucket;
+	/** Guesses that were begun and have not ended: those under way, those that wait, and those that ask. */
+	guesses = 0;
+	underWay = 0;
+	readonly waiting: (() => void)[] = [];
+
+	constructor(bucket: Bucket) {
+		this.bucket = bucket;
+	}
+
+	balance(): Balance {
+		return this.bucket.limit.look(this.bucket.key);
+	}
+
+	wake(count: number): void {
+		for (const go of this.waiting.splice(0, count)) go();
+	}
 }
 
 export class GuessGate {
-	readonly #limit: RateLimit;
-	/** Of buckets with guesses under way or waiting. */
-	readonly #guesses = new Map<string, Guesses>();
-	#waiting = 0;
+	readonly #clock: Clock;
+	readonly #shared: SharedBuckets | null;
+	/** Of buckets with guesses. */
+	readonly #places = new Map<string, Place>();
+	/** How many wait, by client. */
+	readonly #waiting = new Map<string, number>();
+	#waitingCount = 0;
+	#reservations = 0;
+	/** Tells the reservations of this node from those of others. */
+	readonly #node = Math.random().toString(36).slice(2);
 
-	constructor(limit: RateLimit) {
-		this.#limit = limit;
+	constructor({ clock, shared }: GuessGateOptions) {
+		this.#clock = clock;
+		this.#shared = shared;
 	}
 
-	/** Resolves when the guess may be tried. Rejects with `rate_limited`, or with `too_many_logins` when too many wait. */
-	async enter(key: string): Promise<Guess> {
-		for (;;) {
-			// Other nodes count, too.
-			await this.#limit.sync(key);
-			const balance = this.#limit.look(key);
-			const guesses = this.#guesses.get(key) ?? { underWay: 0, waiting: [] };
-			if (!balance.allowed) {
-				// Those who wait are not going to be let in either.
-				wake(guesses, guesses.waiting.length);
-				this.#forget(key, guesses);
-				throw rateLimited(balance, 'too many failed attempts to sign in');
+	/**
+	 * Resolves when the guess may be tried: each of the buckets has a token for it. Rejects with `rate_limited`, or with `too_many_logins` when
+	 * too many wait.
+	 *
+	 * @param client who waits, if it comes to that: where many wait, the one that waits most is refused first
+	 */
+	async enter(buckets: readonly Bucket[], client: string): Promise<Guess> {
+		const places = buckets.map((bucket) => this.#placeOf(bucket));
+		for (const place of places) place.guesses++;
+		let woken: Place | null = null;
+		try {
+			for (;;) {
+				await this.#refuseEmpty(places);
+				const full = places.find((place) => place.underWay >= place.balance().remaining);
+				if (full !== undefined) {
+					// Its turn there is for another, as long as it waits here.
+					if (woken !== full) woken?.wake(1);
+					woken = full;
+					await this.#wait(full, client);
+					continue;
+				}
+				woken = null;
+				const guess = await this.#try(places);
+				if (guess !== null) return guess;
 			}
-			this.#guesses.set(key, guesses);
-			if (guesses.underWay < balance.remaining) {
-				guesses.underWay++;
-				return { balance, settle: (wrong) => this.#settle(key, guesses, wrong) };
-			}
-			await this.#wait(guesses);
+		} catch (error) {
+			woken?.wake(1);
+			this.#forget(places);
+			throw error;
 		}
 	}
 
-	async #wait({ waiting }: Guesses): Promise<void> {
-		if (this.#waiting >= WAITING_MAX) throw new RelayError('too_many_logins', 'too many wait to sign in');
-		this.#waiting++;
+	/** Throws `rate_limited` when one of the buckets is empty, by what all nodes know. */
+	async #refuseEmpty(places: readonly Place[]): Promise<void> {
+		const isEmpty = (place: Place) => !place.balance().allowed;
+		if (!places.some(isEmpty)) return;
+		await syncBuckets(
+			this.#shared,
+			places.map(({ bucket }) => bucket),
+		);
+		const empty = places.find(isEmpty);
+		if (empty === undefined) return;
+		// Those who wait are not going to be let in either.
+		empty.wake(empty.waiting.length);
+		throw rateLimited(empty.balance(), 'too many failed attempts to sign in');
+	}
+
+	/** Takes the places here, and then at all nodes. Null when one of the buckets has turned out to be empty. */
+	async #try(places: readonly Place[]): Promise<Guess | null> {
+		for (const place of places) place.underWay++;
+		const reservation = this.#reservationOf(places);
+		let verdict: 'granted' | 'busy' | 'empty' = 'busy';
+		for (let tries = 0; verdict === 'busy' && tries < BUSY_RETRIES_MAX; tries++) {
+			if (tries > 0) await new Promise<void>((resolve) => this.#clock.after(BUSY_RETRY_MS, resolve));
+			verdict = await this.#reserve(reservation, places);
+		}
+		if (verdict === 'granted') {
+			const [balance] = places.map((place) => place.balance());
+			return { balance: balance as Balance, settle: (wrong) => this.#settle(places, reservation, wrong) };
+		}
+		this.#leave(places);
+		if (verdict === 'busy') throw new RelayError('too_many_logins', 'too many sign in at the same time');
+		return null;
+	}
+
+	async #reserve(reservation: Reservation, places: readonly Place[]): Promise<'granted' | 'busy' | 'empty'> {
+		if (this.#shared === null) return 'granted';
+		const buckets = places.map(({ bucket }) => bucket);
+		// What the others were not told yet, as while the store was away.
+		const untold = buckets.filter(({ limit, key }) => limit.owes(key));
+		await syncBuckets(this.#shared, untold);
+		const answer = await this.#shared.reserve(reservation).catch(() => null);
+		// The store is away: what this node knows has to do.
+		if (answer === null) return 'granted';
+		for (const [i, { limit, key }] of buckets.entries()) limit.told(key, 0, answer.tokens[i]);
+		return answer.verdict;
+	}
+
+	#reservationOf(places: readonly Place[]): Reservation {
+		this.#reservations++;
+		return {
+			holder: `${this.#node}-${this.#reservations}`,
+			buckets: places.map(({ bucket: { limit, key } }) => limit.shared(key)),
+			lifetimeMs: RESERVED_MS,
+		};
+	}
+
+	#settle(places: readonly Place[], reservation: Reservation, wrong: boolean): void {
+		const buckets = places.map(({ bucket }) => bucket);
+		if (wrong) for (const { limit, key } of buckets) limit.charge(key);
+		void this.#settleShared(buckets, reservation, wrong);
+		this.#leave(places);
+		this.#forget(places);
+	}
+
+	/** The others learn that it was wrong before they may take its place. */
+	async #settleShared(buckets: readonly Bucket[], reservation: Reservation, wrong: boolean): Promise<void> {
+		if (this.#shared === null) return;
+		if (wrong) await syncBuckets(this.#shared, buckets);
+		// When the store is away, the reservation ends by itself.
+		await this.#shared.release(reservation).catch(() => null);
+	}
+
+	/** One has left: one may come. It tells the others when there is nothing left for them. */
+	#leave(places: readonly Place[]): void {
+		for (const place of places) {
+			place.underWay--;
+			place.wake(1);
+		}
+	}
+
+	async #wait(place: Place, client: string): Promise<void> {
+		const own = this.#waiting.get(client) ?? 0;
+		if (own >= WAITING_MAX - this.#waitingCount) throw new RelayError('too_many_logins', 'too many wait to sign in');
+		this.#waitingCount++;
+		this.#waiting.set(client, own + 1);
 		await new Promise<void>((resolve) => {
-			waiting.push(resolve);
+			place.waiting.push(resolve);
 		});
-		this.#waiting--;
+		this.#waitingCount--;
+		const left = (this.#waiting.get(client) ?? 1) - 1;
+		if (left === 0) this.#waiting.delete(client);
+		else this.#waiting.set(client, left);
 	}
 
-	#settle(key: string, guesses: Guesses, wrong: boolean): void {
-		guesses.underWay--;
-		if (wrong) {
-			this.#limit.charge(key);
-			void this.#limit.sync(key);
-		}
-		// One has left: one may come. It tells the others when there is nothing left for them.
-		wake(guesses, 1);
-		this.#forget(key, guesses);
+	#placeOf(bucket: Bucket): Place {
+		const name = nameOf(bucket);
+		const place = this.#places.get(name) ?? new Place(bucket);
+		this.#places.set(name, place);
+		return place;
 	}
 
-	#forget(key: string, { underWay, waiting }: Guesses): void {
-		if (underWay === 0 && waiting.length === 0) this.#guesses.delete(key);
+	#forget(places: readonly Place[]): void {
+		for (const place of places) if (--place.guesses === 0) this.#places.delete(nameOf(place.bucket));
 	}
 }
 
-function wake({ waiting }: Guesses, count: number): void {
-	for (const go of waiting.splice(0, count)) go();
+function nameOf({ limit, key }: Bucket): string {
+	return `${limit.name}:${key}`;
 }

@@ -88,6 +88,11 @@ export class TokenBuckets {
 		return keys;
 	}
 
+	/** Whether something of a bucket is to be told. */
+	owes(key: string): boolean {
+		return this.#untold.has(key);
+	}
+
 	/** Begins to tell what was spent of a bucket; ends with {@link told} or {@link notTold}. */
 	tell(key: string): number {
 		this.#untold.delete(key);

@@ -3,12 +3,15 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { request } from 'node:http';
+import { Agent, type IncomingMessage, request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { WebSocket } from 'ws';
 import { type RelayProcess, startRelayProcess } from '../support/process.ts';
+import { RawConnection } from '../support/raw-http.ts';
+import { startValkey, valkeyUnavailable } from '../support/valkey.ts';
 
 let relay: RelayProcess;
 const dataDirs: string[] = [];
@@ -81,4 +84,98 @@ test('a subscriber that never answers the close does not hold up the end beyond 
 	socket.pause();
 	assert.equal(await relay.end('SIGTERM'), 0);
 	socket.terminate();
+});
+
+const PUBLISH = '{"topic":"t","payload":1}';
+
+/** A client that publishes over and over on a connection that it keeps. Resolves with how it ended: by an answer that closes, or cut off. */
+async function publishUntilClosed(url: string, answered: (status: number) => void): Promise<string> {
+	using agent = Object.assign(new Agent({ keepAlive: true, maxSockets: 1 }), {
+		[Symbol.dispose]: () => agent.destroy(),
+	});
+	for (;;) {
+		const publish = request(`${url}/api/v1/messages`, {
+			agent,
+			method: 'POST',
+			headers: { 'content-type': 'application/json', 'content-length': PUBLISH.length },
+		});
+		publish.end(PUBLISH);
+		try {
+			const [response] = (await once(publish, 'response')) as [IncomingMessage];
+			response.resume();
+			await once(response, 'end');
+			answered(response.statusCode ?? 0);
+			if (response.headers.connection === 'close') return 'closed by an answer';
+		} catch (error) {
+			return String(error);
+		}
+	}
+}
+
+/** Drains a relay while clients publish over it: each of their requests must be answered. */
+async function drainUnderLoad(relay: RelayProcess): Promise<void> {
+	let answers = 0;
+	const enough = Promise.withResolvers<void>();
+	const clients = Array.from({ length: 20 }, () =>
+		publishUntilClosed(relay.url, (status) => {
+			assert(status === 201 || status === 503, String(status));
+			if (++answers === 500) enough.resolve();
+		}),
+	);
+	await enough.promise;
+	const ended = relay.end('SIGTERM');
+	assert.deepEqual(new Set(await Promise.all(clients)), new Set(['closed by an answer']));
+	assert.equal(await ended, 0);
+}
+
+test('busy keep-alive connections are closed by an answer, none is reset', () => drainUnderLoad(relay));
+
+test('busy keep-alive connections of several workers are closed by an answer, none is reset', {
+	skip: valkeyUnavailable() ?? false,
+}, async () => {
+	await using valkey = await startValkey();
+	const workers = await startRelayProcess(dataDirs.at(-1) ?? assert.fail(), { ...valkey.relayEnv, PULSAR_WORKERS: '2' });
+	await drainUnderLoad(workers);
+	await relay.end('SIGKILL');
+});
+
+test('a request on a connection that was idle when the drain began is answered', async () => {
+	const port = Number(new URL(relay.url).port);
+	const connections = [1, 2, 3].map(() => new RawConnection(port));
+	const [used, fresh, pipelined] = connections;
+	assert(used !== undefined && fresh !== undefined && pipelined !== undefined);
+	const health = 'GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n';
+	used.send(health);
+	assert.equal((await used.answer())?.headers.get('connection'), 'keep-alive');
+	const socket = await subscribed();
+	const closed = once(socket, 'close');
+	const ended = relay.end('SIGTERM');
+	await closed;
+	for (const connection of [used, fresh]) {
+		connection.send(health);
+		const answer = await connection.answer();
+		assert.deepEqual([answer?.status, answer?.headers.get('connection')], [200, 'close']);
+		await connection.closed();
+	}
+	pipelined.send(health + health);
+	const answers = [await pipelined.answer(), await pipelined.answer()];
+	assert.deepEqual(
+		answers.map((answer) => [answer?.status, answer?.headers.get('connection')]),
+		[
+			[200, 'keep-alive'],
+			[200, 'close'],
+		],
+	);
+	assert.equal(await ended, 0);
+});
+
+test('a connection without requests is closed by an end, not by a reset, and holds up nothing', async () => {
+	const socket = connect(Number(new URL(relay.url).port), '127.0.0.1');
+	await once(socket, 'connect');
+	const fetched = await fetch(`${relay.url}/health`);
+	await fetched.text();
+	const ended = relay.end('SIGTERM');
+	socket.resume();
+	await once(socket, 'end');
+	assert.equal(await ended, 0);
 });

@@ -42,6 +42,22 @@ describe('two nodes', { skip: valkeyUnavailable() ?? false }, () => {
 		for (const node of nodes) assert.equal((await node.login('guessed', person.password)).status, 429);
 	});
 
+	test('let no more wrong passwords through together than one would, also when they come all at once', async () => {
+		await nodes[0].person('guessed-at-once');
+		const guesses = Array.from({ length: 20 }, (_, i) => (nodes[i % 2] as AuthRelay).login('guessed-at-once', `wrong-${i}`));
+		const statuses = (await Promise.all(guesses)).map(({ status }) => status);
+		assert.equal(statuses.filter((status) => status === 401).length, 5, statuses.join(' '));
+		assert.equal(statuses.filter((status) => status === 429).length, 15, statuses.join(' '));
+	});
+
+	test('let everybody in whose password is right, also when they come all at once', async () => {
+		const person = await nodes[0].person('busy');
+		const startedMs = performance.now();
+		const logins = Array.from({ length: 40 }, (_, i) => (nodes[i % 2] as AuthRelay).login('busy', person.password));
+		for (const { status, text } of await Promise.all(logins)) assert.equal(status, 200, text);
+		assert(performance.now() - startedMs < 20_000);
+	});
+
 	test('go on by themselves while the server is away, and tell the operator; no request waits for it', async () => {
 		const { url, relay } = nodes[0];
 		const logged = (text: string) => () => Promise.resolve(relay.log().includes(text));

@@ -81,9 +81,11 @@ test('a poll that asks for 60 seconds is answered before proxies give it up', as
 				get metrics() {
 					return http.metrics;
 				},
+				clock,
 				auth: null,
 				caps: null,
 				rights: OPEN_RIGHTS,
+				pollStarts: null,
 				ownerId: OWNER_ID,
 			}),
 	});

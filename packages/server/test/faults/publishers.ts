@@ -15,6 +15,8 @@ export interface Attempt {
 	readonly tookMs: number;
 	/** Null when the connection was refused or broke, or no answer came in time. */
 	readonly status: number | null;
+	/** Whether the connection broke before the answer; one that was refused did not. */
+	readonly cut: boolean;
 	readonly retryAfter: string | null;
 }
 
@@ -168,12 +170,17 @@ export class Publishers {
 		const url = urls[Math.floor(Math.random() * urls.length)];
 		assert(url !== undefined);
 		const sentAtMs = performance.now();
-		const answer = await post(this.#agent, `${url}/api/v1/messages`, key, body).catch(() => null);
+		let cut = false;
+		const answer = await post(this.#agent, `${url}/api/v1/messages`, key, body).catch((error: unknown) => {
+			cut = error instanceof Error && 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
+			return null;
+		});
 		this.#noteAttempt({
 			url,
 			sentAtMs,
 			tookMs: performance.now() - sentAtMs,
 			status: answer?.status ?? null,
+			cut,
 			retryAfter: answer?.retryAfter ?? null,
 		});
 		return answer;

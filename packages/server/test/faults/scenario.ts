@@ -47,6 +47,12 @@ export function answersLate({ attempts }: LoadReport): string[] {
 	];
 }
 
+/** Publishes whose connection was cut where a relay that ends may not cut one. */
+export function publishesCut({ attempts }: LoadReport): string[] {
+	const cut = attempts.filter((attempt) => attempt.cut);
+	return cut.length === 0 ? [] : [`${cut.length} publishes were cut off without an answer`];
+}
+
 /** Gaps that came later than they may after the store was back. */
 export function gapsLate({ gaps, faultToMs, recoveryMs }: LoadReport): string[] {
 	const deadlineMs = faultToMs + recoveryMs + TOLD_MS;

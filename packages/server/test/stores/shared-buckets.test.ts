@@ -56,6 +56,52 @@ function sharedBucketsSuite(name: string, skip: string | false, open: Open): voi
 			near((await one.spend([{ ...shared, spent: 0 }]))[0], 800);
 		});
 
+		const reservation = (buckets: readonly { key: string; perMinute: number }[], lifetimeMs = 10_000) => ({
+			holder: randomUUID(),
+			buckets,
+			lifetimeMs,
+		});
+
+		test('no more is reserved than there is, by all nodes together, and what is released is there again', async (t) => {
+			const [one, other] = await open(t);
+			const shared = bucket(5);
+			const wanted = Array.from({ length: 20 }, () => reservation([shared]));
+			const answers = await Promise.all(wanted.map((each, i) => (i % 2 === 0 ? one : other).reserve(each)));
+			assert.equal(answers.filter(({ verdict }) => verdict === 'granted').length, 5);
+			assert.equal(answers.filter(({ verdict }) => verdict === 'busy').length, 15);
+			assert.deepEqual(answers.at(-1)?.tokens, [5], 'what is reserved is not spent');
+			await other.release(wanted[answers.findIndex(({ verdict }) => verdict === 'granted')] ?? assert.fail());
+			assert.equal((await one.reserve(reservation([shared]))).verdict, 'granted');
+			assert.equal((await one.reserve(reservation([shared]))).verdict, 'busy');
+		});
+
+		test('a bucket without tokens is empty, whoever holds some', async (t) => {
+			const [one, other] = await open(t);
+			const shared = bucket(5);
+			assert.equal((await one.reserve(reservation([shared]))).verdict, 'granted');
+			await one.spend([{ ...shared, spent: 5 }]);
+			const { verdict, tokens } = await other.reserve(reservation([shared]));
+			assert.equal(verdict, 'empty');
+			assert((tokens[0] ?? 1) < 1);
+		});
+
+		test('of several buckets a token is reserved in each, or in none', async (t) => {
+			const [one] = await open(t);
+			const [narrow, wide] = [bucket(1), bucket(5)];
+			assert.equal((await one.reserve(reservation([narrow, wide]))).verdict, 'granted');
+			for (let i = 0; i < 10; i++) assert.equal((await one.reserve(reservation([narrow, wide]))).verdict, 'busy');
+			for (let i = 0; i < 4; i++) assert.equal((await one.reserve(reservation([wide]))).verdict, 'granted');
+			assert.equal((await one.reserve(reservation([wide]))).verdict, 'busy');
+		});
+
+		test('a reservation ends by itself', async (t) => {
+			const [one, other] = await open(t);
+			const shared = bucket(1);
+			assert.equal((await one.reserve(reservation([shared], 300))).verdict, 'granted');
+			assert.equal((await other.reserve(reservation([shared]))).verdict, 'busy');
+			await untilAnswer(async () => (await other.reserve(reservation([shared]))).verdict === 'granted', 'granted');
+		});
+
 		test('a bucket fills up by itself, and no further than full', async (t) => {
 			const [one] = await open(t);
 			// A thousand tokens a second.

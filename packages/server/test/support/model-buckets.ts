@@ -13,7 +13,12 @@ export interface ModelBuckets extends SharedBuckets {
 
 export function createModelBuckets(clock: Clock): ModelBuckets {
 	const buckets = new Map<string, { tokens: number; atMs: number }>();
+	const held = new Map<string, Map<string, number>>();
 	let calls = 0;
+	const tokensOf = (key: string, perMinute: number) => {
+		const { tokens, atMs } = buckets.get(key) ?? { tokens: perMinute, atMs: clock.monotonicMs() };
+		return Math.min(perMinute, tokens + ((clock.monotonicMs() - atMs) * perMinute) / 60_000);
+	};
 	return {
 		away: false,
 		get calls() {
@@ -23,11 +28,29 @@ export function createModelBuckets(clock: Clock): ModelBuckets {
 			if (this.away) throw unavailable('the store is away');
 			calls++;
 			return spendings.map(({ key, spent, perMinute }) => {
-				const { tokens, atMs } = buckets.get(key) ?? { tokens: perMinute, atMs: clock.monotonicMs() };
-				const refilled = Math.min(perMinute, tokens + ((clock.monotonicMs() - atMs) * perMinute) / 60_000);
+				const refilled = tokensOf(key, perMinute);
 				buckets.set(key, { tokens: refilled - spent, atMs: clock.monotonicMs() });
 				return refilled - spent;
 			});
+		},
+		async reserve({ holder, buckets: wanted, lifetimeMs }) {
+			if (this.away) throw unavailable('the store is away');
+			calls++;
+			const nowMs = clock.monotonicMs();
+			const tokens = wanted.map(({ key, perMinute }) => tokensOf(key, perMinute));
+			const free = wanted.map(({ key }, i) => {
+				const holders = [...(held.get(key) ?? new Map<string, number>())].filter(([, endsAtMs]) => endsAtMs > nowMs);
+				held.set(key, new Map(holders));
+				return (tokens[i] ?? 0) - holders.length;
+			});
+			if (tokens.some((left) => left < 1)) return { verdict: 'empty', tokens };
+			if (free.some((left) => left < 1)) return { verdict: 'busy', tokens };
+			for (const { key } of wanted) held.get(key)?.set(holder, nowMs + lifetimeMs);
+			return { verdict: 'granted', tokens };
+		},
+		async release({ holder, buckets: wanted }) {
+			if (this.away) throw unavailable('the store is away');
+			for (const { key } of wanted) held.get(key)?.delete(holder);
 		},
 		close: () => {},
 	};

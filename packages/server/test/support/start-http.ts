@@ -19,7 +19,12 @@ import { createHttpServer } from '../../src/transports/http/server.ts';
 export const OWNER_ID = '00000000-0000-0000-0000-000000000000';
 export const VERSION = '1.2.3';
 /** Reached under any name, by no foreign page, without TLS. */
-export const PLAIN_EDGE: EdgeOptions = { trustsHost: () => true, origins: new Origins([]), tls: null };
+export const PLAIN_EDGE: EdgeOptions = {
+	trustsHost: () => true,
+	origins: new Origins([], () => {}),
+	logRefusal: () => {},
+	tls: null,
+};
 
 export interface HttpUnderTest {
 	readonly port: number;

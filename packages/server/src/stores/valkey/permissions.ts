@@ -25,6 +25,8 @@ function commandsOn(probe: string): readonly (readonly string[])[] {
 		['ZSCORE', probe, 'a'],
 		['ZRANGE', probe, '0', '-1'],
 		['ZREM', probe, 'a'],
+		['ZREMRANGEBYSCORE', probe, '0', '0'],
+		['PEXPIRE', probe, '1'],
 		['RPUSH', probe, 'a'],
 		['LLEN', probe],
 		['LINDEX', probe, '0'],

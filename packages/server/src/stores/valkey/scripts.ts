@@ -34,6 +34,7 @@ export const SCRIPTS = {
 	forgetKeys: load('forget-keys', false),
 	forgetEnd: load('forget-end', false),
 	spend: load('spend', false),
+	reserve: load('reserve', false),
 	writeRecords: load('records-write', false),
 	purgeRecords: load('records-purge', false),
 } as const satisfies Record<string, Script>;

@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../ports/clock.ts';
-import type { SharedBuckets, Spending } from '../../ports/shared-buckets.ts';
+import type { ReservationAnswer, SharedBuckets, Spending } from '../../ports/shared-buckets.ts';
 import { Connection } from './connection.ts';
 import { failureOf } from './failure.ts';
 import type { Reply, ServerOptions } from './glide.ts';
@@ -27,6 +27,18 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 			const replies = await connection.evaluate(spendings.map((spending) => callOf(connection.keys, spending)));
 			return replies.map(tokensOf);
 		},
+		async reserve({ holder, buckets, lifetimeMs }) {
+			const keys = buckets.flatMap(({ key }) => [`${connection.keys.rates}${key}`, heldKey(connection.keys, key)]);
+			const args = [holder, String(lifetimeMs), ...buckets.map(({ perMinute }) => String(perMinute))];
+			const [reply] = await connection.evaluate([{ script: SCRIPTS.reserve, keys, args }]);
+			if (!Array.isArray(reply)) throw failureOf(reply);
+			const [verdict, ...tokens] = reply;
+			return { verdict: verdictOf(String(verdict)), tokens: tokens.map((thousandths) => Number(thousandths) / 1000) };
+		},
+		async release({ holder, buckets }) {
+			const replies = await connection.run(buckets.map(({ key }) => ['ZREM', heldKey(connection.keys, key), holder]));
+			for (const reply of replies) if (reply instanceof Error) throw failureOf(reply);
+		},
 		close: () => connection.close(),
 	};
 	try {
@@ -36,6 +48,15 @@ export async function openValkeySharedBuckets({ server, clock }: SharedBucketsOp
 		connection.close();
 		throw error;
 	}
+}
+
+/** Who holds tokens of a bucket for guesses that are under way. */
+function heldKey({ rates }: KeySpace, key: string): string {
+	return `${rates}${key}:held`;
+}
+
+function verdictOf(text: string): ReservationAnswer['verdict'] {
+	return text === 'granted' || text === 'busy' ? text : 'empty';
 }
 
 function callOf({ rates }: KeySpace, { key, spent, perMinute }: Spending) {

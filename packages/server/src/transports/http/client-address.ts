@@ -5,6 +5,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP } from 'node:net';
+import type { Network } from '../../limits/address-limit.ts';
 
 export type AddressOf = (request: IncomingMessage) => string;
 
@@ -24,6 +25,23 @@ export function clientAddresses(proxies: readonly string[]): AddressOf {
 		}
 		return counted(address);
 	};
+}
+
+/**
+ * The networks around an address as {@link clientAddresses} gives it, and itself. A site has an IPv6 /56 or /48 nearly always, and an IPv4 /24 is what
+ * is sold at least.
+ */
+export function networksOf(address: string): readonly Network[] {
+	const own: Network = { name: address, factor: 1 };
+	const ipv6 = /^([0-9a-f]+):([0-9a-f]+):([0-9a-f]+):([0-9a-f]+)::\/64$/.exec(address);
+	if (ipv6 !== null) {
+		const [, first, second, third, fourth = '0'] = ipv6;
+		const site = `${first}:${second}:${third}`;
+		const fourthOf56 = (Number.parseInt(fourth, 16) & 0xff00).toString(16);
+		return [own, { name: `${site}:${fourthOf56}::/56`, factor: 4 }, { name: `${site}::/48`, factor: 16 }];
+	}
+	if (isIP(address) !== 4) return [own];
+	return [own, { name: `${address.slice(0, address.lastIndexOf('.'))}.0/24`, factor: 16 }];
 }
 
 function blockListOf(proxies: readonly string[]): BlockList {

@@ -10,6 +10,7 @@ import type { Relay } from '../../relay/relay.ts';
 import type { TrustsHost } from './hosts.ts';
 import type { Limiting } from './limiting.ts';
 import type { Origins } from './origins.ts';
+import type { LogRefusal } from './refusal-log.ts';
 import type { TlsCredentials } from './tls.ts';
 
 /** Bounds on requests (I8). */
@@ -28,6 +29,7 @@ export interface HttpLimits {
 export interface EdgeOptions {
 	readonly trustsHost: TrustsHost;
 	readonly origins: Origins;
+	readonly logRefusal: LogRefusal;
 	/** Null = plain HTTP. With a `ca` clients need a certificate. */
 	readonly tls: TlsCredentials | null;
 }

@@ -5,11 +5,11 @@ import type { IncomingMessage } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyReply } from 'fastify';
 import { type Principal, partyOf } from '../../auth/principal.ts';
-import { GuessGate } from '../../limits/guess-gate.ts';
+import type { Network } from '../../limits/address-limit.ts';
 import { rateLimited } from '../../limits/rate-limited.ts';
-import type { GuessLimit, RateLimits } from '../../limits/rate-limits.ts';
+import type { RateLimits } from '../../limits/rate-limits.ts';
 import type { Balance } from '../../limits/token-buckets.ts';
-import type { AddressOf } from './client-address.ts';
+import { type AddressOf, networksOf } from './client-address.ts';
 
 const TOO_MANY = 'too many requests';
 
@@ -19,15 +19,10 @@ export type GuessKind = 'login' | 'refresh';
 export class Limiting {
 	readonly #limits: RateLimits;
 	readonly #addressOf: AddressOf;
-	readonly #userCodes: GuessGate;
-	readonly #gates: Readonly<Record<GuessKind, readonly [narrow: GuessGate, wide: GuessGate]>>;
 
 	constructor(limits: RateLimits, addressOf: AddressOf) {
 		this.#limits = limits;
 		this.#addressOf = addressOf;
-		const gates = ({ narrow, wide }: GuessLimit) => [new GuessGate(narrow), new GuessGate(wide)] as const;
-		this.#userCodes = new GuessGate(limits.userCode);
-		this.#gates = { login: gates(limits.login), refresh: gates(limits.refresh) };
 	}
 
 	/** Asks for tokens of a principal. */
@@ -42,7 +37,16 @@ export class Limiting {
 
 	/** Asks for a token of the address that a request without credentials is from. */
 	askByAddress(request: IncomingMessage, limit: 'addresses' | 'device'): Balance {
-		return this.#limits[limit].take(this.#addressOf(request));
+		return this.#limits[limit].take(this.#networksOf(request));
+	}
+
+	/** The widest network that a client's address counts in: all that may be one and the same client. */
+	siteOf(request: IncomingMessage): string {
+		return this.#networksOf(request).at(-1)?.name ?? '';
+	}
+
+	#networksOf(request: IncomingMessage): readonly Network[] {
+		return networksOf(this.#addressOf(request));
 	}
 
 	/** What a request with wrong credentials is answered with. Right ones are never refused for the wrong ones of the same address. */
@@ -54,7 +58,8 @@ export class Limiting {
 
 	/** Tries what may be a wrong user code of a device: one that finds nothing. Rejects with `rate_limited`. */
 	async tryUserCode<T>(request: IncomingMessage, find: () => Promise<T | null>): Promise<T | null> {
-		const guess = await this.#userCodes.enter(this.#addressOf(request));
+		const { limit, gate } = this.#limits.userCode;
+		const guess = await gate.enter(limit.buckets(this.#networksOf(request)), this.siteOf(request));
 		let wrong = false;
 		try {
 			const found = await find();
@@ -76,24 +81,20 @@ export class Limiting {
 		attempt: () => Promise<T>,
 		told: (balance: Balance) => void,
 	): Promise<T> {
-		const address = this.#addressOf(request);
-		const [narrow, wide] = this.#gates[kind];
+		const networks = this.#networksOf(request);
+		const { oneSubject, allSubjects, gate } = this.#limits[kind];
 		// Not the subject itself, which may be of any length, and a secret that was typed into the wrong field.
-		const atSubject = await narrow.enter(`${address} ${hash('sha256', subject, 'base64url')}`);
+		const atSubject = oneSubject.buckets(networks, hash('sha256', subject, 'base64url'));
+		const guess = await gate.enter([...atSubject, ...allSubjects.buckets(networks)], this.siteOf(request));
+		told(guess.balance);
 		let wrong = false;
 		try {
-			const atAll = await wide.enter(address);
-			told(atSubject.balance);
-			try {
-				return await attempt();
-			} catch (thrown) {
-				wrong = thrown instanceof RelayError && thrown.code === 'invalid_credentials';
-				throw thrown;
-			} finally {
-				atAll.settle(wrong);
-			}
+			return await attempt();
+		} catch (thrown) {
+			wrong = thrown instanceof RelayError && thrown.code === 'invalid_credentials';
+			throw thrown;
 		} finally {
-			atSubject.settle(wrong);
+			guess.settle(wrong);
 		}
 	}
 }

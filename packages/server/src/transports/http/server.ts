@@ -20,6 +20,7 @@ import type { HttpDeps } from './deps.ts';
 import { createRequestIds, edgeRefusal, HEADERS_MAX } from './edge.ts';
 import { type AnswerError, createErrorAnswers } from './errors.ts';
 import { parseJsonBody } from './json-body.ts';
+import { OpenConnections } from './open-connections.ts';
 import { isMissingDocsFile, registerOpenApi } from './openapi.ts';
 import { answerBrokenRequest } from './raw-answer.ts';
 import { RouteTable } from './route-table.ts';
@@ -58,6 +59,13 @@ const PLACES: ReadonlyMap<string, string> = new Map([
 	['params', 'path'],
 ]);
 
+declare module 'fastify' {
+	interface FastifyInstance {
+		/** The connections that are open, to be closed at the end. */
+		readonly openConnections: OpenConnections;
+	}
+}
+
 /** Makes the server with its routes. It does not listen yet; routes that are added now are documented and counted too. */
 export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
 	const { clock, limits } = deps;
@@ -73,6 +81,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 		return answerError(request, reply, refusedFor(error, request));
 	};
 	const server = createServer(deps, answerFailure);
+	server.decorate('openConnections', new OpenConnections(server.server, clock, () => deps.relay.draining));
 	server.setErrorHandler(answerFailure);
 	// For routes that find nothing to answer with; requests without a route are answered at the edge.
 	server.setNotFoundHandler((request, reply) => answerNotThere(request, reply, answerError));
@@ -178,7 +187,7 @@ function addValidation(server: FastifyInstance): void {
 
 /** What happens to every request first, and to its numbers last. */
 function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, answerError: AnswerError): void {
-	const { relay, metrics, clock, edge } = deps;
+	const { metrics, clock, edge } = deps;
 	const securityHeaders = edge.tls === null ? SECURITY_HEADERS : TLS_SECURITY_HEADERS;
 	const table = new RouteTable();
 	const unrouted = metrics.route('any', 'none');
@@ -194,9 +203,8 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 	});
 	server.addHook('onRequest', (request, reply, done) => {
 		reply.headers(securityHeaders).header('x-request-id', request.id);
-		if (relay.draining) reply.header('connection', 'close');
 		const refuse = (error: RelayError) => answerError(request, reply, error);
-		const refusal = edgeRefusal(request.raw, edge.trustsHost);
+		const refusal = edgeRefusal(request.raw, edge);
 		const answered = refusal === null && edge.origins.handle(request, reply, refuse);
 		const nowhere = request.is404 || isMissingDocsFile(request);
 		if (refusal === null && !answered && !nowhere) {

@@ -24,7 +24,7 @@ const PROBLEMS_MAX = 20;
 const PARTS_FOR_ALL_PROBLEMS = 1000;
 /** The longest name from a request that a problem's place repeats. */
 const NAME_LENGTH_MAX = 64;
-const DECIMAL = /^-?[0-9]{1,15}$/;
+const DECIMAL = /^-?[0-9]{1,16}$/;
 
 const COMMON = { allowUnionTypes: true, useDefaults: true, verbose: true } as const;
 /** `documented`: members of a field's schema for the documentation only, where the route itself checks them, with answers that existing clients know. */
@@ -82,7 +82,7 @@ function readDecimals(value: unknown, fields: readonly string[]): void {
 	const record = value as Record<string, unknown>;
 	for (const field of fields) {
 		const text = record[field];
-		if (typeof text === 'string' && DECIMAL.test(text)) record[field] = Number(text);
+		if (typeof text === 'string' && DECIMAL.test(text) && Number.isSafeInteger(Number(text))) record[field] = Number(text);
 	}
 }
 

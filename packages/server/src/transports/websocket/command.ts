@@ -26,7 +26,7 @@ export interface WebSocketDeps {
 	/** Null where accounts have no caps. */
 	readonly caps: AccountCaps | null;
 	readonly rights: TopicRights;
-	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins'>;
+	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins' | 'logRefusal'>;
 	/** The largest message a client may send. */
 	readonly messageBytesMax: number;
 	readonly payloadDepthMax: number;

@@ -55,7 +55,7 @@ function answerUpgradeRequired(
 	return answerError(request, reply, new RelayError('upgrade_required', whatIsMissing(request.raw)), {
 		headers: {
 			upgrade: 'websocket',
-			connection: reply.hasHeader('connection') ? 'upgrade, close' : 'upgrade',
+			connection: reply.raw.shouldKeepAlive ? 'upgrade' : 'upgrade, close',
 			...(wait === undefined ? {} : { 'retry-after': wait }),
 		},
 		fields: {

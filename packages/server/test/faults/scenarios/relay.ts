@@ -3,16 +3,37 @@
 import { startValkey, untilAnswer } from '../../support/valkey.ts';
 import { type LoadSize, runLoad } from '../load.ts';
 import { RelayNode } from '../node.ts';
-import { anyGaps, findingsBut, type Scenario, type ScenarioResult, unless } from '../scenario.ts';
+import { anyGaps, findingsBut, publishesCut, type Scenario, type ScenarioResult, unless } from '../scenario.ts';
 
 /** Restarts of one relay, in a run. */
 const KILLS = 3;
+const STOPS = 3;
 
 export const killEmbedded: Scenario = {
 	name: 'kill -9 of the only relay, embedded store',
 	async run(size) {
 		await using node = await RelayNode.start({});
 		return await killed(size, [node], node);
+	},
+};
+
+export const stopEmbedded: Scenario = {
+	name: 'SIGTERM of the only relay, embedded store',
+	async run(size) {
+		await using node = await RelayNode.start({});
+		const codes: (number | null)[] = [];
+		const report = await runLoad({
+			size,
+			urls: [node.url],
+			async fault({ publishers }) {
+				for (let stop = 0; stop < STOPS; stop++) {
+					codes.push(await node.end('SIGTERM'));
+					await node.restart();
+					await publishers.untilTried(({ status }) => status === 201);
+				}
+			},
+		});
+		return { report, problems: [...findingsBut(report), ...anyGaps(report), ...publishesCut(report), ...endedBadly(codes)] };
 	},
 };
 
@@ -107,14 +128,14 @@ export const rollingRestart: Scenario = {
 		});
 		return {
 			report,
-			problems: [
-				...findingsBut(report),
-				...anyGaps(report),
-				...unless(
-					codes.every((code) => code === 0),
-					`the relays ended with ${codes}`,
-				),
-			],
+			problems: [...findingsBut(report), ...anyGaps(report), ...publishesCut(report), ...endedBadly(codes)],
 		};
 	},
 };
+
+function endedBadly(codes: readonly (number | null)[]): string[] {
+	return unless(
+		codes.every((code) => code === 0),
+		`the relays ended with ${codes}`,
+	);
+}

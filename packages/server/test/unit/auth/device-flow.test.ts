@@ -11,15 +11,15 @@ const BROWSER = { baseUrl: 'https://relay.example.org', deviceLifetimeS: 600, de
 
 async function withDevice(pair = false) {
 	const world = createWorld({ browser: BROWSER });
-	const { accountId } = await world.account('bob');
+	const account = await world.account('bob');
 	const flow = flowOf(world.auth);
 	const codes = await flow.begin('example program', pair);
 	const ticket = async () => {
 		const device = await flow.find(codes.userCode);
 		assert(device !== null);
-		return flow.admit(device, accountId);
+		return flow.admit(device, account);
 	};
-	return { ...world, accountId, flow, codes, ticket };
+	return { ...world, bob: account, accountId: account.accountId, flow, codes, ticket };
 }
 
 function flowOf({ browser }: { readonly browser: BrowserSignIn | null }) {
@@ -38,16 +38,13 @@ test('the codes have the form that existing clients and people know, and the lon
 });
 
 test('a device waits until somebody has approved it, and gets that once', async () => {
-	const { clock, flow, codes, ticket, accountId } = await withDevice(true);
+	const { clock, auth, flow, codes, ticket, accountId } = await withDevice(true);
 	assert.deepEqual(await flow.poll(codes.deviceCode), { status: 'pending' });
 	assert.deepEqual(await flow.decide(await ticket(), 'approve'), { status: 'decided', clientHint: 'example program' });
 	clock.advance(5000);
-	assert.deepEqual(await flow.poll(codes.deviceCode), {
-		status: 'approved',
-		accountId,
-		clientHint: 'example program',
-		pair: true,
-	});
+	const { account, ...outcome } = { account: null, ...(await flow.poll(codes.deviceCode)) };
+	assert.deepEqual(outcome, { status: 'approved', clientHint: 'example program', pair: true });
+	assert.deepEqual(account, await auth.accounts.get(accountId));
 	clock.advance(5000);
 	assert.deepEqual(await flow.poll(codes.deviceCode), { status: 'expired' });
 });
@@ -170,11 +167,13 @@ test('what a program calls itself is fit to be shown', async () => {
 test('not more than so many devices can wait at once', async () => {
 	const { records, flow, clock } = await withDevice();
 	const parts = Array.from({ length: 256 }, (_, part) => part.toString(16).padStart(2, '0'));
+	// None of them gives way any more.
+	const value = { state: { status: 'approved', accountId: 'somebody' } };
 	for (const part of parts) {
 		for (const half of [0, 32]) {
 			const ops = Array.from({ length: 32 }, (_, i): RecordOp => {
 				const id = `${part}${hash('sha256', `${half + i}`, 'hex').slice(2)}`;
-				return { op: 'put', kind: 'device-request', id, value: {}, expected: 'any', expiresAtMs: clock.nowMs() + 1000 };
+				return { op: 'put', kind: 'device-request', id, value, expected: 'any', expiresAtMs: clock.nowMs() + 1000 };
 			});
 			await records.write(ops);
 		}
@@ -182,4 +181,36 @@ test('not more than so many devices can wait at once', async () => {
 	await refused(() => flow.begin('one more', false), 'overloaded');
 	clock.advance(1000);
 	await flow.begin('one more', false);
+});
+
+test('a site whose devices fill what there is keeps none of another site waiting', async () => {
+	const { flow, clock, records } = await withDevice();
+	const begin = (site: string) => flow.begin('device', false, site);
+	const list = (prefix: string) => records.list('device-request', { prefix, after: null, limit: 1000 });
+	const flood = await begin('flood');
+	const { value: template } = (await list('')).find(({ value }) => value['userCode'] === flood.userCode) ?? assert.fail();
+	const first = await begin('first');
+	const expiresAtMs = clock.nowMs() + 600_000;
+	for (let part = 0; part < 256; part++) {
+		const prefix = part.toString(16).padStart(2, '0');
+		const room = 64 - (await list(prefix)).length;
+		const ops = Array.from({ length: room }, (_, i): RecordOp => {
+			const id = `${prefix}${hash('sha256', `${i}`, 'hex').slice(2)}`;
+			return {
+				op: 'put',
+				kind: 'device-request',
+				id,
+				value: { ...template, userCode: `${i}`, expiresAtMs },
+				expected: 'any',
+				expiresAtMs,
+			};
+		});
+		await records.write(ops.slice(0, 32));
+		if (ops.length > 32) await records.write(ops.slice(32));
+	}
+	for (let i = 0; i < 50; i++) await refused(() => begin('flood'), 'overloaded');
+	const others = [first];
+	for (let i = 0; i < 300; i++) others.push(await begin(`site ${i}`));
+	for (const { userCode } of others) assert((await flow.find(userCode)) !== null, 'it still waits');
+	for (let part = 0; part < 256; part++) assert((await list(part.toString(16).padStart(2, '0'))).length <= 64);
 });

@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GuessGate } from '../../../src/limits/guess-gate.ts';
-import { RateLimit, RateLimits, type RateLimitsOptions, type RatesPerMinute } from '../../../src/limits/rate-limits.ts';
+import { RateLimit } from '../../../src/limits/rate-limit.ts';
+import { RateLimits, type RateLimitsOptions, type RatesPerMinute } from '../../../src/limits/rate-limits.ts';
+import type { SharedBuckets } from '../../../src/ports/shared-buckets.ts';
 import { createFakeClock, type FakeClock } from '../../support/clock.ts';
 import { createModelBuckets } from '../../support/model-buckets.ts';
 
@@ -17,6 +19,15 @@ function createNodes(count: number) {
 	const nodes = Array.from({ length: count }, () => new RateLimits({ clock, perMinute: PER_MINUTE, shared, onSharing }));
 	return { clock, shared, nodes, changes };
 }
+
+/** Five wrong guesses a minute for each name. */
+function createGate(clock: FakeClock, shared: SharedBuckets | null) {
+	const gate = new GuessGate({ clock, shared });
+	const limit = new RateLimit({ name: 'login', clock, perMinute: 5 });
+	return { enter: (key: string) => gate.enter([{ limit, key }], key) };
+}
+
+type Gate = ReturnType<typeof createGate>;
 
 /** Lets a telling go there and back. */
 async function aSecond(clock: FakeClock): Promise<void> {
@@ -56,7 +67,7 @@ test('a node asks once a second for all that it has given, however much that is'
 	assert(node !== undefined);
 	for (let i = 0; i < 1000; i++) {
 		node.principals.take(`account ${i % 10}`);
-		node.addresses.take(`address ${i % 10}`);
+		node.addresses.take([{ name: `address ${i % 10}`, factor: 1 }]);
 	}
 	assert.equal(shared.calls, 0);
 	await aSecond(clock);
@@ -90,23 +101,23 @@ test('while the store is away a node goes on alone, and tells it all afterwards'
 test('wrong guesses on several nodes are counted together, each at once', async () => {
 	const clock = createFakeClock();
 	const shared = createModelBuckets(clock);
-	const gates = [1, 2, 3].map(() => new GuessGate(new RateLimit('login', { clock, shared }, 5)));
+	const gates = [1, 2, 3].map(() => createGate(clock, shared));
 	for (let i = 0; i < 5; i++) {
-		const guess = await (gates[i % 3] as GuessGate).enter('somebody');
+		const guess = await (gates[i % 3] as Gate).enter('somebody');
 		guess.settle(true);
 		await new Promise((resolve) => setImmediate(resolve));
 	}
 	for (const gate of gates) await assert.rejects(gate.enter('somebody'), { code: 'rate_limited', retryAfterS: 12 });
-	await (gates[0] as GuessGate).enter('somebody else');
+	await (gates[0] as Gate).enter('somebody else');
 	clock.advance(12_000);
-	await (gates[1] as GuessGate).enter('somebody');
+	await (gates[1] as Gate).enter('somebody');
 });
 
 for (const shared of [false, true]) {
 	const title = `of guesses that come all at once no more are tried than may be wrong, and right ones all get in${shared ? ', when shared' : ''}`;
 	test(title, async () => {
 		const clock = createFakeClock();
-		const gate = new GuessGate(new RateLimit('login', { clock, shared: shared ? createModelBuckets(clock) : null }, 5));
+		const gate = createGate(clock, shared ? createModelBuckets(clock) : null);
 		let underWay = 0;
 		let most = 0;
 		const attempt = async (wrong: boolean) => {
@@ -133,3 +144,117 @@ for (const shared of [false, true]) {
 		await attempt(true);
 	});
 }
+
+/** Lets time pass until everything is done. */
+async function whileTimePasses<T>(clock: FakeClock, work: Promise<T>): Promise<T> {
+	let done = false;
+	const ended = work.finally(() => {
+		done = true;
+	});
+	while (!done) {
+		await new Promise((resolve) => setImmediate(resolve));
+		clock.advance(1);
+	}
+	return ended;
+}
+
+test('of wrong guesses that come all at once at several nodes no more are tried than at one', async () => {
+	const clock = createFakeClock();
+	const shared = createModelBuckets(clock);
+	const gates = [1, 2, 3].map(() => createGate(clock, shared));
+	let tried = 0;
+	const outcomes = await whileTimePasses(
+		clock,
+		Promise.allSettled(
+			Array.from({ length: 30 }, async (_, i) => {
+				const guess = await (gates[i % 3] as Gate).enter('somebody');
+				tried++;
+				for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+				guess.settle(true);
+			}),
+		),
+	);
+	assert.equal(tried, 5);
+	for (const outcome of outcomes) if (outcome.status === 'rejected') assert.equal(outcome.reason.code, 'rate_limited');
+});
+
+test('right ones at several nodes all get in, however many come at once', async () => {
+	const clock = createFakeClock();
+	const shared = createModelBuckets(clock);
+	const gates = [1, 2].map(() => createGate(clock, shared));
+	let underWay = 0;
+	let most = 0;
+	const sign = async (gate: Gate) => {
+		const guess = await gate.enter('somebody');
+		most = Math.max(most, ++underWay);
+		for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+		underWay--;
+		guess.settle(false);
+	};
+	await whileTimePasses(clock, Promise.all(Array.from({ length: 100 }, (_, i) => sign(gates[i % 2] as Gate))));
+	assert.equal(most, 5);
+});
+
+test('a node that dies with guesses under way does not keep the others waiting for long', async () => {
+	const clock = createFakeClock();
+	const shared = createModelBuckets(clock);
+	const [dead, alive] = [createGate(clock, shared), createGate(clock, shared)];
+	for (let i = 0; i < 5; i++) await dead.enter('somebody');
+	const startedMs = clock.monotonicMs();
+	const refused = await whileTimePasses(
+		clock,
+		alive.enter('somebody').then(
+			() => null,
+			(error: unknown) => error,
+		),
+	);
+	// Its own waiting is bounded, and by then the places of the dead are free again.
+	assert(clock.monotonicMs() - startedMs <= 15_500, String(clock.monotonicMs() - startedMs));
+	if (refused !== null) await whileTimePasses(clock, alive.enter('somebody'));
+});
+
+test('while the store is away each node lets as many through as it knows of', async () => {
+	const clock = createFakeClock();
+	const shared = createModelBuckets(clock);
+	const gates = [createGate(clock, shared), createGate(clock, shared)];
+	shared.away = true;
+	for (const gate of gates) {
+		for (let i = 0; i < 5; i++) (await gate.enter('somebody')).settle(true);
+		await assert.rejects(gate.enter('somebody'), { code: 'rate_limited' });
+	}
+});
+
+test('a guess that waits at one limit keeps nobody waiting who waits at another', async () => {
+	const clock = createFakeClock();
+	const gate = new GuessGate({ clock, shared: null });
+	const limits = ['account', 'address'].map((name) => new RateLimit({ name, clock, perMinute: 1 }));
+	const [account, address] = limits.map((limit) => (key: string) => ({ limit, key }));
+	assert(account !== undefined && address !== undefined);
+	const enter = (a: string, b: string) => gate.enter([account(a), address(b)], b);
+	const first = await enter('a', 'x');
+	const other = await enter('b', 'y');
+	// Waits for the account, and then for the address, while the next waits for the account alone.
+	const both = enter('a', 'y');
+	const single = enter('a', 'z');
+	first.settle(false);
+	(await single).settle(false);
+	other.settle(false);
+	(await both).settle(false);
+});
+
+test('clients that wait leave room for others to wait, too', async () => {
+	const clock = createFakeClock();
+	const gate = new GuessGate({ clock, shared: null });
+	const limit = new RateLimit({ name: 'login', clock, perMinute: 1 });
+	const enter = (client: string) => gate.enter([{ limit, key: client }], client);
+	const guesses = await Promise.all([enter('flood'), enter('other')]);
+	const waiting = Array.from({ length: 600 }, () => enter('flood'));
+	const refused = Promise.allSettled(waiting);
+	const others = [enter('other'), enter('other')];
+	guesses[1].settle(false);
+	for (const guess of others) (await guess).settle(false);
+	guesses[0].settle(true);
+	const codes = (await refused).map((outcome) => (outcome.status === 'rejected' ? outcome.reason.code : 'let in'));
+	assert.equal(codes.filter((code) => code === 'too_many_logins').length, 100);
+	assert.equal(codes.filter((code) => code === 'rate_limited').length, 500);
+});

@@ -1,0 +1,85 @@
+/**
+ * Whether an answer has reached its client, as far as its connection shows. The client has it when it uses the connection again or closes it
+ * in order afterwards. A connection that breaks, or that the relay closes, shows nothing.
+ */
+
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
+import type { Clock } from '../../ports/clock.ts';
+
+/**
+ * - `received`: the client has the answer.
+ * - `taken`: somebody on the way has it, a proxy perhaps, whose connection this is. The client may have it.
+ * - `unknown`: nothing shows that it arrived.
+ */
+export type Receipt = 'received' | 'taken' | 'unknown';
+
+/** How long a connection that ends with the answer stays open to see how the client closes it. */
+const LINGER_MS = 2000;
+/** What proxies add to the requests that they pass on. */
+const PROXY_HEADERS = ['via', 'forwarded', 'x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-real-ip'];
+
+/** Watches over connections of one server. */
+export class Receipts {
+	readonly #clock: Clock;
+	/** What a request on a connection means for the answer before it. */
+	readonly #awaited = new Map<Socket, (next: IncomingMessage) => void>();
+
+	constructor(server: Server, clock: Clock) {
+		this.#clock = clock;
+		// First, so that what a request shows is known before it is handled.
+		server.prependListener('request', (request: IncomingMessage) => this.#awaited.get(request.socket)?.(request));
+	}
+
+	/** Whether an answer can still reach the client: a close that has arrived by now is seen, so that it is not taken for one after the answer. */
+	async canReach({ socket }: IncomingMessage): Promise<boolean> {
+		// One to handle what has arrived in this turn of the loop, and one to ask for what arrived meanwhile.
+		await setImmediate();
+		await setImmediate();
+		return !socket.destroyed && !socket.readableEnded;
+	}
+
+	/** Calls `settled` once, with what became of the answer that is sent next. */
+	watch(request: IncomingMessage, response: ServerResponse, settled: (receipt: Receipt) => void): void {
+		const { socket } = request;
+		const arrived: Receipt = isForwarded(request) ? 'taken' : 'received';
+		let sent = false;
+		const settle = (receipt: Receipt) => {
+			if (this.#awaited.get(socket) !== onRequest) return;
+			this.#awaited.delete(socket);
+			socket.off('end', onEnd);
+			socket.off('close', onClose);
+			settled(receipt);
+		};
+		const onRequest = (next: IncomingMessage) => {
+			// Pipelined before the answer: shows nothing.
+			if (!sent) return;
+			// Another's: the connection belongs to a proxy that uses it for several clients.
+			const isSame = next.headers.authorization === request.headers.authorization;
+			settle(isSame && !isForwarded(next) ? arrived : 'taken');
+		};
+		const onEnd = () => settle(sent ? arrived : 'unknown');
+		const onClose = () => settle('unknown');
+		this.#awaited.set(socket, onRequest);
+		socket.on('end', onEnd);
+		socket.on('close', onClose);
+		response.once('finish', () => {
+			sent = true;
+		});
+		this.#lingerOn(socket);
+	}
+
+	/** Where the connection ends with the answer, Node would close it at once, and never see how the client does. */
+	#lingerOn(socket: Socket): void {
+		socket.destroySoon = () => {
+			socket.end();
+			const cancel = this.#clock.after(LINGER_MS, () => socket.destroy());
+			socket.once('close', cancel);
+		};
+	}
+}
+
+function isForwarded({ headers, httpVersionMinor }: IncomingMessage): boolean {
+	return httpVersionMinor === 0 || PROXY_HEADERS.some((name) => headers[name] !== undefined);
+}
