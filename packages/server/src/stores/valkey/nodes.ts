@@ -5,8 +5,8 @@
  * A feature that an older node on the same keys would break stays off while there is one (ADR 0014).
  */
 
-import type { Connection } from './connection.ts';
 import { isForbidden } from './failure.ts';
+import type { KeySpace } from './keys.ts';
 
 /**
  * What the nodes of one relay must have in common. 1: versions up to 0.3. 2: messages are announced once replicas have them. Rises with each
@@ -15,6 +15,12 @@ import { isForbidden } from './failure.ts';
 export const NODE_LEVEL = 2;
 
 const NAME = /(?:^| )name=pulsar-relay(?:\/(\d+)\/(\S*))?(?: |$)/;
+
+/** As much of a connection as it takes to ask who else is connected. */
+interface Asking {
+	readonly keys: KeySpace;
+	runEverywhere(command: readonly string[]): Promise<readonly unknown[]>;
+}
 
 /** The name of a connection. */
 export function clientNameOf(keyPrefix: string): string {
@@ -25,7 +31,7 @@ export function clientNameOf(keyPrefix: string): string {
  * The lowest level of the nodes that share this node's keys. Rejects when the server cannot be asked; a server that does not let its
  * connections be listed gives this node's own level.
  */
-export async function lowestLevel(connection: Connection): Promise<number> {
+export async function lowestLevel(connection: Asking): Promise<number> {
 	let lists: readonly string[];
 	try {
 		lists = (await connection.runEverywhere(['CLIENT', 'LIST', 'TYPE', 'NORMAL'])).map(String);
