@@ -84,6 +84,8 @@ class RelayMetrics implements Metrics {
 	readonly #closed = tally(TRANSPORTS);
 	#dropped = 0;
 	#behind = 0;
+	#clockDoubted = false;
+	#topicsAhead = 0;
 	/** Whether the last append, of those that tell, was stored. */
 	#storing = true;
 	readonly #operations = tally(['append ok', 'append error', 'read ok', 'read error', 'housekeeping error']);
@@ -176,6 +178,31 @@ class RelayMetrics implements Metrics {
 		this.#options.logger?.warn({ err: error }, 'a step of the background work failed; the next one tries again');
 	}
 
+	clockDoubted(aheadMs: number, graceMs: number): void {
+		this.#clockDoubted = true;
+		this.#options.logger?.warn(
+			{ ahead_s: Math.round(aheadMs / 1000), grace_s: graceMs / 1000 },
+			'the clock is far ahead of when this relay was last at work; nothing is removed for its age until that has lasted for the grace. ' +
+				'After a long stop this is as it should be; if the clock is wrong, set it right before',
+		);
+	}
+
+	clockBelieved(): void {
+		this.#clockDoubted = false;
+		this.#options.logger?.info('messages are removed by the clock again');
+	}
+
+	topicsAhead(topics: number, byMs: number): void {
+		if (topics > 0 && this.#topicsAhead === 0) {
+			this.#options.logger?.warn(
+				{ topics, ahead_s: Math.round(byMs / 1000) },
+				'topics have message ids ahead of the clock, which was wrong when they were published to, or is wrong now; their messages age from when ' +
+					'they were first seen there',
+			);
+		}
+		this.#topicsAhead = topics;
+	}
+
 	connectionOpened(transport: TransportName): void {
 		this.#opened[transport]++;
 	}
@@ -225,6 +252,10 @@ class RelayMetrics implements Metrics {
 		this.#add('relay_topic_message_count', 'gauge', 'Messages kept, over all topics.', () => one(totals().messages));
 		this.#add('relay_stored_messages', 'gauge', 'Messages kept, over all topics.', () => one(totals().messages));
 		this.#add('relay_stored_bytes', 'gauge', 'Bytes of messages kept, over all topics.', () => one(totals().bytes));
+		this.#add('relay_topics_ahead', 'gauge', 'Topics with message ids ahead of the clock.', () => one(this.#topicsAhead));
+		this.#add('relay_clock_doubted', 'gauge', 'Whether the clock is so far ahead that nothing is removed for its age yet.', () =>
+			one(this.#clockDoubted ? 1 : 0),
+		);
 		this.#add('relay_hot_tier_bytes', 'gauge', 'Bytes in the hot tier.', () => one(this.#load().hotBytes));
 		this.#add('relay_publish_queue_bytes', 'gauge', 'Bytes that wait to be stored.', () => one(this.#load().queuedBytes));
 	}

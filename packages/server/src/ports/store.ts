@@ -95,11 +95,22 @@ export interface TopicChange {
 
 /** Bounds and defaults of one trimming step. */
 export interface TrimStep {
+	/** The time by which things age, see relay/age-clock.ts. A store that outlives the process remembers it for {@link Store.lastKnownMs}. */
 	readonly nowMs: number;
 	readonly defaultMaxAgeS: number;
 	readonly defaultMaxMessages: number;
 	/** At most about this many blocks are removed in the step, so that appends wait for milliseconds at most. */
 	readonly blocksMax: number;
+}
+
+/** What one trimming step did. */
+export interface Trimmed {
+	/** Messages removed, of topics that exist. */
+	readonly removed: number;
+	/** Whether the step ended at its bound rather than for lack of work. */
+	readonly more: boolean;
+	/** Topics that exist and whose newest id is ahead of the step's time, and by how much at most. Absent when nobody has counted. */
+	readonly ahead?: { readonly topics: number; readonly byMs: number };
 }
 
 /**
@@ -129,6 +140,12 @@ export type StoreHealth =
 	| { readonly status: 'unavailable'; readonly reason: string };
 
 export interface Store {
+	/**
+	 * The last time at which the store is known to have been at work before it was opened, Unix ms: a clock far ahead of it may be wrong.
+	 * Absent when nothing is known.
+	 */
+	readonly lastKnownMs?: number | undefined;
+
 	/** Sets the one listener. Called once, before anything else; what happens before it is called is announced to nobody. */
 	listen(listener: LogListener): void;
 
@@ -189,10 +206,9 @@ export interface Store {
 
 	/**
 	 * Removes some messages that retention no longer covers, oldest first, and announces the new floors; forgets deleted topics that
-	 * need not be remembered. `removed` counts messages, of topics that exist. `more` when the step ended at its bound rather than
-	 * for lack of work.
+	 * need not be remembered. A message is as old as its id says; one whose id is ahead of the time of the step, as old as it was seen there.
 	 */
-	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }>;
+	trim(step: TrimStep): Promise<Trimmed>;
 
 	/**
 	 * Forgets idempotency records from before `beforeMs`, and the oldest beyond `keysMax`, in a bounded step. A record is one item of

@@ -29,6 +29,7 @@ function suiteOnOneServer(): void {
 	storeSuite({
 		name: 'valkey',
 		durability: 'everysec',
+		agesByIds: true,
 		open: async (options) => {
 			await valkey.cli('FLUSHALL');
 			return openOn(valkey, false, options);
@@ -47,6 +48,7 @@ function suiteOnCluster(): void {
 	storeSuite({
 		name: 'valkey cluster',
 		durability: 'memory',
+		agesByIds: true,
 		keysPerTopic: true,
 		open: async (options) => {
 			await Promise.all(cluster.primaries.map((primary) => primary.cli('FLUSHALL')));

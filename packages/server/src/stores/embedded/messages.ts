@@ -7,7 +7,7 @@ import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Block } from '../../log/block.ts';
 import type { PackedRun } from '../../log/packing.ts';
 import type { ReadLimits } from '../../log/page.ts';
-import type { DedupeKey, Topic, TopicChange, TopicPosition, TrimStep } from '../../ports/store.ts';
+import type { DedupeKey, Topic, TopicChange, TopicPosition, Trimmed, TrimStep } from '../../ports/store.ts';
 import type { FileIdentity } from './files.ts';
 
 /** What a worker is started with. */
@@ -81,7 +81,7 @@ export interface ControlResults {
 	update: Topic | undefined;
 	/** Where the deleted topic ended; undefined when there was none. */
 	delete: MessageId | undefined;
-	trim: { readonly removed: number; readonly more: boolean; readonly trimmed: readonly TrimmedTopic[] };
+	trim: Trimmed & { readonly trimmed: readonly TrimmedTopic[] };
 	forget: { readonly removed: number; readonly more: boolean };
 	/** Null when the files are in their places; else the batch fails. */
 	check: null;
@@ -121,6 +121,13 @@ export interface StoreTotals {
 	readonly bytes: number;
 	/** Transactions with changes that were committed since the writer started. */
 	readonly commits: number;
+}
+
+/** What the writer knows once it serves. */
+export interface WriterReady {
+	readonly totals: StoreTotals;
+	/** See `Store.lastKnownMs`. */
+	readonly lastKnownMs: number | undefined;
 }
 
 /** Operations that share one transaction. */

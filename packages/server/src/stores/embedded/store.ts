@@ -18,6 +18,7 @@ import type {
 	StoreHealth,
 	Topic,
 	TopicChange,
+	Trimmed,
 	TrimStep,
 	WatchedPosition,
 } from '../../ports/store.ts';
@@ -25,7 +26,7 @@ import { takeDataDir } from './data-dir.ts';
 import { cannotOpen, describeFailure, unavailable } from './failure.ts';
 import { type FileIdentity, prepareDatabaseFile, type WarningListener } from './files.ts';
 import type { DataDirLock } from './lock.ts';
-import type { BatchReply, BatchRequest, StoreFailure, StoreTotals, WorkerSetup } from './messages.ts';
+import type { BatchReply, BatchRequest, StoreFailure, StoreTotals, WorkerSetup, WriterReady } from './messages.ts';
 import { Reads } from './reads.ts';
 import { type EmbeddedRecords, openEmbeddedRecords } from './records.ts';
 import { SupervisedWorker } from './supervised-worker.ts';
@@ -87,10 +88,11 @@ class SqliteStore implements EmbeddedStore {
 	readonly #clock: Clock;
 	readonly #topicsMax: number;
 	readonly #lock: DataDirLock;
-	readonly #writer: SupervisedWorker<StoreTotals, BatchRequest, BatchReply>;
+	readonly #writer: SupervisedWorker<WriterReady, BatchRequest, BatchReply>;
 	readonly #reads: Reads;
 	readonly #queue: WriteQueue;
 	#totals: StoreTotals = { topics: 0, messages: 0, bytes: 0, commits: 0 };
+	#lastKnownMs: number | undefined;
 	/** Why the store cannot append; null while it can. */
 	#failure: StoreFailure | null = null;
 	/** Why another relay may be using the directory; null while the lock is held. */
@@ -111,7 +113,7 @@ class SqliteStore implements EmbeddedStore {
 			setup,
 			clock,
 			listener: {
-				ready: (totals) => this.#writerReady(totals),
+				ready: (ready) => this.#writerReady(ready),
 				reply: (reply) => this.#settleBatch(reply),
 				died: (failure) => this.#writerDied(failure),
 			},
@@ -135,6 +137,10 @@ class SqliteStore implements EmbeddedStore {
 		const { dataDir, clock, onWarning } = this.#options;
 		this.#records = await openEmbeddedRecords({ dataDir, clock, onWarning });
 		return this.#records;
+	}
+
+	get lastKnownMs(): number | undefined {
+		return this.#lastKnownMs;
 	}
 
 	get commits(): number {
@@ -195,11 +201,11 @@ class SqliteStore implements EmbeddedStore {
 		return tip !== undefined;
 	}
 
-	async trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }> {
-		const { removed, more } = await this.#control({ kind: 'trim', step }, ({ trimmed }, listener) => {
+	async trim(step: TrimStep): Promise<Trimmed> {
+		const { trimmed: _, ...done } = await this.#control({ kind: 'trim', step }, ({ trimmed }, listener) => {
 			for (const { topic, floor } of trimmed) listener.trimmed(topic, floor);
 		});
-		return { removed, more };
+		return done;
 	}
 
 	forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }> {
@@ -256,8 +262,9 @@ class SqliteStore implements EmbeddedStore {
 		this.#queue.refuseAll(failure);
 	}
 
-	#writerReady(totals: StoreTotals): void {
+	#writerReady({ totals, lastKnownMs }: WriterReady): void {
 		this.#totals = totals;
+		this.#lastKnownMs = lastKnownMs;
 		if (this.#failure !== null) this.#probe();
 	}
 

@@ -15,6 +15,9 @@ export interface Counts extends Observer {
 		gaps: string[];
 		behind: number;
 		housekeepingFailures: unknown[];
+		/** What was told of the clock: by how much it is ahead; 0 = it is believed. */
+		clock: number[];
+		topicsAhead: number;
 	};
 }
 
@@ -30,6 +33,8 @@ export function createCountingObserver(): Counts {
 		gaps: [],
 		behind: 0,
 		housekeepingFailures: [],
+		clock: [],
+		topicsAhead: 0,
 	};
 	return {
 		counts,
@@ -54,6 +59,15 @@ export function createCountingObserver(): Counts {
 		},
 		behind(change) {
 			counts.behind += change;
+		},
+		clockDoubted(aheadMs) {
+			counts.clock.push(aheadMs);
+		},
+		clockBelieved() {
+			counts.clock.push(0);
+		},
+		topicsAhead(topics) {
+			counts.topicsAhead = topics;
 		},
 		housekeepingFailed(error) {
 			counts.housekeepingFailures.push(error);
