@@ -24,6 +24,8 @@ export interface AuthRelay {
 	readonly admin: Person;
 	person(username: string, permissions?: readonly string[]): Promise<Person>;
 	login(username: string, password: string): Promise<Answer>;
+	/** Signs in, which must succeed. */
+	signIn(username: string, password: string): Promise<Person>;
 	/** A request with a credential; a body that is no text is sent as JSON. */
 	call(method: string, path: string, credential?: string | Person | null, body?: unknown): Promise<Answer>;
 	/** Makes an API key of a person. */
@@ -72,6 +74,7 @@ export async function startAuthRelay(env: Readonly<Record<string, string>> = {})
 		url,
 		admin,
 		login,
+		signIn,
 		call,
 		async person(username, permissions = ['read', 'write']) {
 			const password = `planted-password-of-${username}`;
