@@ -19,7 +19,6 @@ import type { Clock } from './ports/clock.ts';
 import type { Records } from './ports/records.ts';
 import type { Store } from './ports/store.ts';
 import { Relay } from './relay/relay.ts';
-import { openEmbeddedRecords } from './stores/embedded/records.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
@@ -197,11 +196,15 @@ export async function openStorage(config: Config, clock: Clock, logger: Logger):
 	switch (config.storageBackend) {
 		case 'memory':
 			return { store: createMemoryStore({ topicsMax, clock }), openRecords: async () => createMemoryRecords({ clock }) };
-		case 'embedded':
-			return {
-				store: await openEmbeddedStore({ dataDir, topicsMax, clock }),
-				openRecords: () => openEmbeddedRecords({ dataDir, clock }),
-			};
+		case 'embedded': {
+			const store = await openEmbeddedStore({
+				dataDir,
+				topicsMax,
+				clock,
+				onWarning: (text, fields) => logger.warn(fields, text),
+			});
+			return { store, openRecords: () => store.openRecords() };
+		}
 		case 'valkey': {
 			const store = await openValkeyStore({
 				server: valkeyServer(config),

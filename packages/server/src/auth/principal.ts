@@ -123,3 +123,20 @@ export function partyOf(principal: Principal): string {
 			return `${principal.accountId}/scoped`;
 	}
 }
+
+/** On whose behalf a principal holds something open: its account, and the key and the scoped token that it comes by; null = none. */
+export function holderOf(principal: KnownPrincipal): {
+	readonly accountId: string;
+	readonly keyId: string | null;
+	readonly tokenId: string | null;
+} {
+	const { accountId } = principal;
+	switch (principal.kind) {
+		case 'account':
+			return { accountId, keyId: null, tokenId: null };
+		case 'apiKey':
+			return { accountId, keyId: principal.keyId, tokenId: null };
+		case 'scoped':
+			return { accountId, keyId: principal.mintedBy.kind === 'key' ? principal.mintedBy.keyId : null, tokenId: principal.jti };
+	}
+}

@@ -368,7 +368,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 10_000_000,
 				default: 100_000,
-				doc: 'How many topics there can be.',
+				doc: 'How many topics there can be. Where there are several accounts, none may have more than it leaves to the others.',
 			},
 		],
 	},
@@ -588,7 +588,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 20_000,
-				doc: 'How many connections may be open at once. The file descriptors of the process must allow as many.',
+				doc: 'How many connections may be open at once. Where there are several accounts, none may have more than it leaves to the others. The file descriptors of the process must allow as many.',
 			},
 			{
 				key: 'maxSubscriptionsPerConnection',
@@ -606,7 +606,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 10_000,
-				doc: 'How many polls may wait for messages at once.',
+				doc: 'How many polls may wait for messages at once. Where there are several accounts, none may have more than it leaves to the others.',
 			},
 			{
 				key: 'socketBufferBytes',
@@ -685,7 +685,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 5000,
-				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node.',
+				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node. Of this and the two below one API key may have half, one scoped token a quarter, and all keys and tokens together nine tenths.',
 			},
 			{
 				key: 'maxPollsPerUser',

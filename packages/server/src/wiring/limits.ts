@@ -6,6 +6,7 @@ import type { Config } from '../config/schema.ts';
 import { AccountCaps } from '../limits/account-caps.ts';
 import { AccountUsage } from '../limits/account-usage.ts';
 import { RateLimits, type RateLimitsOptions } from '../limits/rate-limits.ts';
+import { Tenancy } from '../limits/tenancy.ts';
 import type { Logger } from '../ops/logger.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
@@ -50,12 +51,22 @@ export async function openLimits(config: Config, { store, clock, logger, auth, s
 		else logger.warn({ err: change.error }, 'the nodes do not share their rate limits; each goes on by itself');
 	};
 	const rateLimits = new RateLimits({ clock, perMinute, shared, onSharing });
+	const tenancy = new Tenancy({ clock, countAccounts: async () => (await auth.accounts.list(null, 2)).length });
+	await tenancy.look();
+	const severalAccounts = () => tenancy.several;
 	const caps = new AccountCaps({
-		connectionsMax: config.wsMaxPerUser,
-		pollsMax: config.maxPollsPerUser,
-		subscriptionsMax: config.maxSubscriptionsPerUser,
+		max: { connections: config.wsMaxPerUser, polls: config.maxPollsPerUser, subscriptions: config.maxSubscriptionsPerUser },
+		nodeMax: { connections: config.maxConnections, polls: config.maxWaitingPolls },
+		severalAccounts,
 	});
-	const usage = new AccountUsage({ store, clock, topicsMax: config.maxTopicsPerUser, bytesMax: config.maxPerUserBytes });
+	const usage = new AccountUsage({
+		store,
+		clock,
+		topicsMax: config.maxTopicsPerUser,
+		bytesMax: config.maxPerUserBytes,
+		storeTopicsMax: config.maxTopics,
+		severalAccounts,
+	});
 	return {
 		limiting: new Limiting(rateLimits, clientAddresses(config.trustedProxies)),
 		caps,

@@ -3,6 +3,7 @@
 import type { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Auth } from '../../auth/auth.ts';
+import { holderOf } from '../../auth/principal.ts';
 import { denial, type TopicRights } from '../../auth/topic-access.ts';
 import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
@@ -65,7 +66,7 @@ export async function runPoll(
 	const { shownAs } = allowed;
 	const placed = place === undefined ? { starts: allowed.starts } : await place(allowed);
 	const { starts } = placed;
-	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(principal.accountId) ?? null);
+	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(holderOf(principal)) ?? null);
 	const gone = new AbortController();
 	const onClose = () => gone.abort();
 	// Also called once the answer is out, when it no longer matters.

@@ -8,6 +8,7 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import type { Auth } from '../../auth/auth.ts';
+import { holderOf } from '../../auth/principal.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
 import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -16,11 +17,13 @@ import type { Relay } from '../../relay/relay.ts';
 import type { Session } from '../../relay/session.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
+import type { FailureAnswer } from '../http/errors.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { headersOf } from '../http/raw-answer.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
 import { errorAnswers } from '../http/schemas.ts';
 import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
+import { EVENT_STREAM_TYPE, streamOfRefusal } from './closed-event.ts';
 import { SseSink } from './sink.ts';
 
 export interface SseDeps {
@@ -56,8 +59,11 @@ type EventsRequest = FastifyRequest<{ Querystring: Static<typeof Query> }>;
 /** `lastEventId`, `last-event-id`, `Last-Event-ID`, `lastEventID`: polyfills differ. */
 const LAST_EVENT_ID_PARAMETER = /^last[-_]?event[-_]?id$/i;
 
+/** What may be repeated in an event; nothing else can be a cursor. */
+const CURSOR_FORM = /^[!-~]+$/;
+
 const HEADERS = {
-	'content-type': 'text/event-stream; charset=utf-8',
+	'content-type': EVENT_STREAM_TYPE,
 	'cache-control': 'no-cache, no-transform',
 	// Reverse proxies that buffer would hold events back.
 	'x-accel-buffering': 'no',
@@ -71,13 +77,15 @@ export function registerSse(server: FastifyInstance, deps: SseDeps): () => void 
 		'/api/v1/events',
 		{
 			exposeHeadRoute: false,
+			config: { failureAnswer: refusalForBrowsers },
 			schema: {
 				operationId: 'events',
 				tags: ['subscribe'],
 				summary: 'Stream messages as server-sent events',
 				description:
 					'Each event is a message; its id is a cursor over all topics of the stream, to be sent back as `Last-Event-ID`. ' +
-					'Other events: `subscribed`, `gap`, `topic_deleted`. See PROTOCOL.md.',
+					'Other events: `subscribed`, `gap`, `topic_deleted`, `topic_forbidden`, `closed`. With `Accept: text/event-stream`, as browsers ' +
+					'send it, a 429 or 503 is a 200 with `retry:`, an event `closed` and the end of the stream. See PROTOCOL.md.',
 				querystring: Query,
 				response: {
 					200: {
@@ -124,10 +132,10 @@ async function stream(deps: SseDeps, heartbeat: Heartbeat, request: EventsReques
 		return;
 	}
 	const sink = new SseSink(response, deps.socketBufferBytes);
-	const held = principal.kind === 'open' ? null : (deps.caps?.openConnection(principal.accountId) ?? null);
+	const held = principal.kind === 'open' ? null : (deps.caps?.openConnection(holderOf(principal)) ?? null);
 	let session: Session;
 	try {
-		session = deps.relay.attach(sink, held?.holdings);
+		session = deps.relay.attach(sink, held);
 	} catch (error) {
 		held?.release();
 		throw error;
@@ -181,6 +189,16 @@ function startsOfRequest(request: EventsRequest, rights: TopicRights): Map<strin
 	if (lastEventId === '') return startsOf(topics, readSince(query.since));
 	const since = parseSince(lastEventId);
 	return since === undefined ? new Map(topics.map((topic) => [topic, 'unknown'])) : startsOf(topics, since);
+}
+
+/**
+ * Browsers, and clients that do as they do, never come back after another answer than 200. They are known by what they accept; others
+ * get the status.
+ */
+function refusalForBrowsers(request: FastifyRequest, error: RelayError, retryAfterS: number | undefined): FailureAnswer | null {
+	if (retryAfterS === undefined || request.headers.accept?.trim().toLowerCase() !== 'text/event-stream') return null;
+	const lastEventId = lastEventIdOf(request as EventsRequest);
+	return streamOfRefusal(error, CURSOR_FORM.test(lastEventId) ? lastEventId : '', retryAfterS);
 }
 
 /** The last event id of a client that reconnects; empty for one that does not. Of several in the query the last one is the newest. */

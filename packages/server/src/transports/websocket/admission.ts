@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Auth } from '../../auth/auth.ts';
 import { bearerOf } from '../../auth/authenticate.ts';
-import { type KnownPrincipal, OPEN, type Principal } from '../../auth/principal.ts';
+import { holderOf, type KnownPrincipal, OPEN, type Principal } from '../../auth/principal.ts';
 import { permissionRequired } from '../../auth/topic-access.ts';
 import { edgeRefusal } from '../http/edge.ts';
 import type { WebSocketDeps } from './command.ts';
@@ -32,7 +32,7 @@ export function admit(
 	};
 	const admitPrincipal = (principal: Principal) => {
 		deps.limiting?.take(principal);
-		const capRefusal = principal.kind === 'open' ? null : (deps.caps?.connectionRefusal(principal.accountId) ?? null);
+		const capRefusal = principal.kind === 'open' ? null : (deps.caps?.connectionRefusal(holderOf(principal)) ?? null);
 		if (capRefusal !== null) throw capRefusal;
 		accept(principal);
 	};

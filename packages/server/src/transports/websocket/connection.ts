@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import type { WebSocket } from 'ws';
 import type { LiveConnection } from '../../auth/live-connections.ts';
-import type { KnownPrincipal, Principal } from '../../auth/principal.ts';
+import { holderOf, type KnownPrincipal, type Principal } from '../../auth/principal.ts';
 import type { Held } from '../../limits/account-caps.ts';
 import type { Session } from '../../relay/session.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
@@ -54,9 +54,9 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.deps = deps;
 		this.#ws = ws;
 		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, this);
-		this.held = principal.kind === 'open' ? null : (deps.caps?.openConnection(principal.accountId) ?? null);
+		this.held = principal.kind === 'open' ? null : (deps.caps?.openConnection(holderOf(principal)) ?? null);
 		try {
-			this.session = deps.relay.attach(this.#sink, this.held?.holdings);
+			this.session = deps.relay.attach(this.#sink, this.held);
 		} catch (error) {
 			this.held?.release();
 			throw error;
