@@ -38,14 +38,15 @@ export interface AuthRelay {
 
 /** Starts a relay on the memory store, unless the settings say otherwise. */
 export async function startAuthRelay(env: Readonly<Record<string, string>> = {}): Promise<AuthRelay> {
-	const relay = await startRelay({
+	const settings = {
 		PULSAR_AUTH: 'required',
 		PULSAR_STORAGE_BACKEND: 'memory',
 		PULSAR_JWT_SECRET_KEY: JWT_SECRET,
 		PULSAR_BOOTSTRAP_ADMIN_USERNAME: 'root',
 		PULSAR_BOOTSTRAP_ADMIN_PASSWORD: ADMIN_PASSWORD,
 		...env,
-	});
+	};
+	const relay = await startRelay(settings);
 	const { url } = relay;
 	const call: AuthRelay['call'] = (method, path, credential = null, body = undefined) => {
 		const token = typeof credential === 'object' ? credential?.token : credential;
@@ -68,7 +69,7 @@ export async function startAuthRelay(env: Readonly<Record<string, string>> = {})
 		const me = await call('GET', '/auth/me', token);
 		return { username, password, userId: me.json<{ user_id: string }>().user_id, token, refreshToken };
 	};
-	const admin = await signIn('root', ADMIN_PASSWORD);
+	const admin = await signIn(settings.PULSAR_BOOTSTRAP_ADMIN_USERNAME, settings.PULSAR_BOOTSTRAP_ADMIN_PASSWORD);
 	return {
 		relay,
 		url,
