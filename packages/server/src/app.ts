@@ -23,6 +23,7 @@ import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
+import { boundConnections } from './transports/http/connection-bound.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
@@ -40,6 +41,8 @@ const OTHER_CONNECTIONS_MAX = 10_000;
 export interface AppOptions {
 	readonly config: Config;
 	readonly logger: Logger;
+	/** Files that the process may have open; null = no limit is known. */
+	readonly openFilesMax: number | null;
 	/** Gives how many lines of the log were lost so far. */
 	readonly lostLogLines: () => number;
 	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
@@ -65,7 +68,7 @@ export interface App {
 }
 
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
+export async function createApp({ config, logger, openFilesMax, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
 	const edge = edgeOf(config, logger, clock);
 	const { store, openRecords } = await openStorage(config, clock, logger);
@@ -78,8 +81,8 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		await store.close();
 		throw error;
 	});
-	const { limiting, caps, usage, rights } = limits;
-	const access = { auth, limiting, caps, usage, rights, edge };
+	const { limiting, caps, usage, rights, budgets, partyOf } = limits;
+	const access = { auth, limiting, caps, usage, rights, budgets, partyOf, edge };
 	const metrics = createMetrics({
 		store,
 		logger,
@@ -105,7 +108,8 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		...access,
 	});
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
-	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
+	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
+	boundConnections(server.server, { connectionsMax, openFilesMax, clock, logger, metrics });
 	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
 	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
