@@ -13,7 +13,7 @@ import { WebSocketLink } from './links/websocket-link.ts';
 import { Message } from './message.ts';
 import { type Published, Publisher, type PublishOptions, type RawJson } from './publisher.ts';
 import { type Following, Read, type ReadHost, type ReadOptions } from './read.ts';
-import { errorOf, Requests } from './requests.ts';
+import { Requests, upgradeRefusalOf } from './requests.ts';
 import { type Observable, type RelayStatus, StatusValue } from './status.ts';
 import { type TokenOption, TokenSource } from './token-source.ts';
 import { listenForWaking } from './wake.ts';
@@ -243,18 +243,13 @@ export class Relay {
 				cache: 'no-store',
 				headers: token === null ? {} : { authorization: `Bearer ${token}` },
 			});
-			const error = await errorOf(response);
-			// It would take an upgrade: what stands between does not let it pass. A relay before 0.4 has no such route.
-			const blocked = error.status === 426 || error.code === 'not_found';
+			const error = await upgradeRefusalOf(response);
 			// Something else may have its hands on this path alone: the other transports show whether there is a relay.
-			const elsewhere = error.code === 'not_a_relay' && this.#kinds.length > 1;
-			if (blocked || elsewhere) {
-				return {
-					kind: 'lost',
-					error: new RelayError('unreachable', 'WebSockets do not get through to the relay', { cause: error }),
-				};
-			}
-			return { kind: 'refused', error };
+			if (error !== null && (error.code !== 'not_a_relay' || this.#kinds.length === 1)) return { kind: 'refused', error };
+			return {
+				kind: 'lost',
+				error: new RelayError('unreachable', 'WebSockets do not get through to the relay', { cause: error }),
+			};
 		} catch (cause) {
 			return { kind: 'unreachable', error: new RelayError('unreachable', `no answer from ${baseUrl}`, { cause }) };
 		}

@@ -95,17 +95,41 @@ export function notARelay(response: Response): RelayError {
 
 /** The relay's own error, when it is one: the body names it (PROTOCOL.md, "Errors"). */
 export async function errorOf(response: Response): Promise<RelayError> {
+	return errorIn(response, await failureOf(response));
+}
+
+/** Why an upgrade to WebSocket would be refused, from the answer of `GET /ws`; null when it would not. A relay before 0.4 has no such route. */
+export async function upgradeRefusalOf(response: Response): Promise<RelayError | null> {
+	const failure = await failureOf(response);
+	if (failure?.error === 'not_found') return null;
+	if (failure?.error !== 'upgrade_required') return errorIn(response, failure);
+	const { refusal } = failure;
+	return refusal == null ? null : relayErrorOf(response, refusal.error, refusal.message, refusal.status);
+}
+
+interface Failure {
+	readonly error: string;
+	readonly message: string;
+	readonly refusal?: { readonly error: string; readonly message: string; readonly status: number } | null;
+}
+
+/** The body of a failure; null when no relay wrote it. */
+async function failureOf(response: Response): Promise<Failure | null> {
 	if (!isJson(response)) {
 		await response.body?.cancel();
-		return notARelay(response);
+		return null;
 	}
-	const fields = (await response.json().catch(() => ({}))) as { error?: unknown; message?: unknown };
-	if (typeof fields.error !== 'string') return notARelay(response);
+	const body = (await response.json().catch(() => null)) as { error?: unknown } | null;
+	return typeof body?.error === 'string' ? (body as Failure) : null;
+}
+
+function errorIn(response: Response, failure: Failure | null): RelayError {
+	return failure === null ? notARelay(response) : relayErrorOf(response, failure.error, failure.message, response.status);
+}
+
+function relayErrorOf(response: Response, code: string, message: string, status: number): RelayError {
 	const retryAfterS = Number(response.headers.get('retry-after') ?? Number.NaN);
-	return new RelayError(fields.error, `${fields.message}`, {
-		status: response.status,
-		...(Number.isFinite(retryAfterS) ? { retryAfterMs: retryAfterS * 1000 } : {}),
-	});
+	return new RelayError(code, message, { status, ...(Number.isFinite(retryAfterS) ? { retryAfterMs: retryAfterS * 1000 } : {}) });
 }
 
 function isJson(response: Response): boolean {

@@ -7,8 +7,8 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RelayNode } from '../../server/test/faults/node.ts';
 import { startProxy, type TcpProxy } from '../../server/test/faults/proxy.ts';
-import type { Clock } from '../src/clock.ts';
 import { connect, type Gap, type Relay, type TransportKind } from '../src/index.ts';
+import { hastyClock } from './support/hasty-clock.ts';
 
 export interface TortureOptions {
 	readonly seed: number;
@@ -68,9 +68,9 @@ export async function torture({ seed, steps }: TortureOptions): Promise<TortureR
 	await using clients = new AsyncDisposableStack();
 	const world: World = { node, proxy, random, refusing: false };
 	const url = `http://${proxy.host}:${proxy.port}`;
-	const publisher = clients.use(connect(node.url, { clock: hasty(random) }));
+	const publisher = clients.use(connect(node.url, { clock: hastyClock(HASTE, random) }));
 	await publisher.publish(TOPIC, 0);
-	const readers = WAYS.map((transports) => readAll(clients.use(connect(url, { transports, clock: hasty(random) }))));
+	const readers = WAYS.map((transports) => readAll(clients.use(connect(url, { transports, clock: hastyClock(HASTE, random) }))));
 	const stop = new AbortController();
 	const publishing = publishUntil(publisher, stop.signal);
 	for (let step = 0; step < steps; step++) {
@@ -132,17 +132,6 @@ async function catchUp(readers: readonly Reader[], published: number): Promise<n
 	const isBehind = ({ ids, error }: Reader) => ids.length < published && error() === null;
 	while (readers.some(isBehind) && performance.now() - startedMs < CATCH_UP_TIMEOUT_MS) await sleep(5);
 	return performance.now() - startedMs;
-}
-
-function hasty(random: () => number): Clock {
-	return {
-		nowMs: () => performance.now() * HASTE,
-		after(delayMs, run) {
-			const timer = setTimeout(run, delayMs / HASTE);
-			return () => clearTimeout(timer);
-		},
-		random,
-	};
 }
 
 /** Mulberry32: the same numbers for the same seed. */

@@ -7,6 +7,7 @@ import { openStorage } from './app.ts';
 import { Accounts } from './auth/accounts.ts';
 import { Passwords } from './auth/passwords.ts';
 import { RefreshTokens } from './auth/refresh-tokens.ts';
+import { Revocations } from './auth/revocations.ts';
 import { TopicAccess } from './auth/topic-access.ts';
 import type { Config } from './config/schema.ts';
 import { ImportClock } from './import/ids.ts';
@@ -42,9 +43,12 @@ export async function importEarlierData({ config, logger, dryRun, listener }: Im
 		const parts = { records, clock: systemClock };
 		const accounts = new Accounts({ ...parts, passwords: new Passwords() });
 		const topics = new TopicAccess({ ...parts, accounts });
-		opened.push(accounts, topics);
+		const revocations = new Revocations(parts);
+		opened.push(accounts, topics, revocations);
 		const sessions = new RefreshTokens({
 			...parts,
+			accounts,
+			revocations,
 			lifetimeS: config.refreshTokenTtlDays * 86_400,
 			graceS: config.refreshGraceS,
 		});

@@ -8,14 +8,10 @@ import { hash, hkdfSync, randomBytes } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { jwtVerify, SignJWT } from 'jose';
 import type { Clock } from '../ports/clock.ts';
-import type { RecordOp, Records } from '../ports/records.ts';
 import type { Account } from './accounts.ts';
 import type { OutsideTokens } from './outside-tokens.ts';
-import { ACTIONS, type MintedIn, type Scope } from './principal.ts';
-import { RecordCache } from './record-cache.ts';
-
-/** Tokens that were revoked before their time, by their names; and sessions that were logged out, for what was minted in them. */
-export const DENIED_TOKEN = 'denied-token';
+import { ACTIONS, type Minter, type Scope, type TokenCredential } from './principal.ts';
+import { nobody } from './usernames.ts';
 
 export const SCOPED_LIFETIME_S_MAX = 3600;
 
@@ -26,28 +22,8 @@ const ACCESS_TYPE = 'JWT';
 const SCOPED_TYPE = 'scoped+jwt';
 /** Nodes whose clocks differ by less do not refuse each other's tokens as not issued yet. */
 const ISSUED_AHEAD_S_MAX = 5;
-/** A denial is kept so much longer than its token lives, for nodes whose clocks are late. */
-const DENIAL_MARGIN_MS = 120_000;
 /** Verified tokens that are remembered; each is about a kilobyte. */
 const VERIFIED_MAX = 10_000;
-
-/** What a good token says. */
-export interface VerifiedToken {
-	readonly accountId: string;
-	/** Null for one of the earlier server without a name, which cannot be revoked. */
-	readonly jti: string | null;
-	readonly expiresAtMs: number;
-	/** The session of an access token; null for a scoped token, and for one that has no name. */
-	readonly sessionId: string | null;
-	/** What the token is limited to; null for an access token, which is not. */
-	readonly limits: TokenLimits | null;
-}
-
-export interface TokenLimits {
-	readonly scopes: readonly Scope[];
-	readonly keyId: string | null;
-	readonly mintedIn: MintedIn | null;
-}
 
 /** A token as it is handed out. */
 export interface IssuedToken {
@@ -56,105 +32,83 @@ export interface IssuedToken {
 }
 
 export interface AccessTokensOptions {
-	readonly records: Records;
 	readonly clock: Clock;
 	readonly secret: string;
 	/** How long an access token lives. */
 	readonly lifetimeS: number;
 	/** Tokens of another issuer, for what is none of the relay's own; null = there is none. */
 	readonly outside: OutsideTokens | null;
+	/** The account id that an owner in a scope stands for; null when it is nobody's. */
+	readonly resolveOwner: (owner: string) => Promise<string | null>;
+}
+
+/** What an access token is made for. */
+export interface AccessGrant {
+	readonly account: Pick<Account, 'accountId' | 'username' | 'permissions'>;
+	/** The account's credential version that the session was begun under. */
+	readonly cv: number;
+	readonly sessionId: string;
+}
+
+/** What a scoped token is made for. */
+export interface ScopedGrant {
+	readonly account: Pick<Account, 'accountId' | 'username'>;
+	/** The account's credential version that the minter has. */
+	readonly cv: number;
+	/** As the token is to carry them: other owners by the name that the request has. */
+	readonly scopes: readonly Scope[];
+	readonly by: Minter;
+	readonly lifetimeS: number;
 }
 
 export class AccessTokens {
-	readonly #records: Records;
 	readonly #clock: Clock;
 	readonly #lifetimeS: number;
 	readonly #accessKey: Uint8Array;
 	readonly #scopedKey: Uint8Array;
 	readonly #outside: OutsideTokens | null;
+	readonly #resolveOwner: AccessTokensOptions['resolveOwner'];
 	/** By what {@link nameOf} says. Oldest first. */
-	readonly #verified = new Map<string, VerifiedToken>();
-	/** When each was denied, in Unix seconds. */
-	readonly #denied: RecordCache<number>;
+	readonly #verified = new Map<string, TokenCredential>();
 
-	constructor({ records, clock, secret, lifetimeS, outside }: AccessTokensOptions) {
-		this.#records = records;
+	constructor({ clock, secret, lifetimeS, outside, resolveOwner }: AccessTokensOptions) {
 		this.#clock = clock;
 		this.#lifetimeS = lifetimeS;
 		this.#outside = outside;
+		this.#resolveOwner = resolveOwner;
 		this.#accessKey = Buffer.from(secret);
 		this.#scopedKey = new Uint8Array(hkdfSync('sha256', secret, '', 'pulsar-relay scoped token', 32));
-		this.#denied = new RecordCache({ records, clock, kind: DENIED_TOKEN, decode: ({ value }) => Number(value['atS']) });
 	}
 
 	/** Issues an access token of an account, in a session. */
-	async issue({ accountId, username, permissions }: Account, sessionId: string): Promise<IssuedToken> {
-		const claims = { sub: accountId, username, permissions, sid: sessionId };
+	async issue({ account: { accountId, username, permissions }, cv, sessionId }: AccessGrant): Promise<IssuedToken> {
+		const claims = { sub: accountId, username, permissions, sid: sessionId, cv };
 		const token = await this.#sign(claims, ACCESS_TYPE, this.#lifetimeS);
 		return { token, expiresInS: this.#lifetimeS };
 	}
 
-	/** Issues a scoped token; whoever calls has seen to it that the minter may give that much away. */
-	async issueScoped(
-		account: Pick<Account, 'accountId' | 'username'>,
-		limits: {
-			readonly scopes: readonly Scope[];
-			/** The key that mints it, or the session of the account that does. */
-			readonly by: { readonly keyId: string } | { readonly sessionId: string | null };
-			readonly lifetimeS: number;
-		},
-	): Promise<IssuedToken> {
-		const { scopes, by, lifetimeS } = limits;
-		const minter = 'keyId' in by ? { key: by.keyId } : by.sessionId === null ? {} : { sid: by.sessionId };
-		const claims = { sub: account.accountId, username: account.username, scopes, ...minter };
+	/** Issues a scoped token; the caller has checked that the minter may give that much away. */
+	async issueScoped({ account, cv, scopes, by, lifetimeS }: ScopedGrant): Promise<IssuedToken> {
+		const claims = { sub: account.accountId, username: account.username, scopes, ...minterClaims(by, cv) };
 		return { token: await this.#sign(claims, SCOPED_TYPE, lifetimeS), expiresInS: lifetimeS };
 	}
 
-	/** What is known of a token without asking anybody: undefined when it must be verified or its denial be looked up. */
-	peek(token: string): VerifiedToken | undefined {
+	/** What a token says that was verified before; undefined when it must be verified. Whether it still counts is not asked here. */
+	peek(token: string): TokenCredential | undefined {
 		const verified = this.#verified.get(nameOf(token));
-		if (verified === undefined || verified.expiresAtMs <= this.#clock.nowMs()) return undefined;
-		if (verified.jti !== null && this.#denied.peek(verified.jti) !== null) return undefined;
-		const mintedIn = verified.limits?.mintedIn ?? null;
-		if (mintedIn === null) return verified;
-		const deniedAtS = this.#denied.peek(mintedIn.sessionId);
-		return deniedAtS === undefined || endsAt(mintedIn, deniedAtS) ? undefined : verified;
+		return verified === undefined || verified.expiresAtMs <= this.#clock.nowMs() ? undefined : verified;
 	}
 
 	/** Verifies a token. Rejects with `invalid_credentials`. */
-	async verify(token: string): Promise<VerifiedToken> {
-		const name = nameOf(token);
-		const known = this.#verified.get(name);
-		const verified = known !== undefined && known.expiresAtMs > this.#clock.nowMs() ? known : await this.#check(token);
-		this.#remember(name, verified);
-		if (await this.isDenied(verified.jti, verified.limits?.mintedIn ?? null)) throw revoked();
-		return verified;
-	}
-
-	/** Whether a token was revoked, or the session in which it was minted was logged out since. */
-	async isDenied(jti: string | null, mintedIn: MintedIn | null): Promise<boolean> {
-		if (jti !== null && (await this.#denied.get(jti)) !== null) return true;
-		return mintedIn !== null && endsAt(mintedIn, await this.#denied.get(mintedIn.sessionId));
-	}
-
-	/** Revokes a token, on every node, and the scoped tokens that were minted in its session until now. */
-	async deny({ jti, sessionId, expiresAtMs }: Pick<VerifiedToken, 'jti' | 'sessionId' | 'expiresAtMs'>): Promise<void> {
-		const nowMs = this.#clock.nowMs();
-		const lastEndsAtMs = sessionId === null ? expiresAtMs : Math.max(expiresAtMs, nowMs + SCOPED_LIFETIME_S_MAX * 1000);
-		const put = (id: string): RecordOp => ({
-			op: 'put',
-			kind: DENIED_TOKEN,
-			id,
-			value: { atS: Math.floor(nowMs / 1000) },
-			expected: 'any',
-			expiresAtMs: lastEndsAtMs + DENIAL_MARGIN_MS,
-		});
-		const denied = new Set([jti, sessionId].filter((id) => id !== null));
-		if (denied.size > 0) await this.#records.write([...denied].map(put));
+	async verify(token: string): Promise<TokenCredential> {
+		const known = this.peek(token);
+		if (known !== undefined) return known;
+		const { credential, isFinal } = await this.#withOwners(await this.#check(token));
+		if (isFinal) this.#remember(nameOf(token), credential);
+		return credential;
 	}
 
 	close(): void {
-		this.#denied.close();
 		this.#verified.clear();
 	}
 
@@ -165,7 +119,7 @@ export class AccessTokens {
 			.sign(type === ACCESS_TYPE ? this.#accessKey : this.#scopedKey);
 	}
 
-	async #check(token: string): Promise<VerifiedToken> {
+	async #check(token: string): Promise<TokenCredential> {
 		const header = headerOf(token);
 		if (header === null) return this.#checkOutside(token);
 		const scoped = header.typ === SCOPED_TYPE;
@@ -183,14 +137,36 @@ export class AccessTokens {
 	}
 
 	/** A token that has not the form of the relay's own: its signature is never compared with the relay's keys. */
-	async #checkOutside(token: string): Promise<VerifiedToken> {
+	async #checkOutside(token: string): Promise<TokenCredential> {
 		const verified = (await this.#outside?.verify(token)) ?? null;
 		if (verified === null) throw invalidToken();
 		// It is a session by itself.
-		return { ...verified, sessionId: verified.jti, limits: null };
+		return { ...verified, kind: 'token', cv: null, sessionId: verified.jti, limits: null };
 	}
 
-	#remember(name: string, verified: VerifiedToken): void {
+	/**
+	 * With the owners of its topics as they are in the store: the token has their names, as it must not tell its bearer their ids. Final
+	 * unless one of them is nobody, who may be somebody a moment later.
+	 */
+	async #withOwners(credential: TokenCredential): Promise<{ readonly credential: TokenCredential; readonly isFinal: boolean }> {
+		const { limits } = credential;
+		if (limits === null) return { credential, isFinal: true };
+		let isFinal = true;
+		const inStore = async (pattern: string): Promise<string> => {
+			const slash = pattern.indexOf('/');
+			if (slash < 0) return pattern;
+			const owner = pattern.slice(0, slash);
+			const accountId = await this.#resolveOwner(owner);
+			if (accountId === null) isFinal = false;
+			return `${accountId ?? nobody(owner)}${pattern.slice(slash)}`;
+		};
+		const scopes = await Promise.all(
+			limits.scopes.map(async ({ actions, topics }) => ({ actions, topics: await Promise.all(topics.map(inStore)) })),
+		);
+		return { credential: { ...credential, limits: { ...limits, scopes } }, isFinal };
+	}
+
+	#remember(name: string, verified: TokenCredential): void {
 		this.#verified.delete(name);
 		this.#verified.set(name, verified);
 		if (this.#verified.size <= VERIFIED_MAX) return;
@@ -230,25 +206,44 @@ function headerOf(token: string): { readonly typ?: unknown } | null {
 }
 
 /** The claims of a token whose signature is right, or null when they are not such a token's. */
-function claimsOf(payload: Readonly<Record<string, unknown>>, nowMs: number, scoped: boolean): VerifiedToken | null {
-	const { sub, username, exp, iat, jti, nbf } = payload;
+function claimsOf(payload: Readonly<Record<string, unknown>>, nowMs: number, scoped: boolean): TokenCredential | null {
+	const { sub, username, exp, iat, jti, nbf, sid, cv } = payload;
 	if (typeof sub !== 'string' || sub === '' || typeof username !== 'string') return null;
 	if (!isSeconds(exp) || !isSeconds(iat) || (nbf !== undefined && !isSeconds(nbf))) return null;
 	if (exp * 1000 <= nowMs || iat > nowMs / 1000 + ISSUED_AHEAD_S_MAX) return null;
 	if (jti !== undefined && (typeof jti !== 'string' || !JTI_FORM.test(jti))) return null;
-	const { sid, scopes, key } = payload;
 	if (sid !== undefined && (typeof sid !== 'string' || !JTI_FORM.test(sid))) return null;
-	const verified = { accountId: sub, jti: jti ?? null, expiresAtMs: exp * 1000 };
+	if (!isVersion(cv)) return null;
+	const verified = {
+		kind: 'token',
+		accountId: sub,
+		jti: jti ?? null,
+		issuedAtMs: iat * 1000,
+		expiresAtMs: exp * 1000,
+		cv: cv ?? null,
+	} as const;
 	// A token of the earlier server is a session by itself.
 	if (!scoped) return { ...verified, sessionId: sid ?? jti ?? null, limits: null };
-	if (jti === undefined || !isScopes(scopes) || (key !== undefined && typeof key !== 'string')) return null;
-	const mintedIn = sid === undefined ? null : { sessionId: sid, mintedAtS: iat };
-	return { ...verified, sessionId: null, limits: { scopes, keyId: key ?? null, mintedIn } };
+	const mintedBy = minterOf(payload, sid ?? null);
+	if (jti === undefined || mintedBy === null || !isScopes(payload['scopes'])) return null;
+	return { ...verified, sessionId: null, limits: { scopes: payload['scopes'], mintedBy } };
 }
 
-/** Whether a token ends by its session having been denied at that time; null = it has not been. */
-function endsAt({ mintedAtS }: MintedIn, deniedAtS: number | null): boolean {
-	return deniedAtS !== null && mintedAtS <= deniedAtS;
+/** What a scoped token says of its minter: a session with the version of its account, or a key, which needs neither. */
+function minterClaims(by: Minter, cv: number): object {
+	if (by.kind === 'key') return { key: by.keyId, ...(by.secretCv === null ? {} : { kcv: by.secretCv }) };
+	const { sessionId, sessionCv } = by;
+	return { cv, ...(sessionId === null ? {} : { sid: sessionId }), ...(sessionCv === null ? {} : { scv: sessionCv }) };
+}
+
+function minterOf({ key, kcv, scv }: Readonly<Record<string, unknown>>, sessionId: string | null): Minter | null {
+	if (!isVersion(kcv) || !isVersion(scv)) return null;
+	if (key === undefined) return { kind: 'session', sessionId, sessionCv: scv ?? null };
+	return typeof key === 'string' ? { kind: 'key', keyId: key, secretCv: kcv ?? null } : null;
+}
+
+function isVersion(value: unknown): value is number | undefined {
+	return value === undefined || Number.isSafeInteger(value);
 }
 
 function isSeconds(value: unknown): value is number {
@@ -270,8 +265,4 @@ export function invalidToken(): RelayError {
 	return new RelayError('invalid_credentials', 'the token or key is not valid, or has expired', {
 		detail: 'Invalid or expired token',
 	});
-}
-
-function revoked(): RelayError {
-	return new RelayError('invalid_credentials', 'the token has been revoked', { detail: 'Token has been revoked' });
 }

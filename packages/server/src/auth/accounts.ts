@@ -1,21 +1,20 @@
 /**
- * Accounts. The stored account is what counts: tokens only name one. Its name is claimed by a record of its own, in the same
- * write, so that two cannot have one name and neither can be left behind without the other.
+ * Accounts. The stored account is what counts: tokens only name one. Its name, and how that looks, are claimed by records of their own in
+ * the same write, so that two cannot have one name and neither can be left behind without the other.
  */
 
 import { randomUUID } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import type { RecordOp, Records, StoredRecord } from '../ports/records.ts';
+import { claimOps, freeClaimOps, holderOf, NAME, releaseOps } from './account-names.ts';
+import { raised } from './credential-version.ts';
 import type { Passwords } from './passwords.ts';
 import type { Permission } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
+import { isAccountId, looksLikeId, usernameProblem } from './usernames.ts';
 
 export const ACCOUNT = 'account';
-const NAME = 'account-name';
-
-export const USERNAME_LENGTH_MIN = 3;
-export const USERNAME_LENGTH_MAX = 50;
 
 /** Pages of accounts that are looked through at once. */
 const PAGE = 1000;
@@ -31,10 +30,18 @@ export interface Account {
 	readonly isActive: boolean;
 	readonly permissions: readonly Permission[];
 	readonly createdAtMs: number;
+	/** Its credential version. It rises with a new password and when the account is disabled. */
+	readonly cv: number;
+	/** Unix time in ms of the last rise. */
+	readonly raisedAtMs: number | null;
+	/** Of the record: differs with every change. */
 	readonly version: number;
 }
 
 type AccountDocument = Omit<Account, 'accountId' | 'version'>;
+
+/** An account that another server has made. */
+export type AdoptedAccount = Omit<Account, 'version' | 'cv' | 'raisedAtMs'>;
 
 export interface NewAccount {
 	readonly username: string;
@@ -91,13 +98,18 @@ export class Accounts {
 		return record === undefined ? null : accountOf(record);
 	}
 
+	/**
+	 * The account id that an owner stands for: an id itself, else a name; null when it is nobody's. What looks like an id is never a name here,
+	 * also if an account from before is called that.
+	 */
+	async resolve(owner: string): Promise<string | null> {
+		if (isAccountId(owner)) return owner;
+		return looksLikeId(owner) ? null : this.idOf(owner);
+	}
+
 	/** The id of the account of a name; names do not change hands while an account exists. */
 	async idOf(username: string): Promise<string | null> {
 		return this.#idByName.get(username);
-	}
-
-	peekIdOf(username: string): string | null | undefined {
-		return this.#idByName.peek(username);
 	}
 
 	async findByName(username: string): Promise<Account | null> {
@@ -105,12 +117,22 @@ export class Accounts {
 		return accountId === null ? null : this.get(accountId);
 	}
 
-	/** Makes an account, and what else is to be written in the same step. Rejects with `account_exists`. */
+	/** The id of the account that has a name, or one that people would take for it; null when a new account may have it. */
+	holderOf(username: string): Promise<string | null> {
+		return holderOf(this.#records, username);
+	}
+
+	/**
+	 * Makes an account, and what else is to be written in the same step. Rejects with `account_exists` when there is one of that name, or of a
+	 * name that looks like it, and with `invalid_request` for a name that no new account may have.
+	 */
 	async create(
 		{ username, password, email, permissions }: NewAccount,
 		also: (accountId: string) => readonly RecordOp[] = () => [],
 	): Promise<Account> {
-		if ((await this.idOf(username)) !== null) throw accountExists(username);
+		const problem = usernameProblem(username);
+		if (problem !== undefined) throw new RelayError('invalid_request', problem);
+		if ((await this.holderOf(username)) !== null) throw accountExists(username);
 		const document: AccountDocument = {
 			username,
 			email,
@@ -118,10 +140,12 @@ export class Accounts {
 			isActive: true,
 			permissions: [...permissions],
 			createdAtMs: this.#clock.nowMs(),
+			cv: 0,
+			raisedAtMs: null,
 		};
 		const accountId = randomUUID();
 		const outcome = await this.#records.write([
-			{ op: 'put', kind: NAME, id: username, value: { accountId }, expected: 'absent' },
+			...claimOps(username, accountId),
 			{ op: 'put', kind: ACCOUNT, id: accountId, value: { ...document }, expected: 'absent' },
 			...also(accountId),
 		]);
@@ -130,13 +154,16 @@ export class Accounts {
 	}
 
 	/** Makes an account just as it is given, and writes the mark and its identities in the same step; or says what is in the way of it. */
-	async adopt(account: Omit<Account, 'version'>, mark: RecordOp, identities: readonly RecordOp[]): Promise<AdoptOutcome> {
+	async adopt(account: AdoptedAccount, mark: RecordOp, identities: readonly RecordOp[]): Promise<AdoptOutcome> {
 		const { accountId, ...document } = account;
+		// A name that looks like another's is kept all the same: its account is not a new one.
+		const claims = await freeClaimOps(this.#records, document.username, accountId);
 		const outcome = await this.#records.write([
 			mark,
 			{ op: 'put', kind: NAME, id: document.username, value: { accountId }, expected: 'absent' },
-			{ op: 'put', kind: ACCOUNT, id: accountId, value: { ...document }, expected: 'absent' },
+			{ op: 'put', kind: ACCOUNT, id: accountId, value: { ...document, cv: 0, raisedAtMs: null }, expected: 'absent' },
 			...identities,
+			...claims,
 		]);
 		if (outcome.status === 'ok') return 'adopted';
 		return (['marked', 'name_taken', 'id_taken'] as const)[outcome.at] ?? 'identity_taken';
@@ -178,12 +205,22 @@ export class Accounts {
 	}
 
 	/**
-	 * Changes an account; null when there is none. Only what is given changes, on what is stored at that moment: two changes of
-	 * different fields at the same time both take effect.
+	 * Changes an account, and what else is to be written in the same step; null when there is none, or when the rest does not fit. Only what is
+	 * given changes, on what is stored at that moment: two changes of different fields at the same time both take effect. A new password, and
+	 * disabling, raise the credential version.
 	 */
-	async change(accountId: string, { password, ...fields }: AccountChange): Promise<Account | null> {
+	async change(
+		accountId: string,
+		{ password, ...fields }: AccountChange,
+		also: readonly RecordOp[] = [],
+	): Promise<Account | null> {
 		const hashed = password === undefined ? {} : { passwordHash: await this.#passwords.hash(password) };
-		return this.#update(accountId, (document) => ({ ...document, ...fields, ...hashed }));
+		const change = (document: AccountDocument): AccountDocument => {
+			const changed = { ...document, ...fields, ...hashed };
+			const disables = document.isActive && !changed.isActive;
+			return password === undefined && !disables ? changed : raised(changed, this.#clock.nowMs());
+		};
+		return this.#update(accountId, change, also);
 	}
 
 	/** Hashes a password that was just right anew, at today's costs, unless the account has another one meanwhile. */
@@ -200,30 +237,9 @@ export class Accounts {
 		if (record === undefined) return false;
 		const outcome = await this.#records.write([
 			{ op: 'delete', kind: ACCOUNT, id: accountId, expected: 'present' },
-			{ op: 'delete', kind: NAME, id: accountOf(record).username, expected: 'any' },
+			...(await releaseOps(this.#records, accountOf(record).username, accountId)),
 		]);
 		return outcome.status === 'ok';
-	}
-
-	/**
-	 * Sees to the operator's own account: makes it with all permissions, or gives it the configured password when that is another.
-	 * What else it is stays as it is.
-	 */
-	async bootstrap(admin: { readonly username: string; readonly password: string; readonly email: string | null }): Promise<void> {
-		const { username, password, email } = admin;
-		let account = await this.findByName(username);
-		if (account === null) {
-			try {
-				await this.create({ username, password, email, permissions: ['admin', 'read', 'write'] });
-				return;
-			} catch (error) {
-				// Another node that starts at the same time was first.
-				if (RelayError.from(error).code !== 'account_exists') throw error;
-				account = await this.findByName(username);
-			}
-		}
-		if (account === null || (await this.#passwords.verify(account.passwordHash, password))) return;
-		await this.change(account.accountId, { password });
 	}
 
 	close(): void {
@@ -231,22 +247,31 @@ export class Accounts {
 		this.#idByName.close();
 	}
 
-	async #update(accountId: string, change: (document: AccountDocument) => AccountDocument): Promise<Account | null> {
+	async #update(
+		accountId: string,
+		change: (document: AccountDocument) => AccountDocument,
+		also: readonly RecordOp[] = [],
+	): Promise<Account | null> {
 		for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
 			const record = await this.#records.get(ACCOUNT, accountId);
 			if (record === undefined) return null;
-			const document = change(record.value as unknown as AccountDocument);
+			const { accountId: _id, version: _version, ...before } = accountOf(record);
+			const document = change(before);
 			const outcome = await this.#records.write([
 				{ op: 'put', kind: ACCOUNT, id: accountId, value: { ...document }, expected: record.version },
+				...also,
 			]);
 			if (outcome.status === 'ok') return { ...document, accountId, version: outcome.version };
+			if (outcome.at > 0) return null;
 		}
 		throw new RelayError('overloaded', 'the account is being changed by too many at once');
 	}
 }
 
+/** Relays up to 0.3.0 wrote no credential version. */
 function accountOf({ id, value, version }: StoredRecord): Account {
-	return { ...(value as unknown as AccountDocument), accountId: id, version };
+	const document = value as unknown as Omit<AccountDocument, 'cv' | 'raisedAtMs'> & Partial<AccountDocument>;
+	return { cv: 0, raisedAtMs: null, ...document, accountId: id, version };
 }
 
 function accountExists(username: string): RelayError {

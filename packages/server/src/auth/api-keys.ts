@@ -1,6 +1,7 @@
 /**
  * API keys, for producers and services: `prk_<id>_<secret>`. The id finds the record; of the secret, 32 random bytes, only the
- * SHA-256 is stored. A key has at most two secrets that are good, so that it can be rotated without a moment in which none is.
+ * SHA-256 is stored. A key has at most two secrets that are good, so that it can be rotated without a moment in which none is. Each has a
+ * credential version: connections and scoped tokens know which secret they come from, and end with it.
  */
 
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -11,6 +12,7 @@ import { invalidToken } from './access-tokens.ts';
 import { ACCOUNT } from './accounts.ts';
 import type { Scope } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
+import { type RequestedScope, shownScopes } from './scopes.ts';
 
 export const API_KEY = 'api-key';
 /** `<account>/<key>`, so that an account's keys can be listed. */
@@ -28,21 +30,35 @@ const USE_KEPT_MS = 400 * 86_400_000;
 const USES_HELD_MAX = 10_000;
 const ATTEMPTS_MAX = 10;
 
-interface KeySecret {
-	/** SHA-256 in hex. */
-	readonly hash: string;
+/** A secret, without what it is. */
+export interface KeySecret {
+	/** Its credential version. */
+	readonly cv: number;
+	/** Unix time in ms at which it was made; of a secret that a relay 0.3.0 made, that of the key. */
+	readonly sinceMs: number;
 	/** When it stops being good; null = with the key. */
 	readonly expiresAtMs: number | null;
 }
+
+/** Relays up to 0.3.0 wrote neither the version nor the time of a secret, nor the scopes as they were asked for. */
+type StoredSecret = Pick<KeySecret, 'expiresAtMs'> & Partial<KeySecret> & { readonly hash: string };
 
 interface KeyDocument {
 	readonly accountId: string;
 	readonly name: string;
 	readonly scopes: readonly Scope[];
+	readonly requestedScopes?: readonly RequestedScope[];
 	readonly createdAtMs: number;
 	readonly expiresAtMs: number | null;
 	/** One or two, newest first. */
-	readonly secrets: readonly KeySecret[];
+	readonly secrets: readonly StoredSecret[];
+}
+
+/** A key as it is kept in memory. */
+interface CachedKey {
+	readonly fields: Omit<ApiKey, 'liveSecrets'>;
+	/** SHA-256 in hex, in the order of the secrets. */
+	readonly hashes: readonly string[];
 }
 
 /** A key without its secrets. */
@@ -51,10 +67,20 @@ export interface ApiKey {
 	readonly accountId: string;
 	readonly name: string;
 	readonly scopes: readonly Scope[];
+	/** As its owner wrote them: what is shown. */
+	readonly requestedScopes: readonly RequestedScope[];
 	readonly createdAtMs: number;
 	readonly expiresAtMs: number | null;
+	/** One or two, newest first, also those whose time is over. */
+	readonly secrets: readonly KeySecret[];
 	/** Secrets that are good at the moment. */
 	readonly liveSecrets: number;
+}
+
+/** A key of which somebody has shown a secret. */
+export interface ShownKey extends ApiKey {
+	/** The credential version of that secret. */
+	readonly secretCv: number;
 }
 
 /** A key with its secret, which is known at this moment and never again. */
@@ -66,6 +92,8 @@ export interface NewApiKey {
 export interface ApiKeyFields {
 	readonly name: string;
 	readonly scopes: readonly Scope[];
+	/** Absent: as the scopes are in the store. */
+	readonly requestedScopes?: readonly RequestedScope[];
 	readonly expiresAtMs: number | null;
 }
 
@@ -78,13 +106,13 @@ export interface ApiKeysOptions {
 
 export class ApiKeys {
 	readonly #options: ApiKeysOptions;
-	readonly #cache: RecordCache<KeyDocument>;
+	readonly #cache: RecordCache<CachedKey>;
 	/** When this node noted a use last, by key. */
 	readonly #noted = new Map<string, number>();
 
 	constructor(options: ApiKeysOptions) {
 		this.#options = options;
-		this.#cache = new RecordCache({ ...options, kind: API_KEY, decode: documentOf });
+		this.#cache = new RecordCache({ ...options, kind: API_KEY, decode: (record) => cachedOf(record.id, documentOf(record)) });
 	}
 
 	/** Whether a credential has the form of a key. */
@@ -104,7 +132,7 @@ export class ApiKeys {
 			...fields,
 			accountId,
 			createdAtMs: clock.nowMs(),
-			secrets: [{ hash: hashOf(secret), expiresAtMs: null }],
+			secrets: [{ hash: hashOf(secret), cv: 1, sinceMs: clock.nowMs(), expiresAtMs: null }],
 		};
 		const { expiresAtMs } = fields;
 		const outcome = await records.write([
@@ -113,31 +141,31 @@ export class ApiKeys {
 			{ op: 'put', kind: ACCOUNT_KEY, id: `${accountId}/${keyId}`, value: {}, expected: 'absent', expiresAtMs },
 		]);
 		if (outcome.status === 'conflict') throw new RelayError('overloaded', 'the key could not be made now');
-		return { key: this.#keyOf(keyId, document), secret: `prk_${keyId}_${secret}` };
+		return { key: this.#keyOf(cachedOf(keyId, document)), secret: `prk_${keyId}_${secret}` };
 	}
 
 	/** The key of a credential, as far as it is known without asking anybody. Throws `invalid_credentials`. */
-	peek(credential: string): ApiKey | undefined {
+	peek(credential: string): ShownKey | undefined {
 		const { keyId, secret } = parse(credential);
-		const document = this.#cache.peek(keyId);
-		return document === undefined ? undefined : this.#check(keyId, document, secret);
+		const key = this.#cache.peek(keyId);
+		return key === undefined ? undefined : this.#check(key, secret);
 	}
 
 	/** The key of a credential. Rejects with `invalid_credentials`. */
-	async verify(credential: string): Promise<ApiKey> {
+	async verify(credential: string): Promise<ShownKey> {
 		const { keyId, secret } = parse(credential);
-		return this.#check(keyId, await this.#cache.get(keyId), secret);
+		return this.#check(await this.#cache.get(keyId), secret);
 	}
 
 	/** A key by its id; null when there is none. */
 	async get(keyId: string): Promise<ApiKey | null> {
-		const document = await this.#cache.get(keyId);
-		return document === null ? null : this.#keyOf(keyId, document);
+		const key = await this.#cache.get(keyId);
+		return key === null ? null : this.#keyOf(key);
 	}
 
 	peekById(keyId: string): ApiKey | null | undefined {
-		const document = this.#cache.peek(keyId);
-		return document === undefined || document === null ? document : this.#keyOf(keyId, document);
+		const key = this.#cache.peek(keyId);
+		return key === undefined || key === null ? key : this.#keyOf(key);
 	}
 
 	/** The keys of an account, oldest first. */
@@ -148,7 +176,9 @@ export class ApiKeys {
 				const [record, use] = await Promise.all([records.get(API_KEY, keyId), records.get(KEY_USE, keyId)]);
 				if (record === undefined) return [];
 				const usedAtMs = use?.value['atMs'];
-				return [{ ...this.#keyOf(keyId, documentOf(record)), lastUsedAtMs: typeof usedAtMs === 'number' ? usedAtMs : null }];
+				return [
+					{ ...this.#keyOf(cachedOf(keyId, documentOf(record))), lastUsedAtMs: typeof usedAtMs === 'number' ? usedAtMs : null },
+				];
 			}),
 		);
 		return keys.flat().sort((a, b) => a.createdAtMs - b.createdAtMs);
@@ -162,11 +192,14 @@ export class ApiKeys {
 	/** Gives an account's key a new secret; the one before stays good for `overlapS`. Null when it has no such key. */
 	async rotate(accountId: string, keyId: string, overlapS: number): Promise<NewApiKey | null> {
 		const secret = newSecret();
-		const endsAtMs = this.#options.clock.nowMs() + overlapS * 1000;
+		const nowMs = this.#options.clock.nowMs();
 		const key = await this.#update(accountId, keyId, (document) => {
 			const [newest] = document.secrets;
-			const before = newest === undefined || overlapS === 0 ? [] : [{ ...newest, expiresAtMs: endsAtMs }];
-			return { ...document, secrets: [{ hash: hashOf(secret), expiresAtMs: null }, ...before] };
+			const [times] = secretsOf(document);
+			const before =
+				newest === undefined || overlapS === 0 ? [] : [{ ...newest, ...times, expiresAtMs: nowMs + overlapS * 1000 }];
+			const made = { hash: hashOf(secret), cv: (times?.cv ?? 0) + 1, sinceMs: nowMs, expiresAtMs: null };
+			return { ...document, secrets: [made, ...before] };
 		});
 		return key === null ? null : { key, secret: `prk_${keyId}_${secret}` };
 	}
@@ -209,23 +242,22 @@ export class ApiKeys {
 	}
 
 	/** The same work for a key that is not there as for one whose secret is wrong. */
-	#check(keyId: string, document: KeyDocument | null, secret: string): ApiKey {
-		const nowMs = this.#options.clock.nowMs();
+	#check(key: CachedKey | null, secret: string): ShownKey {
 		const presented = Buffer.from(hashOf(secret));
-		let good = false;
-		for (const { hash: stored, expiresAtMs } of document?.secrets ?? NOBODYS) {
-			const equal = timingSafeEqual(Buffer.from(stored), presented);
-			if (equal && (expiresAtMs === null || expiresAtMs > nowMs)) good = true;
+		const nowMs = this.#options.clock.nowMs();
+		let shown: KeySecret | undefined;
+		for (const [i, hash] of (key?.hashes ?? NOBODYS).entries()) {
+			const equal = timingSafeEqual(Buffer.from(hash), presented);
+			const times = key?.fields.secrets[i];
+			if (equal && times !== undefined && isLive(times, nowMs)) shown = times;
 		}
-		if (!good || document === null) throw invalidToken();
-		return this.#keyOf(keyId, document);
+		if (shown === undefined || key === null) throw invalidToken();
+		return { ...this.#keyOf(key), secretCv: shown.cv };
 	}
 
-	#keyOf(keyId: string, document: KeyDocument): ApiKey {
-		const { secrets, ...fields } = document;
+	#keyOf({ fields }: CachedKey): ApiKey {
 		const nowMs = this.#options.clock.nowMs();
-		const liveSecrets = secrets.filter(({ expiresAtMs }) => expiresAtMs === null || expiresAtMs > nowMs).length;
-		return { ...fields, keyId, liveSecrets };
+		return { ...fields, liveSecrets: fields.secrets.filter((secret) => isLive(secret, nowMs)).length };
 	}
 
 	async #keyIdsOf(accountId: string): Promise<string[]> {
@@ -245,13 +277,32 @@ export class ApiKeys {
 				{ op: 'put', kind: API_KEY, id: keyId, value: { ...document }, expected: record.version, expiresAtMs },
 				{ op: 'put', kind: ACCOUNT_KEY, id: `${accountId}/${keyId}`, value: {}, expected: 'any', expiresAtMs },
 			]);
-			if (outcome.status === 'ok') return this.#keyOf(keyId, document);
+			if (outcome.status === 'ok') return this.#keyOf(cachedOf(keyId, document));
 		}
 		throw new RelayError('overloaded', 'the key is being changed by too many at once');
 	}
 }
 
-const NOBODYS: readonly KeySecret[] = [{ hash: '0'.repeat(64), expiresAtMs: null }];
+const NOBODYS: readonly string[] = ['0'.repeat(64)];
+
+/**
+ * The secret of a key that something was made with, while it is good. Without its version, as in tokens of relays up to 0.3.0, the newest
+ * that was there when it was issued.
+ */
+export function secretOf(
+	{ secrets }: Pick<ApiKey, 'secrets'>,
+	made: { readonly secretCv: number | null; readonly issuedAtMs: number },
+	nowMs: number,
+): KeySecret | undefined {
+	return secrets.find((secret) => {
+		const isIts = made.secretCv === null ? secret.sinceMs <= made.issuedAtMs : secret.cv === made.secretCv;
+		return isIts && isLive(secret, nowMs);
+	});
+}
+
+function isLive({ expiresAtMs }: KeySecret, nowMs: number): boolean {
+	return expiresAtMs === null || expiresAtMs > nowMs;
+}
 
 function parse(credential: string): { readonly keyId: string; readonly secret: string } {
 	const [, keyId, secret] = FORM.exec(credential) ?? [];
@@ -265,6 +316,28 @@ function newSecret(): string {
 
 function hashOf(secret: string): string {
 	return hash('sha256', secret, 'hex');
+}
+
+function cachedOf(keyId: string, document: KeyDocument): CachedKey {
+	const { accountId, name, scopes, requestedScopes, createdAtMs, expiresAtMs } = document;
+	return {
+		fields: {
+			keyId,
+			accountId,
+			name,
+			scopes,
+			requestedScopes: requestedScopes ?? shownScopes(accountId, scopes),
+			createdAtMs,
+			expiresAtMs,
+			secrets: secretsOf(document),
+		},
+		hashes: document.secrets.map(({ hash: stored }) => stored),
+	};
+}
+
+/** Secrets that relays up to 0.3.0 made have the versions 0 and -1: whatever is made later has a higher one. */
+function secretsOf({ createdAtMs, secrets }: KeyDocument): KeySecret[] {
+	return secrets.map(({ cv, sinceMs, expiresAtMs }, i) => ({ cv: cv ?? -i, sinceMs: sinceMs ?? createdAtMs, expiresAtMs }));
 }
 
 function documentOf({ value }: StoredRecord): KeyDocument {

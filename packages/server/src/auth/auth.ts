@@ -4,17 +4,23 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import type { Records } from '../ports/records.ts';
 import { AccessTokens } from './access-tokens.ts';
-import { type Account, Accounts } from './accounts.ts';
+import { surveyAccounts } from './account-survey.ts';
+import { type Account, type AccountChange, Accounts } from './accounts.ts';
 import { ApiKeys } from './api-keys.ts';
 import type { AuthLog } from './auth-log.ts';
 import { Authenticator } from './authenticate.ts';
+import { type BootstrapAdmin, bootstrapAdmin } from './bootstrap-admin.ts';
+import { isCurrent } from './credential-version.ts';
 import { DeviceFlow } from './device-flow.ts';
 import { FederatedAccounts } from './federated-accounts.ts';
 import { LiveConnections } from './live-connections.ts';
 import { OidcSignIn, type OidcSignInOptions } from './oidc-sign-in.ts';
 import { OutsideTokens, type OutsideTokensOptions } from './outside-tokens.ts';
 import { Passwords } from './passwords.ts';
-import { RefreshTokens, sessionIdOf } from './refresh-tokens.ts';
+import type { AccountPrincipal, ScopedPrincipal } from './principal.ts';
+import { sessionIdOf } from './refresh-secrets.ts';
+import { RefreshTokens } from './refresh-tokens.ts';
+import { Revocations } from './revocations.ts';
 import { TopicAccess } from './topic-access.ts';
 
 /** How often expired records are removed, and how soon again when there are more. */
@@ -63,6 +69,7 @@ export class Auth {
 	readonly passwords: Passwords;
 	readonly accounts: Accounts;
 	readonly federated: FederatedAccounts;
+	readonly revocations: Revocations;
 	readonly tokens: AccessTokens;
 	readonly sessions: RefreshTokens;
 	readonly keys: ApiKeys;
@@ -81,20 +88,23 @@ export class Auth {
 		this.passwords = new Passwords();
 		this.accounts = new Accounts({ records, clock, passwords: this.passwords });
 		this.federated = new FederatedAccounts({ records, accounts: this.accounts });
-		const { federated } = this;
+		this.revocations = new Revocations({ records, clock });
+		const { accounts, federated, revocations } = this;
 		this.tokens = new AccessTokens({
-			records,
 			clock,
 			secret: options.jwtSecret,
 			lifetimeS: options.accessTokenLifetimeS,
 			outside:
 				options.outsideTokens === undefined
 					? null
-					: new OutsideTokens(options.outsideTokens, { clock, log, accounts: this.accounts, federated }),
+					: new OutsideTokens(options.outsideTokens, { clock, log, accounts, federated }),
+			resolveOwner: (owner) => accounts.resolve(owner),
 		});
 		this.sessions = new RefreshTokens({
 			records,
 			clock,
+			accounts,
+			revocations,
 			lifetimeS: options.refreshTokenLifetimeS,
 			graceS: options.refreshGraceS,
 		});
@@ -103,23 +113,28 @@ export class Auth {
 			clock,
 			onUseNotNoted: (error) => log.warn({ err: error }, 'the use of an API key could not be noted'),
 		});
-		this.topics = new TopicAccess({ records, clock, accounts: this.accounts });
-		this.authenticator = new Authenticator({ accounts: this.accounts, tokens: this.tokens, keys: this.keys });
+		this.topics = new TopicAccess({ records, clock, accounts });
+		this.authenticator = new Authenticator({ clock, accounts, tokens: this.tokens, keys: this.keys, revocations });
 		this.live = new LiveConnections({ records, clock, authenticator: this.authenticator, topics: this.topics });
 		this.browser = options.browser === undefined ? null : this.#openBrowserSignIn(options.browser);
 		this.#purgeLater(PURGE_INTERVAL_MS);
+	}
+
+	/** To be called once before it serves: looks at all accounts, and sees to the operator's. Rejects with `storage_unavailable`. */
+	async prepare(admin: BootstrapAdmin | null): Promise<void> {
+		const { records, log } = this.#options;
+		const { accounts, passwords } = this;
+		await surveyAccounts({ records, accounts, passwords });
+		if (admin !== null) await bootstrapAdmin({ records, accounts, passwords, log }, admin);
 	}
 
 	/** Signs in by password. Rejects as {@link checkPassword} does. */
 	async login(username: string, password: string): Promise<Tokens> {
 		const account = await this.checkPassword(username, password);
 		const tokens = await this.begin(account, 'password-login');
-		// A new password ends the sessions that there are. One that began meanwhile by the password before must not outlive it.
-		const stored = await this.accounts.read(account.accountId);
-		const same = stored !== null && stored.passwordHash === account.passwordHash;
-		if (same || (stored !== null && (await this.passwords.verify(stored.passwordHash, password)))) return tokens;
-		await this.sessions.delete(account.accountId, sessionIdOf(tokens.refreshToken));
-		throw wrongPassword();
+		// The password was replaced while it was checked, or this node has not heard of it yet.
+		if (tokens === null) throw wrongPassword();
+		return tokens;
 	}
 
 	/** The account of a password. Rejects with `invalid_credentials`, the same and as late whatever is wrong, or `forbidden`. */
@@ -136,9 +151,13 @@ export class Auth {
 		return account;
 	}
 
-	/** Begins a session of an account that has shown who it is. */
-	async begin(account: Account, clientHint: string | null): Promise<Tokens> {
-		return this.#issue(account, await this.sessions.issue(account.accountId, clientHint));
+	/**
+	 * Begins a session of an account that has shown who it is. Null when it is gone or disabled, or when what it has shown was replaced
+	 * meanwhile.
+	 */
+	async begin(account: Account, clientHint: string | null): Promise<Tokens | null> {
+		const refreshToken = await this.sessions.issue(account, clientHint);
+		return refreshToken === null ? null : this.#issue(account, account.cv, refreshToken);
 	}
 
 	/** Gives new tokens for a refresh token. Rejects with `invalid_credentials`. */
@@ -149,21 +168,42 @@ export class Auth {
 				const { accountId, jti } = outcome;
 				this.#options.log.warn({ account_id: accountId, session: jti }, 'a used refresh token came again; its session was ended');
 			}
-			throw new RelayError('invalid_credentials', 'invalid refresh token', { detail: 'invalid refresh token' });
+			throw invalidRefreshToken();
 		}
 		const account = await this.accounts.get(outcome.accountId);
-		if (account === null || !account.isActive) {
-			await this.sessions.delete(outcome.accountId, outcome.jti);
-			throw new RelayError('invalid_credentials', 'user not found', { detail: 'user not found' });
+		if (account?.isActive === true && isCurrent(account, outcome)) {
+			return this.#issue(account, outcome.cv ?? account.cv, outcome.refreshToken);
 		}
-		return this.#issue(account, outcome.refreshToken);
+		await this.sessions.delete(outcome.accountId, outcome.jti);
+		if (account?.isActive === true) throw invalidRefreshToken();
+		throw new RelayError('invalid_credentials', 'user not found', { detail: 'user not found' });
+	}
+
+	/**
+	 * Ends the token of a principal, and of an access token the scoped tokens that were minted in its session until now. The session goes on:
+	 * clients of the earlier server keep its refresh token.
+	 */
+	async logout(principal: AccountPrincipal | ScopedPrincipal): Promise<void> {
+		const { credential } = principal;
+		if (credential.kind !== 'token') return;
+		const { jti, sessionId, expiresAtMs } = credential;
+		if (jti !== null) await this.revocations.endToken(jti, expiresAtMs);
+		if (sessionId !== null && sessionId !== jti) await this.sessions.logOut(sessionId);
+	}
+
+	/** Changes an account; null when there is none. A new password, and disabling, end everything that was made under the account's credentials. */
+	async changeAccount(accountId: string, change: AccountChange): Promise<Account | null> {
+		const account = await this.accounts.change(accountId, change);
+		// They are good no more in any case; this only tidies up.
+		if (account !== null && change.password !== undefined) await this.sessions.forgetAll(accountId);
+		return account;
 	}
 
 	/** Deletes an account, its sessions and its keys. False when there is none. */
 	async deleteAccount(accountId: string): Promise<boolean> {
 		const deleted = await this.accounts.delete(accountId);
 		// Without their account they are worth nothing; this only tidies up.
-		await this.sessions.deleteAll(accountId);
+		await this.sessions.forgetAll(accountId);
 		await this.keys.deleteAll(accountId);
 		await this.federated.forget(accountId);
 		return deleted;
@@ -177,6 +217,7 @@ export class Auth {
 		this.topics.close();
 		this.keys.close();
 		this.tokens.close();
+		this.revocations.close();
 		this.accounts.close();
 	}
 
@@ -185,13 +226,19 @@ export class Auth {
 		const { accounts, federated } = this;
 		return {
 			baseUrl,
-			device: new DeviceFlow({ records, clock, lifetimeS: device.deviceLifetimeS, intervalS: device.deviceIntervalS }),
+			device: new DeviceFlow({
+				records,
+				clock,
+				accounts,
+				lifetimeS: device.deviceLifetimeS,
+				intervalS: device.deviceIntervalS,
+			}),
 			oidc: oidc === null ? null : new OidcSignIn({ ...oidc, baseUrl }, { records, clock, log, secret, accounts, federated }),
 		};
 	}
 
-	async #issue(account: Account, refreshToken: string): Promise<Tokens> {
-		const { token, expiresInS } = await this.tokens.issue(account, sessionIdOf(refreshToken));
+	async #issue(account: Account, cv: number, refreshToken: string): Promise<Tokens> {
+		const { token, expiresInS } = await this.tokens.issue({ account, cv, sessionId: sessionIdOf(refreshToken) });
 		return { accessToken: token, expiresInS, refreshToken };
 	}
 
@@ -207,6 +254,10 @@ export class Auth {
 			);
 		});
 	}
+}
+
+function invalidRefreshToken(): RelayError {
+	return new RelayError('invalid_credentials', 'invalid refresh token', { detail: 'invalid refresh token' });
 }
 
 function wrongPassword(): RelayError {

@@ -1,30 +1,41 @@
 /**
  * From a credential to a principal. Nearly always everything that takes is in memory, and the answer is there at once; the
- * stored account, key and denials count, as old as record-cache.ts lets them be.
+ * stored account, key and revocations count, as old as record-cache.ts lets them be.
  */
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { type AccessTokens, invalidToken, type VerifiedToken } from './access-tokens.ts';
+import type { Clock } from '../ports/clock.ts';
+import { type AccessTokens, invalidToken } from './access-tokens.ts';
 import type { Account, Accounts } from './accounts.ts';
-import type { ApiKey, ApiKeys } from './api-keys.ts';
-import type { KnownPrincipal, Scope } from './principal.ts';
+import { type ApiKey, type ApiKeys, type KeySecret, type ShownKey, secretOf } from './api-keys.ts';
+import { isCurrent } from './credential-version.ts';
+import type { Credential, KeyCredential, KnownPrincipal, TokenCredential } from './principal.ts';
+import type { Revocation, Revocations } from './revocations.ts';
 import { uncovered } from './scopes.ts';
 
 export interface AuthenticatorOptions {
+	readonly clock: Clock;
 	readonly accounts: Accounts;
 	readonly tokens: AccessTokens;
 	readonly keys: ApiKeys;
+	readonly revocations: Revocations;
+}
+
+/** What a credential rests on, as it is stored; null for what is not there, or does not matter to it. */
+interface Grounds {
+	readonly account: Account | null;
+	readonly key: ApiKey | null;
+	/** Of the token itself. */
+	readonly token: Revocation | null;
+	/** Of the session that it is of, or was minted in. */
+	readonly session: Revocation | null;
 }
 
 export class Authenticator {
-	readonly #accounts: Accounts;
-	readonly #tokens: AccessTokens;
-	readonly #keys: ApiKeys;
+	readonly #options: AuthenticatorOptions;
 
-	constructor({ accounts, tokens, keys }: AuthenticatorOptions) {
-		this.#accounts = accounts;
-		this.#tokens = tokens;
-		this.#keys = keys;
+	constructor(options: AuthenticatorOptions) {
+		this.#options = options;
 	}
 
 	/**
@@ -32,87 +43,150 @@ export class Authenticator {
 	 * disabled, or with `storage_unavailable` when that cannot be found out: then nobody gets in.
 	 */
 	authenticate(credential: string): KnownPrincipal | Promise<KnownPrincipal> {
-		return this.#keys.isKey(credential) ? this.#byKey(credential) : this.#byToken(credential);
+		return this.#options.keys.isKey(credential) ? this.#byKey(credential) : this.#byToken(credential);
 	}
 
-	/** The principal as it is now. Rejects as {@link authenticate} does when its credential is one no longer. */
-	async renew(principal: KnownPrincipal): Promise<KnownPrincipal> {
-		const account = await this.#accounts.get(principal.accountId);
-		switch (principal.kind) {
-			case 'account':
-				if (await this.#tokens.isDenied(principal.jti, null)) throw invalidToken();
-				break;
-			case 'scoped':
-				if (await this.#tokens.isDenied(principal.jti, principal.mintedIn)) throw invalidToken();
-				if (principal.keyId !== null) checkMinter(await this.#keys.get(principal.keyId), principal);
-				break;
-			case 'apiKey': {
-				const key = await this.#keys.get(principal.keyId);
-				if (key === null) throw invalidToken();
-				return byKeyOf(active(account), key);
-			}
-		}
-		const { permissions } = active(account);
-		return { ...principal, permissions };
+	/**
+	 * The principal of a credential that was authenticated before, as it is now: at once where everything is in memory. Throws or rejects as
+	 * {@link authenticate} does.
+	 */
+	renew(credential: Credential): KnownPrincipal | Promise<KnownPrincipal> {
+		return credential.kind === 'token' ? this.#renewToken(credential) : this.#renewKey(credential);
 	}
 
 	#byKey(credential: string): KnownPrincipal | Promise<KnownPrincipal> {
-		const key = this.#keys.peek(credential);
-		const account = key === undefined ? undefined : this.#accounts.peek(key.accountId);
+		const { keys, accounts } = this.#options;
+		const key = keys.peek(credential);
+		const account = key === undefined ? undefined : accounts.peek(key.accountId);
 		if (key === undefined || account === undefined) return this.#loadByKey(credential);
-		return this.#use(key, account);
+		const principal = this.#keyPrincipal(account, key, credentialOf(key));
+		keys.used(key);
+		return principal;
 	}
 
 	async #loadByKey(credential: string): Promise<KnownPrincipal> {
-		const key = await this.#keys.verify(credential);
-		return this.#use(key, await this.#accounts.get(key.accountId));
-	}
-
-	#use(key: ApiKey, account: Account | null): KnownPrincipal {
-		const principal = byKeyOf(active(account), key);
-		this.#keys.used(key);
+		const { keys, accounts } = this.#options;
+		const key = await keys.verify(credential);
+		const principal = this.#keyPrincipal(await accounts.get(key.accountId), key, credentialOf(key));
+		keys.used(key);
 		return principal;
 	}
 
 	#byToken(credential: string): KnownPrincipal | Promise<KnownPrincipal> {
-		const verified = this.#tokens.peek(credential);
-		if (verified === undefined) return this.#loadByToken(credential);
-		const account = this.#accounts.peek(verified.accountId);
-		const keyId = verified.limits?.keyId ?? null;
-		const key = keyId === null ? null : this.#keys.peekById(keyId);
-		if (account === undefined || key === undefined) return this.#loadByToken(credential);
-		return byTokenOf(verified, account, key);
+		const { tokens } = this.#options;
+		const known = tokens.peek(credential);
+		if (known !== undefined) return this.#renewToken(known);
+		return tokens.verify(credential).then((verified) => this.#renewToken(verified));
 	}
 
-	async #loadByToken(credential: string): Promise<KnownPrincipal> {
-		const verified = await this.#tokens.verify(credential);
-		const keyId = verified.limits?.keyId ?? null;
-		const [account, key] = await Promise.all([
-			this.#accounts.get(verified.accountId),
-			keyId === null ? null : this.#keys.get(keyId),
+	#renewKey(credential: KeyCredential): KnownPrincipal | Promise<KnownPrincipal> {
+		const { keys, accounts } = this.#options;
+		const key = keys.peekById(credential.keyId);
+		if (key === null) throw invalidToken();
+		const account = key === undefined ? undefined : accounts.peek(key.accountId);
+		if (key === undefined || account === undefined) return this.#loadKey(credential);
+		return this.#keyPrincipal(account, key, credential);
+	}
+
+	async #loadKey(credential: KeyCredential): Promise<KnownPrincipal> {
+		const { keys, accounts } = this.#options;
+		const key = await keys.get(credential.keyId);
+		if (key === null) throw invalidToken();
+		return this.#keyPrincipal(await accounts.get(key.accountId), key, credential);
+	}
+
+	#keyPrincipal(found: Account | null, key: ApiKey, credential: KeyCredential): KnownPrincipal {
+		const account = active(found);
+		const { secretCv } = credential;
+		const secret = secretOf(key, { secretCv, issuedAtMs: 0 }, this.#options.clock.nowMs());
+		if (secret === undefined) throw invalidToken();
+		const { accountId, username, permissions, cv } = account;
+		const { keyId, scopes } = key;
+		const expiresAtMs = earliest(key.expiresAtMs, secret.expiresAtMs);
+		return { kind: 'apiKey', accountId, username, permissions, cv, keyId, secretCv, scopes, expiresAtMs, credential };
+	}
+
+	#renewToken(token: TokenCredential): KnownPrincipal | Promise<KnownPrincipal> {
+		const { accounts, keys, revocations } = this.#options;
+		const { jti, sessionId, keyId } = restsOn(token);
+		const account = accounts.peek(token.accountId);
+		const key = keyId === null ? null : keys.peekById(keyId);
+		const own = jti === null ? null : revocations.peek(jti);
+		const session = sessionId === null ? null : revocations.peek(sessionId);
+		if (account === undefined || key === undefined || own === undefined || session === undefined) return this.#load(token);
+		return this.#tokenPrincipal(token, { account, key, token: own, session });
+	}
+
+	async #load(token: TokenCredential): Promise<KnownPrincipal> {
+		const { accounts, keys, revocations } = this.#options;
+		const { jti, sessionId, keyId } = restsOn(token);
+		const [account, key, own, session] = await Promise.all([
+			accounts.get(token.accountId),
+			keyId === null ? null : keys.get(keyId),
+			jti === null ? null : revocations.get(jti),
+			sessionId === null ? null : revocations.get(sessionId),
 		]);
-		return byTokenOf(verified, account, key);
+		return this.#tokenPrincipal(token, { account, key, token: own, session });
+	}
+
+	#tokenPrincipal(token: TokenCredential, grounds: Grounds): KnownPrincipal {
+		if (grounds.token !== null || isOver(token, grounds.session)) throw revoked();
+		const account = active(grounds.account);
+		const { accountId, username, permissions, cv } = account;
+		const { jti, sessionId, expiresAtMs, limits } = token;
+		const holder = { accountId, username, permissions, cv, expiresAtMs, credential: token };
+		if (limits === null) {
+			if (!isCurrent(account, token)) throw revoked();
+			return { ...holder, kind: 'account', jti, sessionId };
+		}
+		if (jti === null) throw invalidToken();
+		const { scopes, mintedBy } = limits;
+		if (mintedBy.kind === 'session') {
+			if (!isCurrent(account, token)) throw revoked();
+			return { ...holder, kind: 'scoped', jti, scopes, mintedBy };
+		}
+		const secret = this.#minterOf(token, grounds.key);
+		const endsAtMs = earliest(expiresAtMs, earliest(grounds.key?.expiresAtMs ?? null, secret.expiresAtMs));
+		return { ...holder, kind: 'scoped', jti, scopes, mintedBy, expiresAtMs: endsAtMs };
+	}
+
+	/** The secret by which a key minted a token. Throws when it or the key is gone, or when the key may do less by now than the token says. */
+	#minterOf({ accountId, issuedAtMs, limits }: TokenCredential, key: ApiKey | null): KeySecret {
+		const secretCv = limits?.mintedBy.kind === 'key' ? limits.mintedBy.secretCv : null;
+		const secret = key === null ? undefined : secretOf(key, { secretCv, issuedAtMs }, this.#options.clock.nowMs());
+		if (secret === undefined || key?.accountId !== accountId || uncovered(key.scopes, limits?.scopes ?? []) !== undefined) {
+			throw invalidToken();
+		}
+		return secret;
 	}
 }
 
-/** @param key the key that minted the token, null when there is none or it is gone */
-function byTokenOf(verified: VerifiedToken, account: Account | null, key: ApiKey | null): KnownPrincipal {
-	const { accountId, username, permissions } = active(account);
-	const { jti, sessionId, expiresAtMs, limits } = verified;
-	if (limits === null) return { kind: 'account', accountId, username, permissions, jti, sessionId, expiresAtMs };
-	const { scopes, keyId, mintedIn } = limits;
-	if (jti === null) throw invalidToken();
-	if (keyId !== null) checkMinter(key, { accountId, scopes });
-	return { kind: 'scoped', accountId, username, permissions, jti, expiresAtMs, scopes, keyId, mintedIn };
+/** The names of what ends a token beside its account. */
+export function restsOn({ jti, sessionId, limits }: TokenCredential): {
+	readonly jti: string | null;
+	readonly sessionId: string | null;
+	readonly keyId: string | null;
+} {
+	if (limits === null) return { jti, sessionId: sessionId === jti ? null : sessionId, keyId: null };
+	const { mintedBy } = limits;
+	return mintedBy.kind === 'key'
+		? { jti, sessionId: null, keyId: mintedBy.keyId }
+		: { jti, sessionId: mintedBy.sessionId, keyId: null };
 }
 
-/** Throws when the key that minted a token is gone, or may do less by now than the token says. */
-function checkMinter(key: ApiKey | null, token: { readonly accountId: string; readonly scopes: readonly Scope[] }): void {
-	if (key?.accountId !== token.accountId || uncovered(key.scopes, token.scopes) !== undefined) throw invalidToken();
+/** Whether the session of a token has ended; of a scoped token also whether it was logged out since the token was minted. */
+function isOver({ issuedAtMs, limits }: TokenCredential, session: Revocation | null): boolean {
+	if (session === null || session.isOver || limits === null) return session?.isOver === true;
+	const { mintedBy } = limits;
+	return mintedBy.kind === 'session' && !isCurrent(session, { cv: mintedBy.sessionCv, issuedAtMs });
 }
 
-function byKeyOf({ accountId, username, permissions }: Account, { keyId, scopes, expiresAtMs }: ApiKey): KnownPrincipal {
-	return { kind: 'apiKey', accountId, username, permissions, keyId, scopes, expiresAtMs };
+function credentialOf({ keyId, secretCv }: ShownKey): KeyCredential {
+	return { kind: 'key', keyId, secretCv };
+}
+
+function earliest(a: number | null, b: number | null): number | null {
+	return a === null || b === null ? (a ?? b) : Math.min(a, b);
 }
 
 function active(account: Account | null): Account {
@@ -121,6 +195,10 @@ function active(account: Account | null): Account {
 	}
 	if (!account.isActive) throw new RelayError('forbidden', 'the account is not active', { detail: 'User is inactive' });
 	return account;
+}
+
+function revoked(): RelayError {
+	return new RelayError('invalid_credentials', 'the token has been revoked', { detail: 'Token has been revoked' });
 }
 
 /** The credential in an `Authorization` header. Throws `not_authenticated` when there is none of a kind that is understood. */

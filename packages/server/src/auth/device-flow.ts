@@ -8,6 +8,8 @@ import { hash, randomBytes, randomInt } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import type { RecordOp, Records, StoredRecord } from '../ports/records.ts';
+import type { Account, Accounts } from './accounts.ts';
+import { isCurrent } from './credential-version.ts';
 
 /** By the digest of the device code, so that the records are worth nothing to who reads them. */
 const REQUEST = 'device-request';
@@ -30,11 +32,14 @@ const PART_MAX = 64;
 const PART_PREFIX_LENGTH = 2;
 const SITE_LENGTH = 11;
 
-/** How a request stands. Once it is redeemed or denial was told it is gone. */
-type RequestState =
-	| { readonly status: 'pending' }
-	| { readonly status: 'approved'; readonly accountId: string }
-	| { readonly status: 'denied' };
+/** Who decides, and under which credential version they signed in; absent in what relays up to 0.3.0 wrote. */
+interface Decider {
+	readonly accountId: string;
+	readonly cv?: number;
+}
+
+/** How a request stands. Once it is redeemed, or its denial was answered, it is gone. */
+type RequestState = { readonly status: 'pending' } | ({ readonly status: 'approved' } & Decider) | { readonly status: 'denied' };
 
 interface RequestDocument {
 	readonly userCode: string;
@@ -67,8 +72,8 @@ export type PollOutcome =
 	/** Never there, redeemed, or past its time. */
 	| { readonly status: 'expired' }
 	| { readonly status: 'pending' | 'too_soon' | 'denied' }
-	/** Once; then the code is worth nothing. */
-	| { readonly status: 'approved'; readonly accountId: string; readonly clientHint: string | null; readonly pair: boolean };
+	/** Once; then the code is worth nothing. The account is still the one that approved. */
+	| { readonly status: 'approved'; readonly account: Account; readonly clientHint: string | null; readonly pair: boolean };
 
 /** `gone`: what was to be decided is not pending any more, or whoever decides has not signed in, or has decided already. */
 export type DecisionOutcome = { readonly status: 'decided'; readonly clientHint: string | null } | { readonly status: 'gone' };
@@ -76,6 +81,7 @@ export type DecisionOutcome = { readonly status: 'decided'; readonly clientHint:
 export interface DeviceFlowOptions {
 	readonly records: Records;
 	readonly clock: Clock;
+	readonly accounts: Accounts;
 	readonly lifetimeS: number;
 	readonly intervalS: number;
 }
@@ -138,8 +144,10 @@ export class DeviceFlow {
 			if (state.status !== 'pending') {
 				if (!(await this.#remove(record))) continue;
 				if (state.status === 'denied') return { status: 'denied' };
+				const account = await this.#accountOf(state, record);
+				if (account === null) return { status: 'denied' };
 				const { clientHint, pair } = document;
-				return { status: 'approved', accountId: state.accountId, clientHint, pair };
+				return { status: 'approved', account, clientHint, pair };
 			}
 			if (await this.#put(record, { ...document, lastPolledAtMs: nowMs })) return { status: 'pending' };
 		}
@@ -162,12 +170,12 @@ export class DeviceFlow {
 	 * Lets an account that has just signed in decide about a request. What is returned shows that later, once: it is known to the
 	 * page of whoever signed in and to nobody else, so that no other page can make that decision in the browser's name.
 	 */
-	async admit({ deviceId }: PendingDevice, accountId: string): Promise<string> {
+	async admit({ deviceId }: PendingDevice, { accountId, cv }: Pick<Account, 'accountId' | 'cv'>): Promise<string> {
 		const { records, clock, lifetimeS } = this.#options;
 		const ticket = randomBytes(32).toString('base64url');
 		const expiresAtMs = clock.nowMs() + lifetimeS * 1000;
 		await records.write([
-			{ op: 'put', kind: TICKET, id: idOf(ticket), value: { deviceId, accountId }, expected: 'absent', expiresAtMs },
+			{ op: 'put', kind: TICKET, id: idOf(ticket), value: { deviceId, accountId, cv }, expected: 'absent', expiresAtMs },
 		]);
 		return ticket;
 	}
@@ -177,8 +185,9 @@ export class DeviceFlow {
 		if (!SECRET_FORM.test(ticket)) return { status: 'gone' };
 		const found = await this.#options.records.get(TICKET, idOf(ticket));
 		if (found === undefined) return { status: 'gone' };
-		const { deviceId, accountId } = found.value as { readonly deviceId: string; readonly accountId: string };
-		const state: RequestState = decision === 'approve' ? { status: 'approved', accountId } : { status: 'denied' };
+		const { deviceId, ...decider } = found.value as unknown as Decider & { readonly deviceId: string };
+		if ((await this.#accountOf(decider, found)) === null) return { status: 'gone' };
+		const state: RequestState = decision === 'approve' ? { status: 'approved', ...decider } : { status: 'denied' };
 		return this.#decide(deviceId, state, found.id);
 	}
 
@@ -203,6 +212,13 @@ export class DeviceFlow {
 			if (outcome.status === 'ok') return { status: 'decided', clientHint };
 		}
 		throw new RelayError('overloaded', 'the device asks too many times at once');
+	}
+
+	/** The account that decides, as it is stored now; null when it is gone, disabled, or has other credentials since. */
+	async #accountOf({ accountId, cv }: Decider, { expiresAtMs }: StoredRecord): Promise<Account | null> {
+		const account = await this.#options.accounts.read(accountId);
+		const issuedAtMs = (expiresAtMs ?? 0) - this.#options.lifetimeS * 1000;
+		return account?.isActive === true && isCurrent(account, { cv: cv ?? null, issuedAtMs }) ? account : null;
 	}
 
 	async #put(record: StoredRecord, document: RequestDocument): Promise<boolean> {

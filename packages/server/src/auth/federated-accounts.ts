@@ -7,8 +7,9 @@
 import { hash, randomBytes } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { RecordOp, Records } from '../ports/records.ts';
-import { type Account, type Accounts, USERNAME_LENGTH_MAX, USERNAME_LENGTH_MIN } from './accounts.ts';
+import type { Account, Accounts } from './accounts.ts';
 import type { Permission } from './principal.ts';
+import { looksLikeId, USERNAME_LENGTH_MAX, USERNAME_LENGTH_MIN, usernameProblem } from './usernames.ts';
 
 /** By the digest of issuer and subject. */
 const IDENTITY = 'identity';
@@ -59,7 +60,8 @@ export class FederatedAccounts {
 			// Anew for each name: the same person may sign in twice at once, and is to have one account.
 			const known = await this.find(identity);
 			if (known !== null) return known;
-			const holder = await accounts.idOf(username);
+			if (usernameProblem(username) !== undefined) continue;
+			const holder = await accounts.holderOf(username);
 			if (holder !== null) {
 				if ((await records.get(FEDERATED, holder)) === undefined) throw nameIsLocal();
 				continue;
@@ -113,9 +115,10 @@ export function identityOps(accountId: string, identities: readonly Identity[]):
 	];
 }
 
-/** What an account may be called: the plain name, then names that say more. */
+/** What an account may be called: the plain name, then names that say more. What looks like a user id is no name. */
 function* namesOf({ subject }: Identity, { provider, names }: Introduction): Generator<string> {
-	const base = plainName(names.find((name) => typeof name === 'string' && plainName(name) !== '') ?? subject);
+	const isName = (name: unknown) => typeof name === 'string' && plainName(name) !== '' && !looksLikeId(name);
+	const base = plainName(names.find(isName) ?? subject);
 	const ofSubject = `-${provider}-${subject.replace(/[^A-Za-z0-9]/g, '').slice(0, 8)}`;
 	yield base.length < USERNAME_LENGTH_MIN ? `${base}-user`.replace(/^-/, '') : base;
 	yield ended(base, `-${provider}`);

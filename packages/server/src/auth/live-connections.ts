@@ -7,19 +7,18 @@
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import type { Records } from '../ports/records.ts';
-import { DENIED_TOKEN } from './access-tokens.ts';
 import { ACCOUNT } from './accounts.ts';
 import { API_KEY } from './api-keys.ts';
-import type { Authenticator } from './authenticate.ts';
+import { type Authenticator, restsOn } from './authenticate.ts';
 import type { KnownPrincipal } from './principal.ts';
+import { REVOCATION } from './revocations.ts';
 import { TOPIC_ACCESS, type TopicAccess } from './topic-access.ts';
 
-/** How often expiries are looked at. */
-const EXPIRY_INTERVAL_MS = 1000;
-/** How often everything is checked again even if nothing was announced, in case an announcement was lost (I10). */
-const RECHECK_INTERVAL_MS = 30_000;
-/** When the records cannot be read, how long until a check is tried again. */
-const RETRY_MS = 1000;
+/**
+ * How often every connection is looked at even if nothing was announced (I10). What it rests on may be four seconds old in memory
+ * (record-cache.ts): together five, also when an announcement was lost.
+ */
+const LOOK_INTERVAL_MS = 1000;
 
 /** A connection, as far as its rights go. */
 export interface LiveConnection {
@@ -46,26 +45,25 @@ export class LiveConnections {
 	/** Each connection with the records that it rests on. */
 	readonly #connections = new Map<LiveConnection, readonly string[]>();
 	readonly #byRecord = new Map<string, Set<LiveConnection>>();
-	/** Those whose check is to be tried again. Once each, however often they come up meanwhile: an outage may last for hours (I8). */
-	readonly #retrying = new Set<LiveConnection>();
+	/** Those for whose check something is being read: one regular check of each at a time, as an outage may last for hours (I8). */
+	readonly #reading = new Set<LiveConnection>();
 	readonly #stopListening: () => void;
 	#cancelTimer: () => void = () => {};
-	#recheckDueMs: number;
 
 	constructor(options: LiveConnectionsOptions) {
 		this.#options = options;
 		this.#stopListening = options.records.listen({
 			changed: (kind, id) => this.#changed(kind, id),
-			missed: () => this.#recheckAll(),
+			missed: () => this.#checkAll(),
 		});
-		this.#recheckDueMs = options.clock.monotonicMs() + RECHECK_INTERVAL_MS;
 		this.#scheduleLook();
 	}
 
 	/** Watches over a connection, and checks it once: something may have changed since its credential was looked at. */
 	add(connection: LiveConnection): void {
 		this.#index(connection);
-		this.#recheck(connection);
+		// Not now: the caller is not ready yet to be called back.
+		queueMicrotask(() => this.recheck(connection));
 	}
 
 	/** The connection has another principal, as after a refresh of its token. */
@@ -104,74 +102,91 @@ export class LiveConnections {
 	}
 
 	#changed(kind: string, id: string): void {
-		for (const connection of this.#byRecord.get(`${kind}/${id}`) ?? []) this.#recheck(connection);
+		for (const connection of this.#byRecord.get(`${kind}/${id}`) ?? []) this.#check(connection);
 		if (kind !== TOPIC_ACCESS) return;
 		for (const connection of this.#connections.keys()) {
-			// Whoever owns the topic needs no grant.
+			// The owner of a topic needs no grant.
 			if (id.startsWith(connection.principal.accountId)) continue;
-			for (const topic of connection.topics) if (topic === id) this.#recheck(connection);
+			for (const topic of connection.topics) if (topic === id) this.#check(connection);
 		}
 	}
 
-	#recheckAll(): void {
-		this.#recheckDueMs = this.#options.clock.monotonicMs() + RECHECK_INTERVAL_MS;
-		for (const connection of this.#connections.keys()) this.#recheck(connection);
+	#checkAll(): void {
+		for (const connection of this.#connections.keys()) this.#check(connection);
 	}
 
 	#scheduleLook(): void {
-		this.#cancelTimer = this.#options.clock.after(EXPIRY_INTERVAL_MS, () => {
+		this.#cancelTimer = this.#options.clock.after(LOOK_INTERVAL_MS, () => {
 			this.#scheduleLook();
 			const nowMs = this.#options.clock.nowMs();
 			for (const connection of this.#connections.keys()) {
 				const { expiresAtMs } = connection.principal;
 				if (expiresAtMs !== null && expiresAtMs <= nowMs) this.#end(connection, expired());
+				else if (!this.#reading.has(connection)) this.#check(connection);
 			}
-			if (this.#options.clock.monotonicMs() >= this.#recheckDueMs) this.#recheckAll();
 		});
 	}
 
 	/** Checks a connection again: it follows more than it did when something may have changed. */
 	recheck(connection: LiveConnection): void {
-		if (this.#connections.has(connection)) this.#recheck(connection);
+		if (this.#connections.has(connection)) this.#check(connection);
 	}
 
-	#recheck(connection: LiveConnection): void {
-		this.#check(connection).catch(() => {
-			// The records cannot be read. Who is connected stays so until they can be.
-			if (this.#retrying.has(connection)) return;
-			this.#retrying.add(connection);
-			this.#options.clock.after(RETRY_MS, () => {
-				this.#retrying.delete(connection);
-				if (this.#connections.has(connection)) this.#recheck(connection);
-			});
-		});
-	}
-
-	async #check(connection: LiveConnection): Promise<void> {
-		const { authenticator, topics } = this.#options;
+	/** At once where everything is in memory. While the records cannot be read, who is connected stays so; the next look is due. */
+	#check(connection: LiveConnection): void {
 		const before = connection.principal;
-		let principal: KnownPrincipal;
+		let principal: KnownPrincipal | Promise<KnownPrincipal>;
 		try {
-			principal = await authenticator.renew(before);
+			principal = this.#options.authenticator.renew(before.credential);
 		} catch (thrown) {
-			const { code } = RelayError.from(thrown);
-			if (code === 'invalid_credentials') this.#end(connection, expired());
-			else if (code === 'forbidden') this.#end(connection, revoked());
-			else throw thrown;
+			this.#refused(connection, thrown);
 			return;
 		}
-		// It is gone, or has another principal, which is checked by itself.
-		if (!this.#connections.has(connection) || connection.principal !== before) return;
-		connection.renewed(principal);
-		const followed = [...connection.topics];
-		if (followed.length > 0 && !principal.permissions.includes('read')) {
+		if (!(principal instanceof Promise)) {
+			this.#renewed(connection, before, principal);
+			return;
+		}
+		this.#reading.add(connection);
+		principal
+			.then(
+				(renewed) => this.#renewed(connection, before, renewed),
+				(thrown: unknown) => {
+					if (connection.principal.credential === before.credential) this.#refused(connection, thrown);
+				},
+			)
+			.finally(() => this.#reading.delete(connection));
+	}
+
+	#refused(connection: LiveConnection, thrown: unknown): void {
+		const { code } = RelayError.from(thrown);
+		if (code === 'invalid_credentials') this.#end(connection, expired());
+		else if (code === 'forbidden') this.#end(connection, revoked());
+	}
+
+	#renewed(connection: LiveConnection, before: KnownPrincipal, principal: KnownPrincipal): void {
+		// It is gone, or has another credential, which is checked by itself.
+		if (!this.#connections.has(connection) || connection.principal.credential !== before.credential) return;
+		if (!hasSameRights(connection.principal, principal)) connection.renewed(principal);
+		if (!principal.permissions.includes('read') && !isEmpty(connection.topics)) {
 			this.#end(connection, revoked());
 			return;
 		}
-		for (const topic of followed) {
-			if (await topics.stillAllowed(principal, 'subscribe', topic)) continue;
-			if (this.#connections.has(connection)) connection.endTopic(topic);
+		for (const topic of connection.topics) {
+			const allowed = this.#options.topics.stillAllowed(principal, 'subscribe', topic);
+			if (allowed === false) connection.endTopic(topic);
+			else if (allowed !== true) this.#checkTopic(connection, topic, allowed);
 		}
+	}
+
+	#checkTopic(connection: LiveConnection, topic: string, allowed: Promise<boolean>): void {
+		allowed.then(
+			(isAllowed) => {
+				if (!isAllowed && this.#connections.has(connection)) connection.endTopic(topic);
+			},
+			() => {
+				// The records cannot be read. The next look is due in a second.
+			},
+		);
 	}
 
 	#end(connection: LiveConnection, error: RelayError): void {
@@ -181,21 +196,25 @@ export class LiveConnections {
 	}
 }
 
-function recordsOf(principal: KnownPrincipal): string[] {
-	const account = `${ACCOUNT}/${principal.accountId}`;
-	switch (principal.kind) {
-		case 'account':
-			return principal.jti === null ? [account] : [account, `${DENIED_TOKEN}/${principal.jti}`];
-		case 'apiKey':
-			return [account, `${API_KEY}/${principal.keyId}`];
-		case 'scoped': {
-			const { jti, keyId, mintedIn } = principal;
-			const keys = [account, `${DENIED_TOKEN}/${jti}`];
-			if (keyId !== null) keys.push(`${API_KEY}/${keyId}`);
-			if (mintedIn !== null) keys.push(`${DENIED_TOKEN}/${mintedIn.sessionId}`);
-			return keys;
-		}
-	}
+function recordsOf({ accountId, credential }: KnownPrincipal): string[] {
+	const keys = [`${ACCOUNT}/${accountId}`];
+	if (credential.kind === 'key') return [...keys, `${API_KEY}/${credential.keyId}`];
+	const { jti, sessionId, keyId } = restsOn(credential);
+	if (jti !== null) keys.push(`${REVOCATION}/${jti}`);
+	if (sessionId !== null) keys.push(`${REVOCATION}/${sessionId}`);
+	if (keyId !== null) keys.push(`${API_KEY}/${keyId}`);
+	return keys;
+}
+
+/** By what does not change while the records stay the same in memory. */
+function hasSameRights(a: KnownPrincipal, b: KnownPrincipal): boolean {
+	const isSame = a.permissions === b.permissions && a.expiresAtMs === b.expiresAtMs;
+	return isSame && (a.kind === 'account' || b.kind === 'account' || a.scopes === b.scopes);
+}
+
+function isEmpty(list: Iterable<unknown>): boolean {
+	for (const _ of list) return false;
+	return true;
 }
 
 function expired(): RelayError {

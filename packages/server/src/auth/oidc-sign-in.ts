@@ -12,6 +12,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Records } from '../ports/records.ts';
 import type { Account, Accounts } from './accounts.ts';
 import type { AuthLog } from './auth-log.ts';
+import { isCurrent } from './credential-version.ts';
 import { type FederatedAccounts, identityOf, verifiedEmail } from './federated-accounts.ts';
 import { OidcProvider, type ProviderOptions } from './oidc-provider.ts';
 import { causeOf, isUnavailable, providerUnavailable } from './outbound.ts';
@@ -59,6 +60,13 @@ export interface BegunSignIn {
 export interface FinishedSignIn extends Purpose {
 	readonly account: Account;
 	/** What the session is called. */
+	readonly clientHint: string;
+}
+
+interface Handover {
+	readonly accountId: string;
+	/** Absent in what relays up to 0.3.0 wrote. */
+	readonly cv?: number;
 	readonly clientHint: string;
 }
 
@@ -167,14 +175,14 @@ export class OidcSignIn {
 	async handOver({ account, clientHint }: FinishedSignIn): Promise<string> {
 		const code = randomBytes(32).toString('base64url');
 		const expiresAtMs = this.#parts.clock.nowMs() + HANDOVER_LIFETIME_MS;
-		const value = { accountId: account.accountId, clientHint };
+		const value = { accountId: account.accountId, cv: account.cv, clientHint };
 		await this.#parts.records.write([
 			{ op: 'put', kind: HANDOVER, id: hash('sha256', code, 'hex'), value, expected: 'absent', expiresAtMs },
 		]);
 		return code;
 	}
 
-	/** The account that a page was handed; null when the code is none, was used, or its time is over. */
+	/** The account that a page was handed; null when the code is unknown, used or expired, or the account has other credentials since. */
 	async redeem(code: string): Promise<{ readonly account: Account; readonly clientHint: string } | null> {
 		const { records, accounts } = this.#parts;
 		if (!SECRET_FORM.test(code)) return null;
@@ -182,9 +190,11 @@ export class OidcSignIn {
 		if (record === undefined) return null;
 		const outcome = await records.write([{ op: 'delete', kind: HANDOVER, id: record.id, expected: record.version }]);
 		if (outcome.status === 'conflict') return null;
-		const { accountId, clientHint } = record.value as { readonly accountId: string; readonly clientHint: string };
-		const account = await accounts.get(accountId);
-		return account?.isActive === true ? { account, clientHint } : null;
+		const { accountId, cv, clientHint } = record.value as unknown as Handover;
+		const account = await accounts.read(accountId);
+		const issuedAtMs = (record.expiresAtMs ?? 0) - HANDOVER_LIFETIME_MS;
+		const isGood = account?.isActive === true && isCurrent(account, { cv: cv ?? null, issuedAtMs });
+		return isGood ? { account, clientHint } : null;
 	}
 
 	#provider(name: string): OidcProvider {

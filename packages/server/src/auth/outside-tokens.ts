@@ -35,6 +35,8 @@ export interface OutsideToken {
 	readonly accountId: string;
 	/** Names the token. Made from all that is signed: another spelling of the signature is the same token. */
 	readonly jti: string;
+	/** 0 when the token does not say it: then it ends with the first change of the account's credentials. */
+	readonly issuedAtMs: number;
 	readonly expiresAtMs: number;
 }
 
@@ -84,7 +86,8 @@ export class OutsideTokens {
 			throw new RelayError('invalid_credentials', 'the token is for no account', { detail: 'User not found' });
 		}
 		const signed = token.slice(0, token.lastIndexOf('.'));
-		return { accountId, jti: `outside-${hash('sha256', signed, 'base64url')}`, expiresAtMs: exp * 1000 };
+		const jti = `outside-${hash('sha256', signed, 'base64url')}`;
+		return { accountId, jti, issuedAtMs: Math.floor(iat ?? 0) * 1000, expiresAtMs: exp * 1000 };
 	}
 
 	async #payloadOf(token: string): Promise<JWTPayload | null> {

@@ -17,14 +17,56 @@ export interface Scope {
 	readonly topics: readonly string[];
 }
 
+/** A token whose signature was found right: what it says. */
+export interface TokenCredential {
+	readonly kind: 'token';
+	readonly accountId: string;
+	/** Names the token, so that it can be revoked; null for one of the earlier server without a name. */
+	readonly jti: string | null;
+	/** Unix time in ms, in whole seconds; 0 for one of another issuer that does not say it. */
+	readonly issuedAtMs: number;
+	readonly expiresAtMs: number;
+	/** The account's credential version that it was made under; null where it carries none. */
+	readonly cv: number | null;
+	/** The session of an access token; null for a scoped token, and for one that has no name. */
+	readonly sessionId: string | null;
+	/** What the token is limited to; null for an access token, which is not. */
+	readonly limits: TokenLimits | null;
+}
+
+/** An API key whose secret was found right. */
+export interface KeyCredential {
+	readonly kind: 'key';
+	readonly keyId: string;
+	/** The credential version of the secret. */
+	readonly secretCv: number;
+}
+
+/** What somebody has shown. It can be looked at again at any time, as long as a connection is open. */
+export type Credential = TokenCredential | KeyCredential;
+
+export interface TokenLimits {
+	readonly scopes: readonly Scope[];
+	readonly mintedBy: Minter;
+}
+
+/** What a scoped token comes from, and ends with. The versions are null in tokens of relays up to 0.3.0. */
+export type Minter =
+	| { readonly kind: 'key'; readonly keyId: string; readonly secretCv: number | null }
+	/** The id is null for a session that has no name. */
+	| { readonly kind: 'session'; readonly sessionId: string | null; readonly sessionCv: number | null };
+
 /** Somebody with the rights of an account. */
 interface AccountHolder {
 	readonly accountId: string;
 	readonly username: string;
 	/** Those of the stored account, whatever the token says. */
 	readonly permissions: readonly Permission[];
+	/** The credential version of the account under which the credential was found good. */
+	readonly cv: number;
 	/** Unix time in ms at which the credential stops being one; null = never. */
 	readonly expiresAtMs: number | null;
+	readonly credential: Credential;
 }
 
 /** The account itself, by an access token. */
@@ -36,17 +78,12 @@ export interface AccountPrincipal extends AccountHolder {
 	readonly sessionId: string | null;
 }
 
-/** Where a scoped token comes from: it ends when this session is logged out after that moment. */
-export interface MintedIn {
-	readonly sessionId: string;
-	/** Unix time in seconds. */
-	readonly mintedAtS: number;
-}
-
 /** A producer or service, by an API key of the account. */
 export interface ApiKeyPrincipal extends AccountHolder {
 	readonly kind: 'apiKey';
 	readonly keyId: string;
+	/** Which secret of the key: the principal ends with it. */
+	readonly secretCv: number;
 	readonly scopes: readonly Scope[];
 }
 
@@ -54,10 +91,7 @@ export interface ApiKeyPrincipal extends AccountHolder {
 export interface ScopedPrincipal extends AccountHolder {
 	readonly kind: 'scoped';
 	readonly jti: string;
-	/** The key that minted it: the token ends with it. Null when the account did. */
-	readonly keyId: string | null;
-	/** The session in which the account minted it. Null when a key did. */
-	readonly mintedIn: MintedIn | null;
+	readonly mintedBy: Minter;
 	readonly scopes: readonly Scope[];
 }
 
@@ -87,5 +121,22 @@ export function partyOf(principal: Principal): string {
 			return `${principal.accountId}/${principal.keyId}`;
 		case 'scoped':
 			return `${principal.accountId}/scoped`;
+	}
+}
+
+/** On whose behalf a principal holds something open: its account, and the key and the scoped token that it comes by; null = none. */
+export function holderOf(principal: KnownPrincipal): {
+	readonly accountId: string;
+	readonly keyId: string | null;
+	readonly tokenId: string | null;
+} {
+	const { accountId } = principal;
+	switch (principal.kind) {
+		case 'account':
+			return { accountId, keyId: null, tokenId: null };
+		case 'apiKey':
+			return { accountId, keyId: principal.keyId, tokenId: null };
+		case 'scoped':
+			return { accountId, keyId: principal.mintedBy.kind === 'key' ? principal.mintedBy.keyId : null, tokenId: principal.jti };
 	}
 }

@@ -8,21 +8,29 @@
  * one can be given the other again, in the short while in which an answer may have been lost or two processes share a token.
  */
 
-import { createHmac, hash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import type { RecordOp, Records, StoredRecord } from '../ports/records.ts';
-import { ACCOUNT } from './accounts.ts';
+import { ACCOUNT, type Account, type Accounts } from './accounts.ts';
+import { isCurrent } from './credential-version.ts';
+import {
+	equals,
+	hashOf,
+	isSealed,
+	JTI_FORM,
+	newSecret,
+	type ParsedToken,
+	parseRefreshToken,
+	successorOf,
+} from './refresh-secrets.ts';
+import type { Revocations } from './revocations.ts';
 
 const SESSION = 'session';
 /** `<account>/<session>`, so that an account's sessions can be listed. */
 const ACCOUNT_SESSION = 'account-session';
 
-const JTI_FORM = /^[A-Za-z0-9-]{1,64}$/;
-const SECRET_LENGTH_MAX = 256;
 const HINT_LENGTH_MAX = 255;
-const BODY_BYTES = 24;
-const CHECK_BYTES = 8;
 /**
  * Sessions of one account. Clients that sign in by password every few minutes and forget their refresh tokens make thousands: beyond
  * this the oldest of those that were never used end.
@@ -32,6 +40,10 @@ const ATTEMPTS_MAX = 10;
 
 interface SessionDocument {
 	readonly accountId: string;
+	/** The account's credential version that it was begun under; absent in what relays up to 0.3.0 and imports have written. */
+	readonly accountCv?: number;
+	/** Its own credential version, which rises with a logout. Absent = 0. */
+	readonly cv?: number;
 	readonly clientHint: string | null;
 	readonly issuedAtMs: number;
 	readonly expiresAtMs: number;
@@ -61,19 +73,30 @@ export interface AdoptedSession extends RefreshSession {
 	readonly isSuccessor: boolean;
 }
 
+/** Whose a session is, and since when. */
+export interface SessionOrigin {
+	readonly jti: string;
+	readonly accountId: string;
+	readonly issuedAtMs: number;
+	/** The account's credential version that it was begun under; null where that is not known. */
+	readonly cv: number | null;
+}
+
 /**
  * - `rotated`: the token was good; its successor is the one that is good now.
  * - `replayed`: it had been good, and its time to be presented again is over; the session has been ended.
  * - `invalid`: anything else.
  */
 export type RotateOutcome =
-	| { readonly status: 'rotated'; readonly accountId: string; readonly refreshToken: string; readonly jti: string }
+	| ({ readonly status: 'rotated'; readonly refreshToken: string } & SessionOrigin)
 	| { readonly status: 'replayed'; readonly accountId: string; readonly jti: string }
 	| { readonly status: 'invalid' };
 
 export interface RefreshTokensOptions {
 	readonly records: Records;
 	readonly clock: Clock;
+	readonly accounts: Accounts;
+	readonly revocations: Revocations;
 	readonly lifetimeS: number;
 	/** How long after its use a token gives the same successor again; 0 = not at all. */
 	readonly graceS: number;
@@ -86,15 +109,19 @@ export class RefreshTokens {
 		this.#options = options;
 	}
 
-	/** Begins a session. Rejects with `invalid_credentials` when the account is gone meanwhile. */
-	async issue(accountId: string, clientHint: string | null): Promise<string> {
-		const { records, clock, lifetimeS } = this.#options;
+	/**
+	 * Begins a session of an account, by what was made under that credential version of it. Null when the account is gone, disabled, or has
+	 * other credentials meanwhile.
+	 */
+	async issue({ accountId, cv }: Pick<Account, 'accountId' | 'cv'>, clientHint: string | null): Promise<string | null> {
+		const { records, clock, accounts, lifetimeS } = this.#options;
 		const jti = randomUUID();
 		const checkKey = randomBytes(16);
-		const secret = sealed(randomBytes(BODY_BYTES), checkKey);
+		const secret = newSecret(checkKey);
 		const nowMs = clock.nowMs();
 		const document: SessionDocument = {
 			accountId,
+			accountCv: cv,
 			clientHint: clientHint === null ? null : clientHint.slice(0, HINT_LENGTH_MAX).toWellFormed(),
 			issuedAtMs: nowMs,
 			expiresAtMs: nowMs + lifetimeS * 1000,
@@ -104,12 +131,39 @@ export class RefreshTokens {
 			previous: null,
 		};
 		await this.#makeRoom(accountId);
-		const outcome = await records.write([
-			{ op: 'check', kind: ACCOUNT, id: accountId, expected: 'present' },
-			...putSession(jti, document, 'absent'),
-		]);
-		if (outcome.status === 'conflict') throw new RelayError('invalid_credentials', 'the account is gone');
-		return `${jti}.${secret}`;
+		for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+			const account = await accounts.read(accountId);
+			if (account?.isActive !== true || account.cv !== cv) return null;
+			const outcome = await records.write([
+				{ op: 'check', kind: ACCOUNT, id: accountId, expected: account.version },
+				...putSession(jti, document, 'absent'),
+			]);
+			if (outcome.status === 'ok') return `${jti}.${secret}`;
+		}
+		throw new RelayError('overloaded', 'the account is being changed by too many at once');
+	}
+
+	/** The credential version of a session; null when it is not kept here. */
+	async versionOf(jti: string): Promise<number | null> {
+		const record = JTI_FORM.test(jti) ? await this.#options.records.get(SESSION, jti) : undefined;
+		return record === undefined ? null : (documentOf(record).cv ?? 0);
+	}
+
+	/** Ends the scoped tokens that were minted in a session until now. The session goes on. */
+	async logOut(jti: string): Promise<void> {
+		const { records, revocations } = this.#options;
+		for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+			const record = JTI_FORM.test(jti) ? await records.get(SESSION, jti) : undefined;
+			if (record === undefined) return revocations.endMintedIn(jti);
+			const document = documentOf(record);
+			const cv = (document.cv ?? 0) + 1;
+			const outcome = await records.write([
+				...putSession(jti, { ...document, cv }, record.version),
+				revocations.raiseSession(jti, cv),
+			]);
+			if (outcome.status === 'ok') return;
+		}
+		throw new RelayError('overloaded', 'the session is being used by too many at once');
 	}
 
 	/** Goes on with a session as it is given, and writes the mark in the same step. False when it is marked, or its account is gone. */
@@ -125,7 +179,7 @@ export class RefreshTokens {
 
 	/** Gives the successor of a token; see {@link RotateOutcome}. Of two that present the same token at once both get the same. */
 	async rotate(token: string): Promise<RotateOutcome> {
-		const parsed = parse(token);
+		const parsed = parseRefreshToken(token);
 		if (parsed === null) return { status: 'invalid' };
 		for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
 			const record = await this.#options.records.get(SESSION, parsed.jti);
@@ -138,7 +192,7 @@ export class RefreshTokens {
 
 	/** Ends the session of a token, if it is one; nothing tells whether it was. False for what has not the form of a token. */
 	async revoke(token: string): Promise<boolean> {
-		const parsed = parse(token);
+		const parsed = parseRefreshToken(token);
 		if (parsed === null) return false;
 		const record = await this.#options.records.get(SESSION, parsed.jti);
 		if (record === undefined) return true;
@@ -150,10 +204,10 @@ export class RefreshTokens {
 
 	/** The sessions of an account that have not ended, newest first. */
 	async list(accountId: string): Promise<readonly RefreshSession[]> {
-		const { records } = this.#options;
-		const found = await Promise.all((await this.#jtisOf(accountId)).map((jti) => records.get(SESSION, jti)));
-		return found
-			.filter((record) => record !== undefined)
+		const account = await this.#options.accounts.get(accountId);
+		if (account === null) return [];
+		return (await this.#stored(accountId))
+			.filter((record) => isCurrent(account, originOf(record)))
 			.map(sessionOf)
 			.sort((a, b) => b.issuedAtMs - a.issuedAtMs);
 	}
@@ -171,9 +225,9 @@ export class RefreshTokens {
 		if (record !== undefined && documentOf(record).previous === null) await this.delete(accountId, jti);
 	}
 
-	/** Ends every session of an account. */
-	async deleteAll(accountId: string): Promise<void> {
-		for (const jti of await this.#jtisOf(accountId)) await this.#end(jti, accountId);
+	/** Removes every session of an account whose credentials were replaced, or that is gone: nothing is good any more that was made in them. */
+	async forgetAll(accountId: string): Promise<void> {
+		for (const jti of await this.#jtisOf(accountId)) await this.#forget(jti, accountId);
 	}
 
 	/** Null when somebody else changed the session at the same time. */
@@ -181,6 +235,7 @@ export class RefreshTokens {
 		const { records, clock, lifetimeS, graceS } = this.#options;
 		const document = documentOf(record);
 		const { accountId, previous } = document;
+		const origin = originOf(record);
 		const nowMs = clock.nowMs();
 		const presentedHash = hashOf(secret);
 		if (equals(document.secretHash, presentedHash)) {
@@ -194,11 +249,11 @@ export class RefreshTokens {
 				previous: { secretHash: presentedHash, salt, rotatedAtMs: nowMs },
 			};
 			const outcome = await records.write(putSession(jti, rotated, record.version));
-			return outcome.status === 'ok' ? { status: 'rotated', accountId, jti, refreshToken: `${jti}.${next}` } : null;
+			return outcome.status === 'ok' ? { status: 'rotated', ...origin, refreshToken: `${jti}.${next}` } : null;
 		}
 		if (previous !== null && equals(previous.secretHash, presentedHash) && nowMs - previous.rotatedAtMs <= graceS * 1000) {
 			const refreshToken = `${jti}.${successorOf(secret, previous.salt, document.checkKey)}`;
-			return { status: 'rotated', accountId, jti, refreshToken };
+			return { status: 'rotated', ...origin, refreshToken };
 		}
 		const wasGood = (previous !== null && equals(previous.secretHash, presentedHash)) || isSealed(secret, document.checkKey);
 		if (!wasGood) return { status: 'invalid' };
@@ -206,12 +261,22 @@ export class RefreshTokens {
 		return { status: 'replayed', accountId, jti };
 	}
 
+	/** Ends a session and everything that was made in it. */
 	async #end(jti: string, accountId: string): Promise<boolean> {
-		const outcome = await this.#options.records.write([
-			{ op: 'delete', kind: SESSION, id: jti, expected: 'present' },
-			{ op: 'delete', kind: ACCOUNT_SESSION, id: `${accountId}/${jti}`, expected: 'any' },
-		]);
+		const { records, revocations } = this.#options;
+		const outcome = await records.write([...deleteSession(jti, accountId), revocations.endSession(jti)]);
 		return outcome.status === 'ok';
+	}
+
+	/** Ends a session only: access tokens that were given out in it live on. */
+	async #forget(jti: string, accountId: string): Promise<void> {
+		await this.#options.records.write(deleteSession(jti, accountId));
+	}
+
+	async #stored(accountId: string): Promise<readonly StoredRecord[]> {
+		const jtis = await this.#jtisOf(accountId);
+		const found = await Promise.all(jtis.map((jti) => this.#options.records.get(SESSION, jti)));
+		return found.filter((record) => record !== undefined);
 	}
 
 	async #jtisOf(accountId: string): Promise<string[]> {
@@ -223,28 +288,12 @@ export class RefreshTokens {
 	/** Ends sessions until one more is not too many: first those that were never used, oldest first, then the longest unused. */
 	async #makeRoom(accountId: string): Promise<void> {
 		if ((await this.#jtisOf(accountId)).length < SESSIONS_MAX) return;
-		const sessions = await this.list(accountId);
+		const sessions = (await this.#stored(accountId)).map(sessionOf);
+		const tooMany = Math.max(0, sessions.length - SESSIONS_MAX + 1);
 		const usedMs = ({ lastUsedAtMs }: RefreshSession) => lastUsedAtMs ?? 0;
 		const byUse = sessions.toSorted((a, b) => usedMs(a) - usedMs(b) || a.issuedAtMs - b.issuedAtMs);
-		for (const { jti } of byUse.slice(0, sessions.length - SESSIONS_MAX + 1)) await this.#end(jti, accountId);
+		for (const { jti } of byUse.slice(0, tooMany)) await this.#forget(jti, accountId);
 	}
-}
-
-/** The session of a token that was issued here; it stays the same when the token is replaced. */
-export function sessionIdOf(refreshToken: string): string {
-	return refreshToken.slice(0, refreshToken.indexOf('.'));
-}
-
-interface ParsedToken {
-	readonly jti: string;
-	readonly secret: string;
-}
-
-function parse(token: string): ParsedToken | null {
-	const dot = token.indexOf('.');
-	const jti = token.slice(0, Math.max(dot, 0));
-	const secret = token.slice(dot + 1);
-	return JTI_FORM.test(jti) && secret !== '' && secret.length <= SECRET_LENGTH_MAX ? { jti, secret } : null;
 }
 
 /** Also renews the entry under the account, so that it lives as long as the session. */
@@ -256,6 +305,18 @@ function putSession(jti: string, document: SessionDocument, expected: 'absent' |
 	];
 }
 
+function deleteSession(jti: string, accountId: string): RecordOp[] {
+	return [
+		{ op: 'delete', kind: SESSION, id: jti, expected: 'present' },
+		{ op: 'delete', kind: ACCOUNT_SESSION, id: `${accountId}/${jti}`, expected: 'any' },
+	];
+}
+
+function originOf(record: StoredRecord): SessionOrigin {
+	const { accountId, issuedAtMs, accountCv } = documentOf(record);
+	return { jti: record.id, accountId, issuedAtMs, cv: accountCv ?? null };
+}
+
 function documentOf({ value }: StoredRecord): SessionDocument {
 	return value as unknown as SessionDocument;
 }
@@ -263,32 +324,4 @@ function documentOf({ value }: StoredRecord): SessionDocument {
 function sessionOf(record: StoredRecord): RefreshSession {
 	const { issuedAtMs, expiresAtMs, lastUsedAtMs, clientHint } = documentOf(record);
 	return { jti: record.id, issuedAtMs, expiresAtMs, lastUsedAtMs, clientHint };
-}
-
-function hashOf(secret: string): string {
-	return hash('sha256', secret, 'hex');
-}
-
-function equals(a: string, b: string): boolean {
-	return a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
-}
-
-/** A secret: 24 bytes that nobody can guess, and a check of them by the session's key. */
-function sealed(body: Buffer, checkKey: Buffer): string {
-	return Buffer.concat([body, checkOf(body, checkKey)]).toString('base64url');
-}
-
-function isSealed(secret: string, checkKey: string): boolean {
-	const bytes = Buffer.from(secret, 'base64url');
-	if (bytes.byteLength !== BODY_BYTES + CHECK_BYTES || bytes.toString('base64url') !== secret) return false;
-	return timingSafeEqual(checkOf(bytes.subarray(0, BODY_BYTES), Buffer.from(checkKey, 'base64url')), bytes.subarray(BODY_BYTES));
-}
-
-function checkOf(body: Buffer, checkKey: Buffer): Buffer {
-	return createHmac('sha256', checkKey).update(body).digest().subarray(0, CHECK_BYTES);
-}
-
-function successorOf(secret: string, salt: string, checkKey: string): string {
-	const body = createHmac('sha256', secret).update(`successor ${salt}`).digest().subarray(0, BODY_BYTES);
-	return sealed(body, Buffer.from(checkKey, 'base64url'));
 }

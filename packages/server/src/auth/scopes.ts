@@ -10,6 +10,21 @@ import type { Action, Scope } from './principal.ts';
 export const SCOPE_TOPICS_MAX = 50;
 export const SCOPES_MAX = 20;
 
+/** A scope as a request names it: patterns relative to the account. */
+export interface RequestedScope {
+	readonly actions: readonly Action[];
+	readonly topics: readonly string[];
+}
+
+/** Scopes as their owner could have written them: its own topics are bare. */
+export function shownScopes(accountId: string, scopes: readonly Scope[]): readonly RequestedScope[] {
+	const own = `${accountId}/`;
+	return scopes.map(({ actions, topics }) => ({
+		actions,
+		topics: topics.map((pattern) => (pattern.startsWith(own) ? pattern.slice(own.length) : pattern)),
+	}));
+}
+
 /** Whether a text is a pattern, `owner/jobs.*` included. */
 export function isTopicPattern(text: string): boolean {
 	if (!text.endsWith('*')) return isTopicReference(text);

@@ -11,6 +11,7 @@ import type { Accounts } from './accounts.ts';
 import type { Action, KnownPrincipal, Permission, Principal } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
 import { scopesAllow } from './scopes.ts';
+import { nobody } from './usernames.ts';
 
 export const TOPIC_ACCESS = 'topic-access';
 
@@ -23,7 +24,6 @@ export const UNOWNED_ID = '00000000-0000-0000-0000-000000000000';
 /** Accounts that one topic may be granted to. */
 export const GRANTS_MAX = 1000;
 const ATTEMPTS_MAX = 20;
-const USER_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** What a grant gives: to subscribe and read, or to publish. */
 export type GrantedPermission = 'read' | 'write';
@@ -55,13 +55,13 @@ export type Decision =
 
 const ALLOWED: Decision = { status: 'allowed' };
 
-const PERMISSION_FOR: Readonly<Record<TopicAction, Permission | null>> = {
+/** What the account must be permitted. Everybody who has an account may look at what is theirs, and change it. */
+export const PERMISSION_FOR = {
 	publish: 'write',
 	subscribe: 'read',
-	// Whoever has an account may look at what is his, and change it.
 	look: null,
 	manage: null,
-};
+} as const satisfies Readonly<Record<TopicAction, Permission | null>>;
 
 /** Whether a principal may do something with a topic, as it is in the store; the one place where that is decided. */
 export function authorize(principal: Principal, action: TopicAction, topic: string, grants: TopicGrants | null): Decision {
@@ -153,17 +153,18 @@ export class TopicAccess implements TopicRights {
 		return Promise.all(Array.from(names, async (name) => this.allow(principal, action, name)));
 	}
 
-	/** Whether a principal may still do something with a topic, as it is in the store. */
-	async stillAllowed(principal: Principal, action: TopicAction, topic: string): Promise<boolean> {
-		return authorize(principal, action, topic, await this.#grants.get(topic)).status === 'allowed';
+	/** Whether a principal may still do something with a topic, as it is in the store; at once where everything is in memory. */
+	stillAllowed(principal: KnownPrincipal, action: TopicAction, topic: string): boolean | Promise<boolean> {
+		const grants = isOwn(principal, action, topic) ? null : this.#grants.peek(topic);
+		const isAllowed = (known: TopicGrants | null) => authorize(principal, action, topic, known).status === 'allowed';
+		return grants === undefined ? this.#grants.get(topic).then(isAllowed) : isAllowed(grants);
 	}
 
-	/** The pattern of a scope as it is in the store; null when its owner is nobody. */
-	async patternOf(accountId: string, pattern: string): Promise<string | null> {
+	/** The pattern of a scope as it is in the store. */
+	async patternOf(accountId: string, pattern: string): Promise<string> {
 		const slash = pattern.indexOf('/');
 		if (slash < 0) return `${accountId}/${pattern}`;
-		const owner = await this.#ownerId(pattern.slice(0, slash));
-		return owner === null ? null : `${owner}${pattern.slice(slash)}`;
+		return `${await this.#ownerOf(pattern.slice(0, slash))}${pattern.slice(slash)}`;
 	}
 
 	/** Who may use a topic. */
@@ -212,20 +213,17 @@ export class TopicAccess implements TopicRights {
 		this.#grants.close();
 	}
 
+	/** The same steps whether the owner exists or not: who does must not show in the answer, nor in its time. */
 	async #allowOf(principal: KnownPrincipal, action: TopicAction, shown: string): Promise<TopicReference> {
 		const slash = shown.indexOf('/');
-		const owner = await this.#ownerId(shown.slice(0, slash));
-		// Nobody's topic is answered like one that is not granted: who exists is not to be found out by asking.
-		const topic = owner === UNOWNED_ID ? shown.slice(slash + 1) : `${owner ?? ''}${shown.slice(slash)}`;
-		const grants = owner === null || isOwn(principal, action, topic) ? null : await this.#grants.get(topic);
+		const owner = await this.#ownerOf(shown.slice(0, slash));
+		const topic = owner === UNOWNED_ID ? shown.slice(slash + 1) : `${owner}${shown.slice(slash)}`;
+		const grants = isOwn(principal, action, topic) ? null : await this.#grants.get(topic);
 		return refuse(authorize(principal, action, topic, grants), action, shown) ?? { topic, shown };
 	}
 
-	async #ownerId(owner: string): Promise<string | null> {
-		if (USER_ID.test(owner)) return owner;
-		const { accounts } = this.#options;
-		const known = accounts.peekIdOf(owner);
-		return known === undefined ? accounts.idOf(owner) : known;
+	async #ownerOf(owner: string): Promise<string> {
+		return (await this.#options.accounts.resolve(owner)) ?? nobody(owner);
 	}
 
 	/** Changes a topic's grants; the change may say that there is nothing to change. */

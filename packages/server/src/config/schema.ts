@@ -192,7 +192,7 @@ export const SETTING_GROUPS = [
 				type: 'string',
 				default: null,
 				secret: true,
-				doc: 'Password of that account. When it is another than the stored one, the account gets it at the start.',
+				doc: 'Password of that account. It acts when the account is made, and again whenever its value is another than the one that was applied last: the account then gets it, and everything made under the old one ends. A password changed through the API stays.',
 			},
 			{
 				key: 'bootstrapAdminEmail',
@@ -206,7 +206,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_ALLOWED_ORIGINS',
 				type: 'list',
 				default: [],
-				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may.',
+				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may. Each is one origin: no path, no wildcard for subdomains.',
 			},
 			{
 				key: 'trustedHosts',
@@ -368,7 +368,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 10_000_000,
 				default: 100_000,
-				doc: 'How many topics there can be.',
+				doc: 'How many topics there can be. Where there are several accounts, none may have more than it leaves to the others.',
 			},
 		],
 	},
@@ -548,6 +548,16 @@ export const SETTING_GROUPS = [
 				doc: 'How deep the JSON of a request may nest.',
 			},
 			{
+				key: 'maxReceivingBytes',
+				env: 'PULSAR_MAX_RECEIVING_BYTES',
+				type: 'int',
+				unit: 'bytes',
+				min: MIB,
+				max: 16 * 1024 * MIB,
+				default: 256 * MIB,
+				doc: 'Bytes held of bodies, lines and WebSocket messages that have come in part, or wait to be read. One account, or one client address where there are no accounts, holds at most 1.25 times the largest message; where all is held, who holds most is refused first.',
+			},
+			{
 				key: 'maxPublishQueueBytes',
 				env: 'PULSAR_MAX_PUBLISH_QUEUE_BYTES',
 				type: 'int',
@@ -588,7 +598,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 20_000,
-				doc: 'How many connections may be open at once. The file descriptors of the process must allow as many.',
+				doc: 'How many connections may be open at once. Where there are several accounts, none may have more than it leaves to the others. The file descriptors of the process must allow as many.',
 			},
 			{
 				key: 'maxSubscriptionsPerConnection',
@@ -606,7 +616,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 10_000,
-				doc: 'How many polls may wait for messages at once.',
+				doc: 'How many polls may wait for messages at once. Where there are several accounts, none may have more than it leaves to the others.',
 			},
 			{
 				key: 'socketBufferBytes',
@@ -685,7 +695,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000,
 				default: 5000,
-				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node.',
+				doc: 'WebSockets and event streams that one account, with its keys and scoped tokens, may have open at each node. Of this and the two below one API key may have half, one scoped token a quarter, and all keys and tokens together nine tenths.',
 			},
 			{
 				key: 'maxPollsPerUser',
@@ -774,7 +784,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 3600,
 				default: 60,
-				doc: 'How long a request may take to arrive.',
+				doc: 'How long the body of a request, a line of a streamed one, or a WebSocket message may take from its beginning to its end, and how long a streamed publish waits for a client that does not read its results.',
 			},
 			{
 				key: 'drainTimeoutS',

@@ -1,6 +1,6 @@
 /** Accounts, and the sessions that have not ended. */
 
-import type { Account, AdoptOutcome } from '../auth/accounts.ts';
+import type { AdoptedAccount, AdoptOutcome } from '../auth/accounts.ts';
 import { identityOps } from '../auth/federated-accounts.ts';
 import { type AdoptedSession, SESSIONS_MAX } from '../auth/refresh-tokens.ts';
 import type { EarlierRecord } from '../ports/earlier-data.ts';
@@ -38,7 +38,7 @@ export async function importAccount(work: Import, record: EarlierRecord): Promis
 /** As far as it can be said beforehand. */
 async function wouldAdopt(
 	{ records, accounts }: Import,
-	{ accountId: id, username: name }: Omit<Account, 'version'>,
+	{ accountId: id, username: name }: AdoptedAccount,
 ): Promise<AdoptOutcome> {
 	if (await isMarked(records, 'account', id)) return 'marked';
 	if ((await accounts.idOf(name)) !== null) return 'name_taken';

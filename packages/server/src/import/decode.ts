@@ -4,11 +4,12 @@ import { isUtf8 } from 'node:buffer';
 import { scanDocument } from '@pulsar-relay/protocol/json-scan';
 import { type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
 import { topicNameProblem } from '@pulsar-relay/protocol/topic-name';
-import { type Account, USERNAME_LENGTH_MAX, USERNAME_LENGTH_MIN } from '../auth/accounts.ts';
+import type { AdoptedAccount } from '../auth/accounts.ts';
 import { type Identity, identityOf } from '../auth/federated-accounts.ts';
 import { isUsableHash } from '../auth/passwords.ts';
 import { PERMISSIONS, type Permission } from '../auth/principal.ts';
 import type { AdoptedSession } from '../auth/refresh-tokens.ts';
+import { USERNAME_LENGTH_MAX, USERNAME_LENGTH_MIN } from '../auth/usernames.ts';
 import type { NewMessage } from '../log/block.ts';
 import type { EarlierHash, EarlierMessage, EarlierRecord, EarlierTopic } from '../ports/earlier-data.ts';
 
@@ -25,7 +26,7 @@ const IDENTITIES_MAX = 20;
 
 /** An account, and by what names issuers know it. */
 export interface DecodedAccount {
-	readonly account: Omit<Account, 'version'>;
+	readonly account: AdoptedAccount;
 	readonly identities: readonly Identity[];
 }
 

@@ -1,6 +1,7 @@
 /**
  * How many topics an account has, and how many bytes are kept in them. Counted in the store every few seconds while the account
  * publishes, so that a publish need not ask; what comes in between is let in. Nobody is refused by a count that is older than a second.
+ * Where there are several accounts, none has more topics than it leaves to the others.
  */
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
@@ -8,10 +9,15 @@ import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
 
 export interface AccountUsageOptions {
-	readonly store: Pick<Store, 'listTopics'>;
+	readonly store: Pick<Store, 'listTopics' | 'stats'>;
 	readonly clock: Clock;
+	/** Of one account. */
 	readonly topicsMax: number;
 	readonly bytesMax: number;
+	/** Of the store, for all accounts together. */
+	readonly storeTopicsMax: number;
+	/** Whether there are other accounts to leave topics to. */
+	readonly severalAccounts: () => boolean;
 }
 
 const COUNT_INTERVAL_MS = 10_000;
@@ -48,14 +54,16 @@ export class AccountUsage {
 		const accountId = topic.slice(0, topic.indexOf('/'));
 		const usage = this.#usageOf(accountId);
 		const ageMs = this.#options.clock.monotonicMs() - usage.countedMs;
+		const unsure = ageMs > REFUSAL_AGE_MS_MAX && !usage.topics.has(topic) && this.#isScarce(usage);
 		if (ageMs > COUNT_INTERVAL_MS) void this.#count(accountId, usage);
-		if (this.#refusal(usage, topic) !== null) return this.#admitAfterCount(accountId, usage, topic);
+		if (unsure || this.#refusal(usage, topic) !== null) return this.#admitAfterCount(accountId, usage, topic);
 		this.#add(usage, topic);
 		return null;
 	}
 
 	async #admitAfterCount(accountId: string, usage: Usage, topic: string): Promise<void> {
-		if (this.#options.clock.monotonicMs() - usage.countedMs > REFUSAL_AGE_MS_MAX) await this.#count(accountId, usage);
+		const isOld = this.#options.clock.monotonicMs() - usage.countedMs > REFUSAL_AGE_MS_MAX;
+		if (isOld || usage.counting !== null) await this.#count(accountId, usage);
 		const refusal = this.#refusal(usage, topic);
 		if (refusal !== null) throw refusal;
 		this.#add(usage, topic);
@@ -67,11 +75,31 @@ export class AccountUsage {
 		added.add(topic);
 	}
 
-	#refusal({ topics, bytes }: Usage, topic: string): RelayError | null {
+	/** How many topics more the account may have for what it leaves to others. */
+	#topicsLeft({ topics }: Usage): number {
+		const { store, storeTopicsMax, severalAccounts } = this.#options;
+		if (!severalAccounts()) return Number.POSITIVE_INFINITY;
+		// Those that are being created are not in the store yet.
+		const others = Math.max(0, store.stats().topics - topics.size);
+		return storeTopicsMax - others - 2 * topics.size;
+	}
+
+	/** Whether a new topic may be one too many for what is left, so that an old count will not do. */
+	#isScarce(usage: Usage): boolean {
+		const { store, storeTopicsMax } = this.#options;
+		if (usage.countedMs === Number.NEGATIVE_INFINITY) return 2 * store.stats().topics >= storeTopicsMax;
+		return this.#topicsLeft(usage) < usage.topics.size;
+	}
+
+	#refusal(usage: Usage, topic: string): RelayError | null {
+		const { topics, bytes } = usage;
 		const { topicsMax, bytesMax } = this.#options;
 		if (bytes >= bytesMax) return new RelayError('account_full', `the topics of an account may hold at most ${bytesMax} bytes`);
-		if (topics.size < topicsMax || topics.has(topic)) return null;
-		return new RelayError('topic_limit', `an account may have at most ${topicsMax} topics`);
+		if (topics.has(topic)) return null;
+		if (topics.size >= topicsMax) return new RelayError('topic_limit', `an account may have at most ${topicsMax} topics`);
+		if (topics.size === 0 || this.#topicsLeft(usage) > 0) return null;
+		const message = `an account may have no more topics than it leaves to others: it has ${topics.size}`;
+		return new RelayError('topic_limit', message);
 	}
 
 	/** Never rejects: while the store does not answer, what was counted last stands. */

@@ -22,9 +22,10 @@ const READ_RETRY_MS = 500;
 
 /** What the sessions of one party share. */
 export interface SharedSubscriptions {
-	/** Topics followed by all of them. */
-	subscriptions: number;
-	readonly subscriptionsMax: number;
+	/** Why so many more topics may not be followed, or null. */
+	refusal(topics: number): RelayError | null;
+	/** So many more topics are followed; fewer when negative. */
+	count(topics: number): void;
 }
 
 export interface SessionOptions {
@@ -171,17 +172,15 @@ export class Session implements SubscriptionOwner {
 		if (topics > subscriptionsMax) {
 			throw new RelayError('subscription_limit', `a connection may follow at most ${subscriptionsMax} topics`);
 		}
-		const shared = this.#shared;
-		if (shared !== null && shared.subscriptions + topics - this.#subscriptions.size > shared.subscriptionsMax) {
-			throw new RelayError('account_limit', `an account may follow at most ${shared.subscriptionsMax} topics at a node`);
-		}
+		const refusal = this.#shared?.refusal(topics - this.#subscriptions.size) ?? null;
+		if (refusal !== null) throw refusal;
 	}
 
 	#add(topic: TopicLog, start: ResolvedStart, shown: string): void {
 		this.unsubscribe(topic.name);
 		const subscription = new Subscription(this, topic, start.cursor, shown);
 		this.#subscriptions.set(topic.name, subscription);
-		if (this.#shared !== null) this.#shared.subscriptions++;
+		this.#shared?.count(1);
 		topic.subscribers.add(subscription);
 		this.#options.observer.behind(1);
 		if (start.gap !== null) this.#tellGap(subscription, start.gap.reason, start.gap.from, start.cursor);
@@ -192,7 +191,7 @@ export class Session implements SubscriptionOwner {
 		if (subscription.state !== 'live') this.#options.observer.behind(-1);
 		subscription.end();
 		this.#subscriptions.delete(subscription.topic.name);
-		if (this.#shared !== null) this.#shared.subscriptions--;
+		this.#shared?.count(-1);
 		subscription.topic.subscribers.delete(subscription);
 		this.#options.hub.unfollow(subscription.topic);
 	}

@@ -164,3 +164,61 @@ test('an account keeps no more bytes than it may; deleting messages makes room',
 	assert.equal((await world.call('DELETE', '/api/v1/topics/a', person)).status, 204);
 	await until(async () => (await publish(world, 'b', person)).status === 201);
 });
+
+for (const what of ['a scoped token', 'an API key'] as const) {
+	test(`${what} cannot use up the connections, polls and subscriptions of its account`, async (t) => {
+		const world = await start(t, {
+			PULSAR_WS_MAX_PER_USER: '8',
+			PULSAR_MAX_POLLS_PER_USER: '8',
+			PULSAR_MAX_SUBSCRIPTIONS_PER_USER: '8',
+		});
+		const person = await world.person('person');
+		const credential =
+			what === 'an API key'
+				? (await world.key(person, ['subscribe'], ['*'])).secret
+				: await world.scoped(person, ['subscribe'], ['*']);
+		const most = what === 'an API key' ? 4 : 2;
+		const sockets = [];
+		for (let i = 0; i < most; i++) sockets.push(await world.socket(credential));
+		assert.equal(await Socket.refused(world.url, credential), 429);
+		const [first] = sockets;
+		assert(first !== undefined);
+		const topics = ['a', 'b', 'c', 'd', 'e'].slice(0, most);
+		assert.equal((await first.ask({ type: 'subscribe', topics })).type, 'subscribed');
+		assert.equal((await first.ask({ type: 'subscribe', topics: ['x'] }))['code'], 'account_limit');
+		const poll = (as: string, timeout: number) => world.call('GET', `/api/v1/poll?topics=p&timeout=${timeout}`, as);
+		const waiting = Array.from({ length: most }, () => poll(credential, 30));
+		await until(async () => (await poll(credential, 0)).status === 429);
+		assert.equal((await poll(person.token, 0)).status, 200);
+		const own = await world.socket(person.token);
+		assert.equal((await own.ask({ type: 'subscribe', topics: ['a'] })).type, 'subscribed');
+		await world.call('POST', '/api/v1/messages', person, { topic: 'p', payload: 1 });
+		for (const answer of await Promise.all(waiting)) assert.equal(answer.status, 200);
+	});
+}
+
+for (const backend of ['memory', 'embedded']) {
+	test(`topics of one account leave room for those of others (${backend})`, async (t) => {
+		const world = await start(t, { PULSAR_MAX_TOPICS: '20', PULSAR_STORAGE_BACKEND: backend });
+		const [flood, victim] = [await world.person('flood'), await world.person('victim')];
+		const publish = async (person: Person, topic: string) =>
+			(await world.call('POST', '/api/v1/messages', person, { topic, payload: 1 })).status;
+		assert.equal(await publish(victim, 'before'), 201);
+		const statuses = await Promise.all(Array.from({ length: 40 }, (_, i) => publish(flood, `t${i}`)));
+		assert(statuses.filter((status) => status === 201).length <= 10, statuses.join(' '));
+		const create = { topic_name: 'another', description: null };
+		assertFailure(await world.call('POST', '/api/v1/topics', flood, create), 403, 'topic_limit');
+		for (let i = 0; i < 3; i++) assert.equal(await publish(victim, `t${i}`), 201);
+		assert.equal(await publish(flood, 't0'), 201, 'it goes on with those that it has');
+	});
+}
+
+test('one account does not use up the connections of a node', async (t) => {
+	const world = await start(t, { PULSAR_MAX_CONNECTIONS: '8' });
+	const [flood, victim] = [await world.person('flood'), await world.person('victim')];
+	const open = [];
+	for (let i = 0; i < 4; i++) open.push(await world.socket(flood.token));
+	assert.equal(await Socket.refused(world.url, flood.token), 429);
+	await world.socket(victim.token);
+	await world.socket(victim.token);
+});

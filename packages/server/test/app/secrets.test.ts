@@ -58,14 +58,18 @@ test('planted secrets are in no log at its most talkative, no metric, and no oth
 	await call('POST', '/auth/register', world.admin, { username: 'person', password: 'planted-new-password' });
 	await call('POST', '/auth/register', world.admin, `{"username":"x","password":"planted-new-password"`);
 	await call('POST', `/auth/keys/${keyId}/rotate`, person, { overlap: -1 });
-	await call('GET', '/auth/keys', person);
+	// The new password has ended the token.
+	const { access_token: token } = (await world.login('person', 'planted-new-password')).json<{ access_token: string }>();
+	secrets.set('an access token by the new password', token);
+	await call('POST', `/auth/keys/${keyId}/rotate`, token, { overlap: -1 });
+	await call('GET', '/auth/keys', token);
 	await call('GET', '/auth/users', world.admin);
-	const socket = await world.socket(person.token);
+	const socket = await world.socket(token);
 	await socket.ask({ type: 'refresh', token: secrets.get('a forged key') });
-	await socket.ask({ type: 'subscribe', topics: [person.token] });
+	await socket.ask({ type: 'subscribe', topics: [token] });
 	await socket.end();
-	await call('DELETE', `/auth/keys/${keyId}`, person);
-	await call('POST', '/auth/logout', person);
+	await call('DELETE', `/auth/keys/${keyId}`, token);
+	await call('POST', '/auth/logout', token);
 
 	const log = world.relay.log();
 	assert(log.includes('a request was refused') && log.includes('"route":"/auth/me"'), 'the log is at its most talkative');

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { startProxy, type TcpProxy } from './proxy.ts';
 
 /** Answers everything with itself, and counts what it was asked. */
@@ -70,6 +71,22 @@ test('bytes go through, after the delay asked for', async () => {
 	const asked = performance.now();
 	assert.equal(await ask(socket, 'two'), 'two');
 	assert(performance.now() - asked >= 99, 'there and back');
+	socket.destroy();
+});
+
+test('bytes do not overtake each other when the delay changes', async () => {
+	await using proxy = await proxyTo(echo);
+	const socket = await open(proxy);
+	const sent = Array.from({ length: 200 }, (_, i) => `${i} `);
+	const received: string[] = [];
+	socket.on('data', (chunk: Buffer) => received.push(chunk.toString()));
+	for (const [i, text] of sent.entries()) {
+		proxy.delay(i % 20 < 10 ? 5 : 0);
+		socket.write(text);
+		await turn();
+	}
+	while (received.join('').length < sent.join('').length) await once(socket, 'data');
+	assert.equal(received.join(''), sent.join(''));
 	socket.destroy();
 });
 

@@ -200,11 +200,7 @@ class Pair {
 	}
 
 	#join(from: Socket, to: Socket, direction: 'request' | 'reply'): void {
-		const later = (act: () => void) => {
-			const delayMs = this.#network.delayMs();
-			if (delayMs === 0) act();
-			else setTimeout(act, delayMs);
-		};
+		const later = inOrder(this.#network.delayMs);
 		from.on('data', (chunk: Buffer) =>
 			later(() => {
 				if (this.#state === 'dead') return;
@@ -223,4 +219,29 @@ class Pair {
 			if (this.#state !== 'dead') later(() => to.destroy());
 		});
 	}
+}
+
+/** Runs each act after the delay of the moment, and never before one that came earlier: bytes must not overtake each other. */
+function inOrder(delayMs: () => number): (act: () => void) => void {
+	const waiting: { readonly dueMs: number; readonly act: () => void }[] = [];
+	const runDue = () => {
+		for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
+			const leftMs = next.dueMs - performance.now();
+			if (leftMs > 0) {
+				setTimeout(runDue, leftMs);
+				return;
+			}
+			next.act();
+			waiting.shift();
+		}
+	};
+	return (act) => {
+		const delay = delayMs();
+		if (delay === 0 && waiting.length === 0) {
+			act();
+			return;
+		}
+		waiting.push({ dueMs: performance.now() + delay, act });
+		if (waiting.length === 1) setTimeout(runDue, delay);
+	};
 }

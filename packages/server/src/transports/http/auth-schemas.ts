@@ -1,12 +1,13 @@
 /** The requests and answers of the routes of accounts, tokens and keys: one source for validation, types and the documentation. */
 
+import { TOPIC_REFERENCE_PATTERN } from '@pulsar-relay/protocol/topic-name';
 import { Type } from 'typebox';
 import { SCOPED_LIFETIME_S_MAX } from '../../auth/access-tokens.ts';
-import { USERNAME_LENGTH_MAX, USERNAME_LENGTH_MIN } from '../../auth/accounts.ts';
 import { PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN } from '../../auth/passwords.ts';
 import { ACTIONS, type Action, PERMISSIONS, type Permission } from '../../auth/principal.ts';
 import { SCOPED_LIFETIME_S_DEFAULT } from '../../auth/scoped-tokens.ts';
 import { SCOPE_TOPICS_MAX, SCOPES_MAX } from '../../auth/scopes.ts';
+import { USERNAME_LENGTH_MAX, USERNAME_LENGTH_MIN, USERNAME_PATTERN } from '../../auth/usernames.ts';
 
 const EMAIL_LENGTH_MAX = 320;
 const NAME_LENGTH_MAX = 100;
@@ -23,12 +24,7 @@ function nullable<T>({ type, ...options }: { readonly type: string; readonly [op
 
 const Timestamp = Type.String({ format: 'date-time', examples: ['2026-11-23T12:46:40.123Z'] });
 const TimestampOrNull = nullable<string>({ type: 'string', format: 'date-time' });
-/** Without control characters, so that it can be shown as it is. */
-const Username = Type.String({
-	minLength: USERNAME_LENGTH_MIN,
-	maxLength: USERNAME_LENGTH_MAX,
-	pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$',
-});
+const Username = Type.String({ minLength: USERNAME_LENGTH_MIN, maxLength: USERNAME_LENGTH_MAX, pattern: USERNAME_PATTERN });
 const Password = Type.String({ minLength: PASSWORD_LENGTH_MIN, maxLength: PASSWORD_LENGTH_MAX });
 const Email = nullable<string>({ type: 'string', maxLength: EMAIL_LENGTH_MAX });
 const Permissions = Type.Unsafe<readonly Permission[]>({
@@ -108,6 +104,8 @@ export const SessionList = Type.Array(
 	{ description: "The caller's sessions, newest first" },
 );
 
+/** The beginning of a topic name, for the documentation; `isTopicPattern` decides. */
+const TOPIC_PREFIX_PATTERN = '^(?:[A-Za-z0-9._@+-]{1,50}/)?(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,253})?[*]$';
 const ScopeText = Type.Object({
 	actions: Type.Unsafe<readonly Action[]>({
 		type: 'array',
@@ -115,10 +113,15 @@ const ScopeText = Type.Object({
 		maxItems: 2,
 		items: { type: 'string', enum: ACTIONS },
 	}),
-	topics: Type.Array(Type.String({ maxLength: 310, description: 'A name, or the beginning of one: `jobs`, `jobs.*`, `*`' }), {
-		minItems: 1,
-		maxItems: SCOPE_TOPICS_MAX,
-	}),
+	topics: Type.Array(
+		Type.String({
+			maxLength: 310,
+			description: 'A name, or the beginning of one: `jobs`, `jobs.*`, `*`',
+			documented: { pattern: `${TOPIC_REFERENCE_PATTERN}|${TOPIC_PREFIX_PATTERN}` },
+			examples: ['jobs.*'],
+		}),
+		{ minItems: 1, maxItems: SCOPE_TOPICS_MAX },
+	),
 });
 const Scopes = Type.Array(ScopeText, { minItems: 1, maxItems: SCOPES_MAX });
 const KeyName = Type.String({ minLength: 1, maxLength: NAME_LENGTH_MAX });

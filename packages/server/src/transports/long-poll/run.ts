@@ -3,6 +3,7 @@
 import type { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Auth } from '../../auth/auth.ts';
+import { holderOf } from '../../auth/principal.ts';
 import { denial, type TopicRights } from '../../auth/topic-access.ts';
 import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
@@ -10,6 +11,7 @@ import type { PollAnswer, PollRequest } from '../../relay/poll.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
+import { onClientLeft } from '../http/client-left.ts';
 import { type AllowedStarts, allowStarts, watchRights } from '../http/rights.ts';
 
 export interface PollDeps {
@@ -63,13 +65,9 @@ export async function runPoll(
 	const principal = principalOf(request);
 	const allowed = await allowStarts(deps.rights, principal, wanted);
 	const { shownAs } = allowed;
-	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(principal.accountId) ?? null);
+	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(holderOf(principal)) ?? null);
 	const gone = new AbortController();
-	const onClose = () => gone.abort();
-	// Also called once the answer is out, when it no longer matters.
-	reply.raw.on('close', onClose);
-	// Whoever left while the rights were read has been told of already.
-	if (reply.raw.destroyed) gone.abort();
+	const unwatchClient = onClientLeft(request.raw, reply.raw, () => gone.abort());
 	let refusal: RelayError | null = null;
 	const refuse = (error: RelayError) => {
 		refusal = error;
@@ -87,6 +85,7 @@ export async function runPoll(
 		if (refusal !== null) throw refusal;
 		return answer;
 	} finally {
+		unwatchClient();
 		unwatch();
 		held?.release();
 		deps.metrics.connectionClosed('longpoll');

@@ -8,6 +8,7 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import type { Auth } from '../../auth/auth.ts';
+import { holderOf } from '../../auth/principal.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
 import type { AccountCaps } from '../../limits/account-caps.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -16,11 +17,14 @@ import type { Relay } from '../../relay/relay.ts';
 import type { Session } from '../../relay/session.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
+import { onClientLeft } from '../http/client-left.ts';
+import type { FailureAnswer } from '../http/errors.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { headersOf } from '../http/raw-answer.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
 import { errorAnswers } from '../http/schemas.ts';
-import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
+import { readingParameters, readSince, readTopics, startsOf } from '../http/topics-query.ts';
+import { EVENT_STREAM_TYPE, streamOfRefusal } from './closed-event.ts';
 import { SseSink } from './sink.ts';
 
 export interface SseDeps {
@@ -39,25 +43,30 @@ export interface SseDeps {
 /** How long an `EventSource` waits before it reconnects. */
 const RETRY_MS = 1000;
 
-const Query = Type.Object({
-	topics: TopicsParameter,
-	since: Type.Optional(SinceParameter),
-	lastEventId: Type.Optional(
-		Type.Union([Type.String(), Type.Array(Type.String())], {
-			description: 'What `Last-Event-ID` says, from clients that cannot set headers; that header wins, and this over `since`',
-			documented: { type: 'string', anyOf: undefined },
-		}),
-	),
-	access_token: Type.Optional(Type.String({ description: 'A scoped token, for an `EventSource`, which sends no header' })),
-});
+const eventsQuery = (owners: boolean) =>
+	Type.Object({
+		...readingParameters(owners),
+		lastEventId: Type.Optional(
+			Type.Union([Type.String(), Type.Array(Type.String())], {
+				description: 'What `Last-Event-ID` says, from clients that cannot set headers; that header wins, and this over `since`',
+				documented: { type: 'string', anyOf: undefined },
+			}),
+		),
+		access_token: Type.Optional(Type.String({ description: 'A scoped token, for an `EventSource`, which sends no header' })),
+	});
 
-type EventsRequest = FastifyRequest<{ Querystring: Static<typeof Query> }>;
+type EventsQuery = Static<ReturnType<typeof eventsQuery>>;
+
+type EventsRequest = FastifyRequest<{ Querystring: EventsQuery }>;
 
 /** `lastEventId`, `last-event-id`, `Last-Event-ID`, `lastEventID`: polyfills differ. */
 const LAST_EVENT_ID_PARAMETER = /^last[-_]?event[-_]?id$/i;
 
+/** What may be repeated in an event; nothing else can be a cursor. */
+const CURSOR_FORM = /^[!-~]+$/;
+
 const HEADERS = {
-	'content-type': 'text/event-stream; charset=utf-8',
+	'content-type': EVENT_STREAM_TYPE,
 	'cache-control': 'no-cache, no-transform',
 	// Reverse proxies that buffer would hold events back.
 	'x-accel-buffering': 'no',
@@ -67,18 +76,21 @@ const HEADERS = {
 /** Registers the route. Returns what stops its heartbeat. */
 export function registerSse(server: FastifyInstance, deps: SseDeps): () => void {
 	const heartbeat = new Heartbeat(deps.clock, deps.heartbeatIntervalS);
-	server.get<{ Querystring: Static<typeof Query> }>(
+	const querystring = eventsQuery(deps.rights.owners);
+	server.get<{ Querystring: EventsQuery }>(
 		'/api/v1/events',
 		{
 			exposeHeadRoute: false,
+			config: { failureAnswer: refusalForBrowsers },
 			schema: {
 				operationId: 'events',
 				tags: ['subscribe'],
 				summary: 'Stream messages as server-sent events',
 				description:
 					'Each event is a message; its id is a cursor over all topics of the stream, to be sent back as `Last-Event-ID`. ' +
-					'Other events: `subscribed`, `gap`, `topic_deleted`. See PROTOCOL.md.',
-				querystring: Query,
+					'Other events: `subscribed`, `gap`, `topic_deleted`, `topic_forbidden`, `closed`. With `Accept: text/event-stream`, as browsers ' +
+					'send it, a 429 or 503 is a 200 with `retry:`, an event `closed` and the end of the stream. See PROTOCOL.md.',
+				querystring,
 				response: {
 					200: {
 						description: 'Events, for as long as the client stays',
@@ -100,16 +112,12 @@ export function registerSse(server: FastifyInstance, deps: SseDeps): () => void 
 		(request, reply) => stream(deps, heartbeat, request, reply),
 	);
 	// Like the GET, but for the stream.
-	server.head<{ Querystring: Static<typeof Query> }>(
-		'/api/v1/events',
-		{ schema: { querystring: Query } },
-		async (request, reply) => {
-			await allowStarts(deps.rights, principalOf(request), startsOfRequest(request, deps.rights));
-			const refusal = deps.relay.refusal();
-			if (refusal !== null) throw refusal;
-			return reply.headers(HEADERS).send();
-		},
-	);
+	server.head<{ Querystring: EventsQuery }>('/api/v1/events', { schema: { querystring } }, async (request, reply) => {
+		await allowStarts(deps.rights, principalOf(request), startsOfRequest(request, deps.rights));
+		const refusal = deps.relay.refusal();
+		if (refusal !== null) throw refusal;
+		return reply.headers(HEADERS).send();
+	});
 	return () => heartbeat.stop();
 }
 
@@ -124,10 +132,10 @@ async function stream(deps: SseDeps, heartbeat: Heartbeat, request: EventsReques
 		return;
 	}
 	const sink = new SseSink(response, deps.socketBufferBytes);
-	const held = principal.kind === 'open' ? null : (deps.caps?.openConnection(principal.accountId) ?? null);
+	const held = principal.kind === 'open' ? null : (deps.caps?.openConnection(holderOf(principal)) ?? null);
 	let session: Session;
 	try {
-		session = deps.relay.attach(sink, held?.holdings);
+		session = deps.relay.attach(sink, held);
 	} catch (error) {
 		held?.release();
 		throw error;
@@ -142,6 +150,7 @@ async function stream(deps: SseDeps, heartbeat: Heartbeat, request: EventsReques
 		held?.release();
 		deps.metrics.connectionClosed('sse');
 	});
+	onClientLeft(request.raw, response, () => request.raw.socket.destroySoon());
 	try {
 		await session.subscribe(
 			starts,
@@ -181,6 +190,16 @@ function startsOfRequest(request: EventsRequest, rights: TopicRights): Map<strin
 	if (lastEventId === '') return startsOf(topics, readSince(query.since));
 	const since = parseSince(lastEventId);
 	return since === undefined ? new Map(topics.map((topic) => [topic, 'unknown'])) : startsOf(topics, since);
+}
+
+/**
+ * Browsers, and clients that do as they do, never come back after another answer than 200. They are known by what they accept; others
+ * get the status.
+ */
+function refusalForBrowsers(request: FastifyRequest, error: RelayError, retryAfterS: number | undefined): FailureAnswer | null {
+	if (retryAfterS === undefined || request.headers.accept?.trim().toLowerCase() !== 'text/event-stream') return null;
+	const lastEventId = lastEventIdOf(request as EventsRequest);
+	return streamOfRefusal(error, CURSOR_FORM.test(lastEventId) ? lastEventId : '', retryAfterS);
 }
 
 /** The last event id of a client that reconnects; empty for one that does not. Of several in the query the last one is the newest. */

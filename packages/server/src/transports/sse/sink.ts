@@ -11,6 +11,7 @@ import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-
 import { encodeSseEvent, SSE_HEARTBEAT } from '@pulsar-relay/protocol/sse';
 import type { Deliverable, Sink } from '../../ports/sink.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
+import { encodeClosedEvent } from './closed-event.ts';
 
 /** A copy of a piece smaller than this costs less than a write of its own. */
 const SHARED_BYTES_MIN = 64 * 1024;
@@ -89,8 +90,8 @@ export class SseSink implements Sink, HeartbeatMember {
 	}
 
 	/** Ends the stream because of what its credential is no longer; a reconnect is then answered as it deserves. */
-	refuse({ code, message }: RelayError): void {
-		this.#hold(encodeSseEvent({ event: 'closed', data: JSON.stringify({ code, message }) }));
+	refuse(error: RelayError): void {
+		this.#hold(encodeClosedEvent(error, this.#cursor()));
 		this.flush();
 		this.#response.end();
 	}

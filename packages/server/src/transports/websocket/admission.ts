@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Auth } from '../../auth/auth.ts';
 import { bearerOf } from '../../auth/authenticate.ts';
-import { type KnownPrincipal, OPEN, type Principal } from '../../auth/principal.ts';
+import { holderOf, type KnownPrincipal, OPEN, type Principal } from '../../auth/principal.ts';
 import { permissionRequired } from '../../auth/topic-access.ts';
 import { edgeRefusal } from '../http/edge.ts';
 import type { WebSocketDeps } from './command.ts';
@@ -32,7 +32,7 @@ export function admit(
 	};
 	const admitPrincipal = (principal: Principal) => {
 		deps.limiting?.take(principal);
-		const capRefusal = principal.kind === 'open' ? null : (deps.caps?.connectionRefusal(principal.accountId) ?? null);
+		const capRefusal = principal.kind === 'open' ? null : (deps.caps?.connectionRefusal(holderOf(principal)) ?? null);
 		if (capRefusal !== null) throw capRefusal;
 		accept(principal);
 	};
@@ -71,10 +71,10 @@ function mayConnect(principal: KnownPrincipal): Principal {
 }
 
 function refusalOf(request: IncomingMessage, { relay, edge }: AdmissionDeps): RelayError | null {
-	const refusal = edgeRefusal(request, edge.trustsHost);
+	const refusal = edgeRefusal(request, edge);
 	if (refusal !== null) return refusal;
 	const path = (request.url ?? '').split('?', 1)[0];
 	if (path !== '/ws' && path !== '/ws/') return new RelayError('not_found', 'WebSockets are served at /ws');
 	if (request.method !== 'GET') return new RelayError('method_not_allowed', 'a WebSocket handshake is a GET');
-	return edge.origins.refusal(request.headers.origin, request.headers.host) ?? relay.refusal();
+	return edge.origins.refusal(request) ?? relay.refusal();
 }

@@ -93,13 +93,13 @@ test('lists and counts go over all of them, page by page', async () => {
 test('the bootstrap admin is made once, by however many nodes, and given the configured password', async () => {
 	const { auth, node } = createWorld();
 	const admin = { username: 'root', password: 'first password', email: null };
-	await Promise.all([auth, node(), node()].map(({ accounts }) => accounts.bootstrap(admin)));
+	await Promise.all([auth, node(), node()].map((one) => one.prepare(admin)));
 	const made = await auth.accounts.findByName('root');
 	assert.deepEqual(made?.permissions, ['admin', 'read', 'write']);
-	await auth.accounts.bootstrap(admin);
+	await auth.prepare(admin);
 	assert.equal((await auth.accounts.findByName('root'))?.version, made?.version, 'nothing to change, nothing changed');
 	await auth.accounts.change(made?.accountId ?? '', { permissions: ['read'] });
-	await auth.accounts.bootstrap({ ...admin, password: 'second password' });
+	await auth.prepare({ ...admin, password: 'second password' });
 	const changed = await auth.accounts.findByName('root');
 	assert.equal(await auth.passwords.verify(changed?.passwordHash ?? null, 'second password'), true);
 	assert.equal(await auth.passwords.verify(changed?.passwordHash ?? null, 'first password'), false);
@@ -135,8 +135,7 @@ test('no session begins by the password before, at a node that has not heard of 
 		close: () => records.close(),
 	});
 	await deaf.login('bob', PASSWORD);
-	await auth.accounts.change(accountId, { password: 'another password' });
-	await auth.sessions.deleteAll(accountId);
+	await auth.changeAccount(accountId, { password: 'another password' });
 	await refused(() => deaf.login('bob', PASSWORD), 'invalid_credentials', 'Incorrect username or password');
 	assert.deepEqual(await auth.sessions.list(accountId), []);
 });

@@ -5,9 +5,8 @@ import { describe, test } from 'node:test';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { Auth } from '../../../src/auth/auth.ts';
 import { bearerOf } from '../../../src/auth/authenticate.ts';
-import { mintScopedToken } from '../../../src/auth/scoped-tokens.ts';
 import type { Records } from '../../../src/ports/records.ts';
-import { base64url, createWorld, forge, PASSWORD, refused, SECRET } from './world.ts';
+import { base64url, createWorld, forge, logOut, mint, PASSWORD, refused, SECRET } from './world.ts';
 
 const scopes = [{ actions: ['publish'] as const, topics: ['x/*'] }];
 
@@ -24,7 +23,14 @@ test('an access token says what existing clients read in it, and its session', a
 	assert.equal(header, '{"alg":"HS256","typ":"JWT"}');
 	const { jti, sid, ...others } = JSON.parse(claims) as Record<string, unknown>;
 	const iat = Math.floor(clock.nowMs() / 1000);
-	assert.deepEqual(others, { sub: account.accountId, username: 'bob', permissions: ['read', 'write'], iat, exp: iat + 600 });
+	assert.deepEqual(others, {
+		sub: account.accountId,
+		username: 'bob',
+		permissions: ['read', 'write'],
+		cv: 0,
+		iat,
+		exp: iat + 600,
+	});
 	assert.match(String(jti), /^[0-9a-f]{32}$/);
 	assert.equal(sid, refreshToken.split('.')[0]);
 	assert.equal(expiresInS, 600);
@@ -46,7 +52,7 @@ describe('what ends a token ends it on every node that knew it', () => {
 		code: string,
 		detail: string,
 	])[] = [
-		['logout', (auth, _, token) => deny(auth, token), 'invalid_credentials', 'Token has been revoked'],
+		['logout', (auth, _, token) => logOut(auth, token), 'invalid_credentials', 'Token has been revoked'],
 		['a disabled account', (auth, id) => auth.accounts.change(id, { isActive: false }), 'forbidden', 'User is inactive'],
 		['a deleted account', (auth, id) => auth.deleteAccount(id), 'invalid_credentials', 'User not found'],
 	];
@@ -143,11 +149,12 @@ test('a key acts for its account, within its scopes, while both are live', async
 
 test('a scoped token is signed with a key of its own, and ends with the key that minted it', async () => {
 	const { auth, account } = await signedIn();
-	const { key } = await auth.keys.create(account.accountId, { name: 'k', scopes, expiresAtMs: null });
-	const { token } = await auth.tokens.issueScoped(account, { scopes, by: { keyId: key.keyId }, lifetimeS: 60 });
+	const own = [{ actions: ['publish'] as const, topics: [`${account.accountId}/*`] }];
+	const { key, secret } = await auth.keys.create(account.accountId, { name: 'k', scopes: own, expiresAtMs: null });
+	const token = await mint(auth, secret, 'publish', ['*']);
 	const principal = await auth.authenticator.authenticate(token);
 	assert(principal.kind === 'scoped');
-	assert.deepEqual(principal.scopes, scopes);
+	assert.deepEqual(principal.scopes, own);
 	const [, claims, signature] = token.split('.');
 	await refused(
 		() => auth.authenticator.authenticate(`${base64url({ alg: 'HS256', typ: 'JWT' })}.${claims}.${signature}`),
@@ -163,24 +170,20 @@ describe('logging out ends the scoped tokens', () => {
 		const world = createWorld();
 		const { auth, clock } = world;
 		const account = await world.account('bob');
-		const scopes = [{ actions: ['publish'] as const, topics: ['*'] }];
-		const mint = async (accessToken: string) => {
-			const principal = await auth.authenticator.authenticate(accessToken);
-			return (await mintScopedToken(auth, principal, { scopes, lifetimeS: 3600 })).token;
-		};
+		const mintBy = (accessToken: string) => mint(auth, accessToken, 'publish', ['*'], 3600);
 		const first = await auth.login('bob', PASSWORD);
-		const byFirst = await mint(first.accessToken);
+		const byFirst = await mintBy(first.accessToken);
 		clock.advance(60_000);
 		const second = await auth.refresh(first.refreshToken);
-		const bySecond = await mint(second.accessToken);
-		const elsewhere = await mint((await auth.login('bob', PASSWORD)).accessToken);
+		const bySecond = await mintBy(second.accessToken);
+		const elsewhere = await mintBy((await auth.login('bob', PASSWORD)).accessToken);
 		for (const token of [byFirst, bySecond, elsewhere]) await auth.authenticator.authenticate(token);
-		return { ...world, account, mint, first, second, byFirst, bySecond, elsewhere };
+		return { ...world, account, mintBy, first, second, byFirst, bySecond, elsewhere };
 	}
 
 	test('that were minted in the session, by this token and by those before it, and no others', async () => {
 		const { auth, first, second, byFirst, bySecond, elsewhere } = await minted();
-		await deny(auth, second.accessToken);
+		await logOut(auth, second.accessToken);
 		for (const token of [byFirst, bySecond]) {
 			await refused(() => auth.authenticator.authenticate(token), 'invalid_credentials', 'Token has been revoked');
 		}
@@ -190,7 +193,7 @@ describe('logging out ends the scoped tokens', () => {
 
 	test('on every node, and for as long as they would have lived', async () => {
 		const { auth, node, clock, records, second, bySecond, elsewhere } = await minted();
-		await deny(auth, second.accessToken);
+		await logOut(auth, second.accessToken);
 		for (let minutes = 0; minutes < 59; minutes++) {
 			clock.advance(60_000);
 			await records.purge();
@@ -205,30 +208,30 @@ describe('logging out ends the scoped tokens', () => {
 	});
 
 	test('of until then: one that is minted after the session was refreshed is good', async () => {
-		const { auth, clock, mint, second, bySecond } = await minted();
-		await deny(auth, second.accessToken);
+		const { auth, clock, mintBy, second, bySecond } = await minted();
+		await logOut(auth, second.accessToken);
 		clock.advance(1000);
-		const later = await mint((await auth.refresh(second.refreshToken)).accessToken);
+		const later = await mintBy((await auth.refresh(second.refreshToken)).accessToken);
 		await auth.authenticator.authenticate(later);
 		assert(!(auth.authenticator.authenticate(later) instanceof Promise), 'from memory');
 		await refused(() => auth.authenticator.authenticate(bySecond), 'invalid_credentials');
 	});
 
 	test('of a token of the earlier server, which names no session', async () => {
-		const { auth, account, clock, mint, elsewhere } = await minted();
+		const { auth, account, clock, mintBy, elsewhere } = await minted();
 		const iat = Math.floor(clock.nowMs() / 1000);
 		const claims = { sub: account.accountId, username: 'bob', iat, exp: iat + 600, jti: 'named' };
 		const token = forge({ alg: 'HS256', typ: 'JWT' }, claims);
-		const scoped = await mint(token);
+		const scoped = await mintBy(token);
 		await auth.authenticator.authenticate(scoped);
-		await deny(auth, token);
+		await logOut(auth, token);
 		await refused(() => auth.authenticator.authenticate(scoped), 'invalid_credentials', 'Token has been revoked');
 		await auth.authenticator.authenticate(elsewhere);
 	});
 
 	test('and nothing but itself when it is a scoped token that logs out', async () => {
 		const { auth, second, byFirst, bySecond } = await minted();
-		await deny(auth, bySecond);
+		await logOut(auth, bySecond);
 		await refused(() => auth.authenticator.authenticate(bySecond), 'invalid_credentials', 'Token has been revoked');
 		for (const token of [byFirst, second.accessToken]) await auth.authenticator.authenticate(token);
 	});
@@ -284,8 +287,4 @@ function bound(records: Records): Records {
 		purge: () => records.purge(),
 		close: () => records.close(),
 	};
-}
-
-async function deny(auth: Auth, token: string): Promise<void> {
-	await auth.tokens.deny(await auth.tokens.verify(token));
 }

@@ -11,15 +11,15 @@ const BROWSER = { baseUrl: 'https://relay.example.org', deviceLifetimeS: 600, de
 
 async function withDevice(pair = false) {
 	const world = createWorld({ browser: BROWSER });
-	const { accountId } = await world.account('bob');
+	const account = await world.account('bob');
 	const flow = flowOf(world.auth);
 	const codes = await flow.begin('example program', pair);
 	const ticket = async () => {
 		const device = await flow.find(codes.userCode);
 		assert(device !== null);
-		return flow.admit(device, accountId);
+		return flow.admit(device, account);
 	};
-	return { ...world, accountId, flow, codes, ticket };
+	return { ...world, bob: account, accountId: account.accountId, flow, codes, ticket };
 }
 
 function flowOf({ browser }: { readonly browser: BrowserSignIn | null }) {
@@ -38,16 +38,13 @@ test('the codes have the form that existing clients and people know, and the lon
 });
 
 test('a device waits until somebody has approved it, and gets that once', async () => {
-	const { clock, flow, codes, ticket, accountId } = await withDevice(true);
+	const { clock, auth, flow, codes, ticket, accountId } = await withDevice(true);
 	assert.deepEqual(await flow.poll(codes.deviceCode), { status: 'pending' });
 	assert.deepEqual(await flow.decide(await ticket(), 'approve'), { status: 'decided', clientHint: 'example program' });
 	clock.advance(5000);
-	assert.deepEqual(await flow.poll(codes.deviceCode), {
-		status: 'approved',
-		accountId,
-		clientHint: 'example program',
-		pair: true,
-	});
+	const { account, ...outcome } = { account: null, ...(await flow.poll(codes.deviceCode)) };
+	assert.deepEqual(outcome, { status: 'approved', clientHint: 'example program', pair: true });
+	assert.deepEqual(account, await auth.accounts.get(accountId));
 	clock.advance(5000);
 	assert.deepEqual(await flow.poll(codes.deviceCode), { status: 'expired' });
 });

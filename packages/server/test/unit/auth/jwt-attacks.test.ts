@@ -63,6 +63,6 @@ test('a token of the earlier server without a name is good, and cannot be revoke
 	const token = forge(HEADER, without(claims, 'jti'));
 	const principal = await auth.authenticator.authenticate(token);
 	assert(principal.kind === 'account');
-	await auth.tokens.deny({ jti: principal.jti, sessionId: null, expiresAtMs: claims.exp * 1000 });
+	await auth.logout(principal);
 	await auth.authenticator.authenticate(token);
 });

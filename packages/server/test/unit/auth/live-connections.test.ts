@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { LiveConnection } from '../../../src/auth/live-connections.ts';
 import type { KnownPrincipal } from '../../../src/auth/principal.ts';
 import type { RecordListener, Records } from '../../../src/ports/records.ts';
-import { createWorld, PASSWORD, refused } from './world.ts';
+import { createWorld, logOut, mint, PASSWORD, refused } from './world.ts';
 
 interface Watched extends LiveConnection {
 	principal: KnownPrincipal;
@@ -69,7 +69,7 @@ describe('a connection ends', () => {
 		const { connect, token, auth } = await connected();
 		const [first, second] = [await token('bob'), await token('bob')];
 		const [one, other] = [await connect(first), await connect(second)];
-		await auth.tokens.deny(await auth.tokens.verify(first));
+		await logOut(auth, first);
 		await settle();
 		assert.equal(one.ended, 'credentials_expired');
 		assert.equal(other.ended, null);
@@ -102,7 +102,7 @@ describe('a connection ends', () => {
 		const { connect, bob, auth } = await connected();
 		const scopes = [{ actions: ['subscribe'] as const, topics: [`${bob.accountId}/*`] }];
 		const { key, secret } = await auth.keys.create(bob.accountId, { name: 'k', scopes, expiresAtMs: null });
-		const { token } = await auth.tokens.issueScoped(bob, { scopes, by: { keyId: key.keyId }, lifetimeS: 60 });
+		const token = await mint(auth, secret, 'subscribe', ['*']);
 		const connections = [await connect(secret), await connect(token)];
 		await auth.keys.delete(bob.accountId, key.keyId);
 		await settle();
@@ -112,10 +112,9 @@ describe('a connection ends', () => {
 	test('of a scoped token, with the scopes of the key that minted it, which may not be used anew either', async () => {
 		const { connect, bob, auth } = await connected();
 		const scopesOf = (pattern: string) => [{ actions: ['subscribe'] as const, topics: [`${bob.accountId}/${pattern}`] }];
-		const { key } = await auth.keys.create(bob.accountId, { name: 'k', scopes: scopesOf('*'), expiresAtMs: null });
-		const mint = async (pattern: string) =>
-			(await auth.tokens.issueScoped(bob, { scopes: scopesOf(pattern), by: { keyId: key.keyId }, lifetimeS: 60 })).token;
-		const [beyond, within] = [await mint('private.*'), await mint('jobs.a')];
+		const { key, secret } = await auth.keys.create(bob.accountId, { name: 'k', scopes: scopesOf('*'), expiresAtMs: null });
+		const minted = (pattern: string) => mint(auth, secret, 'subscribe', [pattern]);
+		const [beyond, within] = [await minted('private.*'), await minted('jobs.a')];
 		const [one, other] = [await connect(beyond), await connect(within)];
 		await auth.keys.change(bob.accountId, key.keyId, { scopes: scopesOf('jobs.*') });
 		await settle();
@@ -125,14 +124,11 @@ describe('a connection ends', () => {
 	});
 
 	test('of a scoped token, with the logout of the session that minted it', async () => {
-		const { connect, token, auth, bob } = await connected();
-		const accessToken = await token('bob');
-		const { sessionId } = await auth.tokens.verify(accessToken);
-		const scopes = [{ actions: ['subscribe'] as const, topics: [`${bob.accountId}/*`] }];
-		const mint = async (by: { sessionId: string | null }) =>
-			connect((await auth.tokens.issueScoped(bob, { scopes, by, lifetimeS: 60 })).token);
-		const [one, other] = [await mint({ sessionId }), await mint({ sessionId: 'another' })];
-		await auth.tokens.deny(await auth.tokens.verify(accessToken));
+		const { connect, token, auth } = await connected();
+		const [accessToken, another] = [await token('bob'), await token('bob')];
+		const connectBy = async (minter: string) => connect(await mint(auth, minter, 'subscribe', ['*']));
+		const [one, other] = [await connectBy(accessToken), await connectBy(another)];
+		await logOut(auth, accessToken);
 		await settle();
 		assert.deepEqual([one.ended, other.ended], ['credentials_expired', null]);
 	});

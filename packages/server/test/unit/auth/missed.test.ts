@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { LiveConnection } from '../../../src/auth/live-connections.ts';
 import type { RecordListener, Records } from '../../../src/ports/records.ts';
-import { createWorld, PASSWORD, refused } from './world.ts';
+import { createWorld, logOut, PASSWORD, refused } from './world.ts';
 
 /** Records of which a node hears no change, until it is told that it has missed some; and which can be slow to answer. */
 function deaf(records: Records) {
@@ -87,7 +87,7 @@ test('a logout, a deleted key, a grant that was taken back', async () => {
 	records.miss();
 	await settle();
 	assert.deepEqual(ended.splice(0).sort(), ['key topic', 'token topic']);
-	await near.tokens.deny(await near.tokens.verify(accessToken));
+	await logOut(near, accessToken);
 	await near.keys.delete(bob.accountId, key.keyId);
 	await settle();
 	assert.deepEqual(ended, []);

@@ -7,7 +7,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from 'jose';
-import { base64url, createWorld, refused, SECRET, type World } from './world.ts';
+import { base64url, createWorld, logOut, refused, SECRET, type World } from './world.ts';
 
 const ISSUER = 'https://id.example.org/';
 const AUDIENCE = 'https://relay.example.org';
@@ -282,7 +282,7 @@ describe('what ends a token', () => {
 		const token = await sign(world.claims, 'ec');
 		const other = world.node();
 		await other.authenticator.authenticate(token);
-		await world.auth.tokens.deny(await world.auth.tokens.verify(token));
+		await logOut(world.auth, token);
 		for (const node of [world.auth, other]) {
 			await refused(() => node.authenticator.authenticate(token), 'invalid_credentials', 'Token has been revoked');
 			await refused(() => node.authenticator.authenticate(respelled(token)), 'invalid_credentials');

@@ -4,25 +4,28 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Account } from '../../../src/auth/accounts.ts';
 import type { KnownPrincipal, Scope } from '../../../src/auth/principal.ts';
-import { mintScopedToken, resolveScopes, shownScopes } from '../../../src/auth/scoped-tokens.ts';
-import { isTopicPattern, matches, scopesAllow, uncovered } from '../../../src/auth/scopes.ts';
+import { mintScopedToken, resolveScopes } from '../../../src/auth/scoped-tokens.ts';
+import { isTopicPattern, matches, scopesAllow, shownScopes, uncovered } from '../../../src/auth/scopes.ts';
 import { authorize, GRANTS_MAX } from '../../../src/auth/topic-access.ts';
 import { createWorld, refused } from './world.ts';
 
-const as = ({ accountId, username, permissions }: Account): KnownPrincipal & { kind: 'account' } => ({
+const as = ({ accountId, username, permissions, cv }: Account): KnownPrincipal & { kind: 'account' } => ({
 	kind: 'account',
 	accountId,
 	username,
 	permissions,
+	cv,
 	jti: null,
 	sessionId: null,
 	expiresAtMs: null,
+	credential: { kind: 'key', keyId: 'k', secretCv: 1 },
 });
 
 const withScopes = (account: Account, scopes: readonly Scope[]): KnownPrincipal => ({
 	...as(account),
 	kind: 'apiKey',
 	keyId: 'k',
+	secretCv: 1,
 	scopes,
 });
 
@@ -127,6 +130,8 @@ const admin: Account = {
 	isActive: true,
 	permissions: ['admin', 'read', 'write'],
 	createdAtMs: 0,
+	cv: 0,
+	raisedAtMs: null,
 	version: 1,
 };
 
@@ -194,7 +199,7 @@ test('one set of scopes is seen to contain another, or what it lacks', () => {
 test('a key or an account mints tokens for a part of what it may do, and for no more', async () => {
 	const { auth, topics, alice, reader } = await people();
 	const mint = (minter: KnownPrincipal, actions: readonly ('publish' | 'subscribe')[], pattern: string) =>
-		mintScopedToken({ tokens: auth.tokens, topics }, minter, { scopes: [{ actions, topics: [pattern] }], lifetimeS: 60 });
+		mintScopedToken(auth, minter, { scopes: [{ actions, topics: [pattern] }], lifetimeS: 60 });
 	const { token } = await mint(as(alice), ['publish', 'subscribe'], 'jobs.*');
 	const scoped = await auth.authenticator.authenticate(token);
 	assert(scoped.kind === 'scoped');
@@ -205,7 +210,47 @@ test('a key or an account mints tokens for a part of what it may do, and for no 
 	const key = withScopes(alice, [{ actions: ['subscribe'], topics: [`${alice.accountId}/jobs.*`] }]);
 	await refused(() => mint(key, ['subscribe'], '*'), 'forbidden', "Scope 'subscribe' for topic '*' required");
 	await refused(() => mint(key, ['publish'], 'jobs.eu'), 'forbidden', "Scope 'publish' for topic 'jobs.eu' required");
-	await refused(() => mint(as(alice), ['subscribe'], 'nobody/x'), 'invalid_request');
+});
+
+describe('who has an account does not show', () => {
+	test('in a scoped token for the topics of a name, nor in what it may do', async () => {
+		const { auth, topics, alice, bob } = await people();
+		const mint = (minter: KnownPrincipal, name: string) =>
+			mintScopedToken(auth, minter, { scopes: [{ actions: ['subscribe'], topics: [`${name}/*`] }], lifetimeS: 60 });
+		for (const name of ['bob', 'nobody']) {
+			const { token } = await mint(as(alice), name);
+			const claims = Buffer.from(token.split('.')[1] ?? '', 'base64url').toString();
+			assert(claims.includes(`"topics":["${name}/*"]`), claims);
+			assert(!claims.includes(bob.accountId));
+			const scoped = await auth.authenticator.authenticate(token);
+			for (const [topic, detail] of [
+				[`${name}/x`, `Access denied to topic '${name}/x' (requires read permission)`],
+				['reader/x', "Scope 'subscribe' for topic 'reader/x' required"],
+				['nobody else/x', "Scope 'subscribe' for topic 'nobody else/x' required"],
+			] as const) {
+				await refused(() => topics.allow(scoped, 'subscribe', topic), 'forbidden', detail);
+			}
+			const key = withScopes(alice, [{ actions: ['subscribe'], topics: [`${alice.accountId}/*`] }]);
+			await refused(() => mint(key, name), 'forbidden', `Scope 'subscribe' for topic '${name}/*' required`);
+		}
+	});
+
+	test('and a token for the topics of a name is good for them once they are granted, also those of a later account', async () => {
+		const { auth, topics, alice, bob, account } = await people();
+		const mint = async (name: string) => {
+			const scopes = [{ actions: ['subscribe'] as const, topics: [`${name}/*`] }];
+			return (await mintScopedToken(auth, as(alice), { scopes, lifetimeS: 60 })).token;
+		};
+		const [early, now] = [await mint('carol'), await mint('bob')];
+		const follow = async (token: string, topic: string) =>
+			topics.allow(await auth.authenticator.authenticate(token), 'subscribe', topic);
+		await refused(() => follow(early, 'carol/news'), 'forbidden');
+		const carol = await account('carol');
+		for (const owner of [bob, carol]) await topics.grant(`${owner.accountId}/news`, alice.accountId, 'read');
+		assert.equal((await follow(now, 'bob/news')).topic, `${bob.accountId}/news`);
+		assert.equal((await follow(early, 'carol/news')).topic, `${carol.accountId}/news`);
+		await refused(() => follow(now, 'carol/news'), 'forbidden');
+	});
 });
 
 test('scopes are stored with the owner in front and shown as they were written', async () => {

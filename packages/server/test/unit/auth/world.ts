@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import type { Account } from '../../../src/auth/accounts.ts';
 import { Auth, type AuthOptions } from '../../../src/auth/auth.ts';
-import type { Permission } from '../../../src/auth/principal.ts';
+import type { Action, Permission } from '../../../src/auth/principal.ts';
+import { mintScopedToken } from '../../../src/auth/scoped-tokens.ts';
 import type { Records } from '../../../src/ports/records.ts';
 import { createMemoryRecords } from '../../../src/stores/memory/records.ts';
 import { createFakeClock, type FakeClock } from '../../support/clock.ts';
@@ -48,6 +49,26 @@ export function createWorld(options: Partial<AuthOptions> = {}): World {
 		account: (username, permissions = ['read', 'write']) =>
 			auth.accounts.create({ username, password: PASSWORD, email: null, permissions }),
 	};
+}
+
+/** Logs out by a token, as the route does. */
+export async function logOut(auth: Auth, token: string): Promise<void> {
+	const principal = await auth.authenticator.authenticate(token);
+	assert(principal.kind !== 'apiKey');
+	await auth.logout(principal);
+}
+
+/** Mints a scoped token by a token or key. */
+export async function mint(
+	auth: Auth,
+	minter: string,
+	action: Action,
+	topics: readonly string[],
+	lifetimeS = 60,
+): Promise<string> {
+	const principal = await auth.authenticator.authenticate(minter);
+	const { token } = await mintScopedToken(auth, principal, { scopes: [{ actions: [action], topics }], lifetimeS });
+	return token;
 }
 
 /** Asserts that something is refused, thrown or rejected, with a code and, when it matters, what existing clients are told. */

@@ -10,19 +10,20 @@ import { createFakeClock } from '../../support/clock.ts';
 const ACCOUNT = '00000000-0000-4000-8000-000000000001';
 const OTHER = '00000000-0000-4000-8000-000000000002';
 
-function create({ topicsMax = 1000, bytesMax = 1000 } = {}) {
+function create({ topicsMax = 1000, bytesMax = 1000, storeTopicsMax = 100_000, severalAccounts = true } = {}) {
 	const clock = createFakeClock();
-	const memory = createMemoryStore({ topicsMax: 100_000, clock });
+	const memory = createMemoryStore({ topicsMax: storeTopicsMax, clock });
 	let lists = 0;
 	const world = { away: false, lists: () => lists };
 	const listTopics: Store['listTopics'] = (after, limit) => {
 		lists++;
 		return world.away ? Promise.reject(new Error('away')) : memory.listTopics(after, limit);
 	};
-	const usage = new AccountUsage({ store: { listTopics }, clock, topicsMax, bytesMax });
+	const store = { listTopics, stats: () => memory.stats() };
+	const usage = new AccountUsage({ store, clock, topicsMax, bytesMax, storeTopicsMax, severalAccounts: () => severalAccounts });
 	const publish = (topic: string, bytes = 10) =>
 		memory.append(topic, [{ payload: Buffer.alloc(bytes, '1'), metadata: null, expiresAtMs: 0, dedupe: null }]);
-	return { clock, world, usage, publish };
+	return { clock, world, usage, publish, ...store };
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
@@ -85,4 +86,50 @@ test('while the store cannot be asked, what was known stands', async () => {
 	assert.equal(usage.admit(`${ACCOUNT}/b`), null);
 	await turn();
 	await assert.rejects(usage.admit(`${ACCOUNT}/c`) ?? Promise.resolve(), { code: 'topic_limit' });
+});
+
+/** Creates topics of an account until it may not have more; gives how many. */
+async function fill({ usage, publish }: ReturnType<typeof create>, account: string, most = 1000): Promise<number> {
+	for (let count = 0; ; count++) {
+		if (count === most) return count;
+		const topic = `${account}/t${count}`;
+		try {
+			await usage.admit(topic);
+		} catch (error) {
+			assert.equal(error instanceof Error && 'code' in error && error.code, 'topic_limit');
+			return count;
+		}
+		await publish(topic);
+	}
+}
+
+test('where there are several accounts, each may have topics until it has as many as it leaves to the others', async () => {
+	const world = create({ storeTopicsMax: 100, bytesMax: 1e9 });
+	assert.equal(await fill(world, ACCOUNT), 50);
+	world.clock.advance(1001);
+	assert.equal(await fill(world, OTHER), 25);
+	world.clock.advance(1001);
+	assert.equal(await fill(world, '00000000-0000-4000-8000-000000000003'), 13);
+	world.clock.advance(1001);
+	await assert.rejects(world.usage.admit(`${ACCOUNT}/one more`) ?? Promise.resolve(), { code: 'topic_limit' });
+	assert.equal(world.usage.admit(`${ACCOUNT}/t0`), null, 'it publishes to those that it has');
+});
+
+test('an account that was not counted yet gets no more either', async () => {
+	const world = create({ storeTopicsMax: 100, bytesMax: 1e9 });
+	await fill(world, ACCOUNT);
+	const again = new AccountUsage({
+		store: { listTopics: world.listTopics, stats: world.stats },
+		clock: world.clock,
+		topicsMax: 1000,
+		bytesMax: 1e9,
+		storeTopicsMax: 100,
+		severalAccounts: () => true,
+	});
+	await assert.rejects(again.admit(`${ACCOUNT}/one more`) ?? Promise.resolve(), { code: 'topic_limit' });
+});
+
+test('an account that is alone may have all topics', async () => {
+	const world = create({ storeTopicsMax: 100, bytesMax: 1e9, severalAccounts: false });
+	assert.equal(await fill(world, ACCOUNT, 100), 100);
 });

@@ -5,11 +5,13 @@ import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
 import type { Account, AccountChange } from '../../../auth/accounts.ts';
 import type { Auth } from '../../../auth/auth.ts';
+import { usernameProblem } from '../../../auth/usernames.ts';
 import { ownNameOf } from '../../../relay/topic-log.ts';
 import { accountOf } from '../access.ts';
 import { AccountAnswer, AccountCreation, AccountListQuery, AccountStats, AccountUpdate } from '../auth-schemas.ts';
 import type { HttpDeps } from '../deps.ts';
 import { errorAnswers } from '../schemas.ts';
+import { invalid } from '../validation.ts';
 import { NO_CONTENT, timestamp } from './auth-answers.ts';
 import { topicsOf } from './topics.ts';
 
@@ -52,6 +54,8 @@ export function registerAccounts(server: FastifyInstance, deps: HttpDeps, auth: 
 		},
 		async ({ body }, reply) => {
 			const { username, password, email = null, permissions = [] } = body;
+			const problem = usernameProblem(username);
+			if (problem !== undefined) throw invalid([{ type: 'string_pattern_mismatch', loc: ['body', 'username'], msg: problem }]);
 			const account = await auth.accounts.create({ username, password, email, permissions });
 			return reply.code(201).send(await accountAnswer(account, deps));
 		},
@@ -104,17 +108,15 @@ function registerChange(server: FastifyInstance, deps: HttpDeps, auth: Auth): vo
 				tags: TAGS,
 				summary: 'Change an account',
 				description:
-					'Only what is given changes, on every node and for open connections at once. A new password ends the sessions.',
+					'Only what is given changes, on every node and for open connections at once. A new password, and disabling, end the sessions and all tokens.',
 				params: UserParams,
 				body: AccountUpdate,
 				response: { 200: AccountAnswer, ...errorAnswers(...ADMIN_ERRORS, 'not_found') },
 			},
 		},
 		async ({ params, body }) => {
-			const account = await auth.accounts.change(params.user_id, changeOf(body));
+			const account = await auth.changeAccount(params.user_id, changeOf(body));
 			if (account === null) throw noSuchUser(params.user_id);
-			// Whoever got in by the old one may not stay in by what it was exchanged for.
-			if (body.password !== undefined) await auth.sessions.deleteAll(account.accountId);
 			return accountAnswer(account, deps);
 		},
 	);

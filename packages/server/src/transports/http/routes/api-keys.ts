@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
 import type { ApiKey, NewApiKey } from '../../../auth/api-keys.ts';
 import type { Auth } from '../../../auth/auth.ts';
-import { resolveScopes, shownScopes } from '../../../auth/scoped-tokens.ts';
+import { resolveScopes } from '../../../auth/scoped-tokens.ts';
 import type { Clock } from '../../../ports/clock.ts';
 import { accountOf } from '../access.ts';
 import { KeyAnswer, KeyCreation, KeyList, KeyRotation, KeyUpdate, NewKeyAnswer } from '../auth-schemas.ts';
@@ -62,7 +62,7 @@ export function registerApiKeys(server: FastifyInstance, { clock }: HttpDeps, au
 			checkPatterns(scopes ?? []);
 			const key = await auth.keys.change(accountId, request.params.key_id, {
 				...(name === undefined ? {} : { name }),
-				...(scopes === undefined ? {} : { scopes: await resolveScopes(auth.topics, accountId, scopes) }),
+				...(scopes === undefined ? {} : { scopes: await resolveScopes(auth.topics, accountId, scopes), requestedScopes: scopes }),
 				...(expiresInS === undefined ? {} : { expiresAtMs: endOf(clock, expiresInS) }),
 			});
 			if (key === null) throw noSuchKey();
@@ -102,10 +102,11 @@ function registerCreate(server: FastifyInstance, clock: Clock, auth: Auth): void
 		},
 		async (request, reply) => {
 			const { accountId } = accountOf(request);
-			const { name, scopes: requested, expires_in: expiresInS = null } = request.body;
-			checkPatterns(requested);
-			const scopes = await resolveScopes(auth.topics, accountId, requested);
-			const made = await auth.keys.create(accountId, { name, scopes, expiresAtMs: endOf(clock, expiresInS) });
+			const { name, scopes: requestedScopes, expires_in: expiresInS = null } = request.body;
+			checkPatterns(requestedScopes);
+			const scopes = await resolveScopes(auth.topics, accountId, requestedScopes);
+			const expiresAtMs = endOf(clock, expiresInS);
+			const made = await auth.keys.create(accountId, { name, scopes, requestedScopes, expiresAtMs });
 			return reply.code(201).send(newKeyAnswer(made));
 		},
 	);
@@ -142,11 +143,11 @@ function endOf(clock: Clock, lifetimeS: number | null): number | null {
 	return lifetimeS === null ? null : clock.nowMs() + lifetimeS * 1000;
 }
 
-function keyAnswer({ keyId, accountId, name, scopes, createdAtMs, expiresAtMs, liveSecrets }: ApiKey) {
+function keyAnswer({ keyId, name, requestedScopes, createdAtMs, expiresAtMs, liveSecrets }: ApiKey) {
 	return {
 		key_id: keyId,
 		name,
-		scopes: shownScopes(accountId, scopes),
+		scopes: requestedScopes,
 		created_at: timestamp(createdAtMs),
 		expires_at: timestampOrNull(expiresAtMs),
 		live_secrets: liveSecrets,

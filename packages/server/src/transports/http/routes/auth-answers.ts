@@ -1,8 +1,7 @@
 /** What the routes of accounts, tokens and keys share. */
 
 import type { Problem } from '@pulsar-relay/protocol/errors';
-import type { RequestedScope } from '../../../auth/scoped-tokens.ts';
-import { isTopicPattern } from '../../../auth/scopes.ts';
+import { isTopicPattern, type RequestedScope } from '../../../auth/scopes.ts';
 import { invalid } from '../validation.ts';
 
 export const NO_CONTENT = { type: 'null', description: 'Done' } as const;

@@ -174,9 +174,9 @@ export async function askForDecision(
 	{ device: flow }: BrowserSignIn,
 	pages: DevicePages,
 	device: PendingDevice,
-	{ accountId, username }: Account,
+	account: Account,
 ): Promise<string> {
-	return decisionPage(pages, device, { username, ticket: await flow.admit(device, accountId) });
+	return decisionPage(pages, device, { username: account.username, ticket: await flow.admit(device, account) });
 }
 
 /** Answers with a page. */

@@ -10,6 +10,7 @@ import type { AnswerError } from '../errors.ts';
 import { FORM_BYTES_MAX, FORM_MEDIA_TYPES } from '../form-body.ts';
 import { errorAnswers } from '../schemas.ts';
 import {
+	DEVICE_GRANT,
 	DeviceCodeAnswer,
 	DeviceCodeForm,
 	DeviceDenial,
@@ -20,7 +21,6 @@ import {
 import { invalid } from '../validation.ts';
 
 const TAGS = ['sign-in'];
-const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 const FLAGS: ReadonlyMap<string, boolean> = new Map([
 	...['1', 'true', 'yes', 'on', 't', 'y'].map((word) => [word, true] as const),
 	...['0', 'false', 'no', 'off', 'f', 'n'].map((word) => [word, false] as const),
@@ -146,12 +146,11 @@ async function tokensOf(auth: Auth, deviceCode: string): Promise<Static<typeof D
 		case 'denied':
 			return new RelayError('access_denied', 'the request was denied');
 		case 'approved': {
-			const { accountId, clientHint, pair } = outcome;
-			const account = await auth.accounts.get(accountId);
-			if (account?.isActive !== true) return new RelayError('access_denied', 'the account is not active');
+			const { account, clientHint, pair } = outcome;
 			const first = await auth.begin(account, clientHint);
 			// A session of its own: what becomes of one of the two is nothing to the other.
 			const second = pair ? await auth.begin(account, clientHint === null ? 'secondary' : `${clientHint}-secondary`) : null;
+			if (first === null) return new RelayError('access_denied', 'the account is not active, or has another password since');
 			return {
 				access_token: first.accessToken,
 				token_type: 'bearer',

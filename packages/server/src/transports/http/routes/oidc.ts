@@ -64,7 +64,7 @@ export function registerOidc(server: FastifyInstance, deps: HttpDeps, auth: Auth
 		},
 		async ({ body }, reply) => {
 			const redeemed = (await oidc?.redeem(body.code)) ?? null;
-			if (redeemed === null) throw new RelayError('invalid_credentials', 'the code is none, was used, or its time is over');
+			if (redeemed === null) throw new RelayError('invalid_credentials', 'unknown, used or expired code');
 			return answerTokens(reply, auth, redeemed);
 		},
 	);
@@ -186,7 +186,9 @@ async function answerTokens(
 	auth: Auth,
 	{ account, clientHint }: Pick<FinishedSignIn, 'account' | 'clientHint'>,
 ): Promise<FastifyReply> {
-	return reply.header('cache-control', 'no-store').send(tokensAnswer(await auth.begin(account, clientHint)));
+	const tokens = await auth.begin(account, clientHint);
+	if (tokens === null) throw new RelayError('invalid_credentials', 'the account was changed during the sign-in; sign in again');
+	return reply.header('cache-control', 'no-store').send(tokensAnswer(tokens));
 }
 
 function cookieNameOf({ baseUrl }: BrowserSignIn): string {

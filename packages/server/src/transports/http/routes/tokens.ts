@@ -109,9 +109,7 @@ export function registerTokens(server: FastifyInstance, { limiting }: HttpDeps, 
 		async (request, reply) => {
 			const principal = knownOf(request);
 			if (principal.kind === 'apiKey') throw new RelayError('forbidden', 'an API key is deleted, not logged out');
-			const { jti, expiresAtMs } = principal;
-			const sessionId = principal.kind === 'account' ? principal.sessionId : null;
-			if (expiresAtMs !== null) await auth.tokens.deny({ jti, sessionId, expiresAtMs });
+			await auth.logout(principal);
 			return reply.code(204).send();
 		},
 	);

@@ -34,10 +34,11 @@ export function registerTopicPermissions(server: FastifyInstance, deps: HttpDeps
 		async (request, reply) => {
 			const { topic, shown } = await existingTopic(deps, principalOf(request), 'manage', request.params.topic_name);
 			const { username, permission } = request.body;
-			const accountId = await auth.accounts.idOf(username);
-			if (accountId === null) throw noSuchUser();
-			await auth.topics.grant(topic.name, accountId, permission);
-			return reply.code(201).send({ topic_name: shown, username, user_id: accountId, permission });
+			const accountId = await auth.accounts.resolve(username);
+			const account = accountId === null ? null : await auth.accounts.get(accountId);
+			if (account === null) throw noSuchUser();
+			await auth.topics.grant(topic.name, account.accountId, permission);
+			return reply.code(201).send({ topic_name: shown, username: account.username, user_id: account.accountId, permission });
 		},
 	);
 	server.get<{ Params: Static<typeof TopicParams> }>(
@@ -80,7 +81,7 @@ export function registerTopicPermissions(server: FastifyInstance, deps: HttpDeps
 		async (request, reply) => {
 			const { topic_name: name, username } = request.params;
 			const { topic } = await existingTopic(deps, principalOf(request), 'manage', name);
-			const accountId = await auth.accounts.idOf(username);
+			const accountId = await auth.accounts.resolve(username);
 			const { permission = null } = request.query;
 			const revoked = accountId !== null && (await auth.topics.revoke(topic.name, accountId, permission));
 			if (!revoked) throw new RelayError('not_found', 'no such grant');
