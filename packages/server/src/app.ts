@@ -81,8 +81,8 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 		await store.close();
 		throw error;
 	});
-	const { limiting, caps, usage, rights } = limits;
-	const access = { auth, limiting, caps, usage, rights, edge };
+	const { limiting, caps, usage, rights, budgets, partyOf } = limits;
+	const access = { auth, limiting, caps, usage, rights, budgets, partyOf, edge };
 	const metrics = createMetrics({
 		store,
 		logger,

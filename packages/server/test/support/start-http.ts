@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { PassThrough } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { OPEN_RIGHTS } from '../../src/auth/topic-access.ts';
+import { Budgets } from '../../src/limits/budgets.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import { createLogger } from '../../src/ops/logger.ts';
 import { createMetrics, type Metrics } from '../../src/ops/metrics.ts';
@@ -11,9 +12,11 @@ import type { Clock } from '../../src/ports/clock.ts';
 import type { Store } from '../../src/ports/store.ts';
 import { Relay } from '../../src/relay/relay.ts';
 import { createMemoryStore } from '../../src/stores/memory/store.ts';
+import { clientAddresses } from '../../src/transports/http/client-address.ts';
 import type { EdgeOptions, HttpLimits } from '../../src/transports/http/deps.ts';
 import type { Limiting } from '../../src/transports/http/limiting.ts';
 import { Origins } from '../../src/transports/http/origins.ts';
+import { type PartyOf, parties } from '../../src/transports/http/party-of.ts';
 import { createHttpServer } from '../../src/transports/http/server.ts';
 
 export const OWNER_ID = '00000000-0000-0000-0000-000000000000';
@@ -33,6 +36,8 @@ export interface HttpUnderTest {
 	readonly relay: Relay;
 	readonly store: Store;
 	readonly metrics: Metrics;
+	readonly budgets: Budgets;
+	readonly partyOf: PartyOf;
 	/** What was logged so far. */
 	log(): string;
 	/** The first logged line that contains the text; empty when there is none. */
@@ -47,6 +52,8 @@ export interface HttpTestOptions {
 	readonly limiting?: Limiting;
 	readonly topicsMax?: number;
 	readonly publishQueueBytesMax?: number;
+	/** Default: room for 8 bodies of the largest size. */
+	readonly receivingBytesMax?: number;
 	/** Default: the system's. */
 	readonly clock?: Clock;
 	/** Called before the server listens. */
@@ -82,12 +89,20 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		},
 	});
 	metrics.observeLoad(() => relay.load);
+	const limits = { maxBodyBytes: MIB, maxPayloadDepth: 64, bodyTimeoutS: 60, keepAliveTimeoutS: 75, ...options.limits };
+	const budgets = new Budgets({
+		clock,
+		bytesMax: options.receivingBytesMax ?? 8 * limits.maxBodyBytes,
+		shareBytesMax: options.receivingBytesMax ?? 8 * limits.maxBodyBytes,
+		timeoutMs: limits.bodyTimeoutS * 1000,
+	});
+	const partyOf = parties(clientAddresses([]));
 	const server = await createHttpServer({
 		relay,
 		metrics,
 		logger,
 		clock,
-		limits: { maxBodyBytes: MIB, maxPayloadDepth: 64, bodyTimeoutS: 60, keepAliveTimeoutS: 75, ...options.limits },
+		limits,
 		edge: PLAIN_EDGE,
 		version: VERSION,
 		appName: 'Relay under test',
@@ -96,6 +111,8 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		limiting: options.limiting ?? null,
 		usage: null,
 		rights: OPEN_RIGHTS,
+		budgets,
+		partyOf,
 	});
 	options.addRoutes?.(server);
 	await server.listen({ host: '127.0.0.1', port: 0 });
@@ -107,6 +124,8 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		relay,
 		store,
 		metrics,
+		budgets,
+		partyOf,
 		log: () => lines.join(''),
 		logLine: (containing) =>
 			lines

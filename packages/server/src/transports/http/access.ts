@@ -10,7 +10,8 @@ import type { Auth } from '../../auth/auth.ts';
 import { bearerOf } from '../../auth/authenticate.ts';
 import { type AccountPrincipal, type KnownPrincipal, OPEN, type Permission, type Principal } from '../../auth/principal.ts';
 import { permissionRequired } from '../../auth/topic-access.ts';
-import { parseJsonBody } from './json-body.ts';
+import { atOnce } from '../../limits/turns.ts';
+import { checkJsonBody } from './json-body.ts';
 import { allowed, type Limiting, tellBalance } from './limiting.ts';
 
 /**
@@ -198,7 +199,7 @@ function addRefusals(server: FastifyInstance, payloadDepthMax: number): void {
 		// Routes that take bytes have not looked at them yet.
 		const { body } = request;
 		try {
-			if (Buffer.isBuffer(body) && body.byteLength > 0) parseJsonBody(body, payloadDepthMax + 3);
+			if (Buffer.isBuffer(body) && body.byteLength > 0) atOnce(checkJsonBody(body, payloadDepthMax + 3));
 			done(request.refusal);
 		} catch (thrown) {
 			done(RelayError.from(thrown));
@@ -271,6 +272,7 @@ export function rowOf(method: string, url: string, own?: RouteAccess): RouteAcce
 }
 
 function hasSmallBody({ headers }: IncomingMessage): boolean {
-	if (headers['transfer-encoding'] !== undefined) return false;
+	// One that waits to be asked for is not asked for either.
+	if (headers['transfer-encoding'] !== undefined || headers.expect !== undefined) return false;
 	return Number(headers['content-length'] ?? 0) <= REFUSED_BODY_BYTES_MAX;
 }

@@ -3,6 +3,7 @@
 import type { Auth } from '../../auth/auth.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
 import type { AccountUsage } from '../../limits/account-usage.ts';
+import type { Budgets } from '../../limits/budgets.ts';
 import type { Logger } from '../../ops/logger.ts';
 import type { Metrics } from '../../ops/metrics.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -10,6 +11,7 @@ import type { Relay } from '../../relay/relay.ts';
 import type { TrustsHost } from './hosts.ts';
 import type { Limiting } from './limiting.ts';
 import type { Origins } from './origins.ts';
+import type { PartyOf } from './party-of.ts';
 import type { LogRefusal } from './refusal-log.ts';
 import type { TlsCredentials } from './tls.ts';
 
@@ -19,7 +21,7 @@ export interface HttpLimits {
 	readonly maxBodyBytes: number;
 	/** Levels of nesting of a payload, and of any other JSON body. */
 	readonly maxPayloadDepth: number;
-	/** How long a body may take to arrive, and a streamed one to go on. */
+	/** How long a body or a line may take to arrive, and a client to read its results. */
 	readonly bodyTimeoutS: number;
 	/** How long an idle connection stays open. */
 	readonly keepAliveTimeoutS: number;
@@ -51,6 +53,8 @@ export interface HttpDeps {
 	readonly auth: Auth | null;
 	/** Null where there are no rate limits. */
 	readonly limiting: Limiting | null;
+	readonly budgets: Budgets;
+	readonly partyOf: PartyOf;
 	readonly rights: TopicRights;
 	/** Null where accounts have no caps. */
 	readonly usage: AccountUsage | null;

@@ -96,6 +96,7 @@ test('without anything said, every setting has its default', () => {
 			maxBodyBytes: 33_554_432,
 			maxPayloadDepth: 256,
 			maxPublishQueueBytes: 268_435_456,
+			maxReceivingBytes: 256 * 1024 * 1024,
 			idempotencyWindowS: 86_400,
 			idempotencyMaxKeys: 10_000_000,
 			maxConnections: 20_000,
