@@ -85,7 +85,6 @@ class RelayMetrics implements Metrics {
 	#dropped = 0;
 	#behind = 0;
 	#clockDoubted = false;
-	#topicsAhead = 0;
 	/** Whether the last append, of those that tell, was stored. */
 	#storing = true;
 	readonly #operations = tally(['append ok', 'append error', 'read ok', 'read error', 'housekeeping error']);
@@ -192,17 +191,6 @@ class RelayMetrics implements Metrics {
 		this.#options.logger?.info('messages are removed by the clock again');
 	}
 
-	topicsAhead(topics: number, byMs: number): void {
-		if (topics > 0 && this.#topicsAhead === 0) {
-			this.#options.logger?.warn(
-				{ topics, ahead_s: Math.round(byMs / 1000) },
-				'topics have message ids ahead of the clock, which was wrong when they were published to, or is wrong now; their messages age from when ' +
-					'they were first seen there',
-			);
-		}
-		this.#topicsAhead = topics;
-	}
-
 	connectionOpened(transport: TransportName): void {
 		this.#opened[transport]++;
 	}
@@ -252,7 +240,6 @@ class RelayMetrics implements Metrics {
 		this.#add('relay_topic_message_count', 'gauge', 'Messages kept, over all topics.', () => one(totals().messages));
 		this.#add('relay_stored_messages', 'gauge', 'Messages kept, over all topics.', () => one(totals().messages));
 		this.#add('relay_stored_bytes', 'gauge', 'Bytes of messages kept, over all topics.', () => one(totals().bytes));
-		this.#add('relay_topics_ahead', 'gauge', 'Topics with message ids ahead of the clock.', () => one(this.#topicsAhead));
 		this.#add('relay_clock_doubted', 'gauge', 'Whether the clock is so far ahead that nothing is removed for its age yet.', () =>
 			one(this.#clockDoubted ? 1 : 0),
 		);
@@ -292,13 +279,15 @@ class RelayMetrics implements Metrics {
 				value: health.status === 'ok' && health.durability === level ? 1 : 0,
 			}));
 		});
-		const { clocks } = this.#options.store;
-		if (clocks !== undefined) {
+		const { store } = this.#options;
+		if (store.clocks?.().skewMs !== undefined) {
 			this.#add('relay_storage_clock_skew_seconds', 'gauge', "By how much this machine's clock is ahead of the store's.", () =>
-				one(clocks().skewMs / 1000),
+				one((store.clocks?.().skewMs ?? 0) / 1000),
 			);
+		}
+		if (store.clocks !== undefined) {
 			this.#add('relay_topics_ahead_of_clock', 'gauge', 'Topics with ids more than a minute ahead of the clock.', () =>
-				one(clocks().topicsAhead),
+				one(store.clocks?.().topicsAhead ?? 0),
 			);
 		}
 		this.#add('relay_storage_operations_total', 'counter', 'Calls to the store.', () =>

@@ -23,8 +23,6 @@ export interface Observer {
 	clockDoubted(aheadMs: number, graceMs: number): void;
 	/** The clock is believed again: it was set right, or the grace is over. */
 	clockBelieved(): void;
-	/** So many topics have ids ahead of the clock, by at most `byMs`. */
-	topicsAhead(topics: number, byMs: number): void;
 	/** A background step (trim, forget) failed; the next one tries again. */
 	housekeepingFailed(error: unknown): void;
 }

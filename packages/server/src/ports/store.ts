@@ -103,16 +103,6 @@ export interface TrimStep {
 	readonly blocksMax: number;
 }
 
-/** What one trimming step did. */
-export interface Trimmed {
-	/** Messages removed, of topics that exist. */
-	readonly removed: number;
-	/** Whether the step ended at its bound rather than for lack of work. */
-	readonly more: boolean;
-	/** Topics that exist and whose newest id is ahead of the step's time, and by how much at most. Absent when nobody has counted. */
-	readonly ahead?: { readonly topics: number; readonly byMs: number };
-}
-
 /**
  * Hears what happens to the log, in log order per topic, after it is durable (I3) and before the call that did it settles; where other
  * nodes append to the topic at the same time, what they appended before may have to arrive first, and the call does not wait for it. The
@@ -207,8 +197,9 @@ export interface Store {
 	/**
 	 * Removes some messages that retention no longer covers, oldest first, and announces the new floors; forgets deleted topics that
 	 * need not be remembered. A message is as old as its id says; one whose id is ahead of the time of the step, as old as it was seen there.
+	 * `removed` counts messages, of topics that exist. `more` when the step ended at its bound rather than for lack of work.
 	 */
-	trim(step: TrimStep): Promise<Trimmed>;
+	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }>;
 
 	/**
 	 * Forgets idempotency records from before `beforeMs`, and the oldest beyond `keysMax`, in a bounded step. A record is one item of
@@ -223,10 +214,10 @@ export interface Store {
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number };
 
 	/**
-	 * How the clocks stand: by how much this machine's is ahead of the store's, and how many topics have ids that are ahead of the store's by
-	 * more than a minute. Absent when the store does not look.
+	 * How the clocks stand: how many topics have ids that are ahead of the clock by more than a minute, and, where the store has a clock of its own, by
+	 * how much this machine's is ahead of it. Absent when the store does not look.
 	 */
-	readonly clocks?: () => { readonly skewMs: number; readonly topicsAhead: number };
+	readonly clocks?: () => { readonly topicsAhead: number; readonly skewMs?: number };
 
 	/**
 	 * Finishes what is under way and lets go of every resource. Later calls reject with `storage_unavailable`; a second close resolves

@@ -45,19 +45,17 @@ export function startRetention(options: RetentionOptions): () => void {
 
 /** Does all that is due now, step by step, until nothing is left or it is stopped. */
 export async function sweep(options: RetentionOptions, stopped: () => boolean): Promise<void> {
-	const { store, clock, ageClock, observer } = options;
+	const { store, clock, ageClock } = options;
 	let more = true;
 	// A store that answers at once would otherwise keep the loop to itself for the whole sweep.
 	const pause = () => new Promise<void>((resolve) => clock.soon(resolve));
 	while (more && !stopped()) {
-		const trimmed = await store.trim({
+		({ more } = await store.trim({
 			nowMs: ageClock.nowMs(),
 			defaultMaxAgeS: options.defaultMaxAgeS,
 			defaultMaxMessages: options.defaultMaxMessages,
 			blocksMax: BLOCKS_PER_STEP_MAX,
-		});
-		more = trimmed.more;
-		if (trimmed.ahead !== undefined) observer.topicsAhead(trimmed.ahead.topics, trimmed.ahead.byMs);
+		}));
 		if (more) await pause();
 	}
 	more = true;

@@ -59,13 +59,9 @@ export function storeSuite(under: StoreUnderTest): void {
 }
 
 /** Why a store cannot run a case, or null. */
-function skipReason(
-	under: StoreUnderTest,
-	{ reopens, comparesWithModel, keysOverTopics, agesByArrival }: StoreCase,
-): string | null {
+function skipReason(under: StoreUnderTest, { reopens, comparesWithModel, keysOverTopics }: StoreCase): string | null {
 	if (reopens && under.reopen === undefined) return `the ${under.name} store keeps nothing when it closes`;
 	if (comparesWithModel && under.isModel) return `the ${under.name} store is the model itself`;
 	if (keysOverTopics && under.keysPerTopic) return `the ${under.name} store knows idempotency keys per topic`;
-	if (agesByArrival && under.agesByIds) return `on the ${under.name} store messages age by their ids`;
 	return null;
 }

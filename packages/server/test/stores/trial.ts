@@ -38,8 +38,6 @@ export interface StoreUnderTest {
 	reopen?(closed: Store, options: StoreOptions): Promise<Store>;
 	/** Set when idempotency keys are known per topic only. */
 	readonly keysPerTopic?: true;
-	/** Set when messages age by their ids alone, also while those are ahead of the clock. */
-	readonly agesByIds?: true;
 	/** Set for the memory store, which is not compared with itself. */
 	readonly isModel?: true;
 }
@@ -51,8 +49,6 @@ export interface StoreCase {
 	readonly reopens?: true;
 	/** Set when the case relies on one topic's keys being known in another. */
 	readonly keysOverTopics?: true;
-	/** Set when messages with ids ahead of the clock have to age by their arrival. */
-	readonly agesByArrival?: true;
 	/** Set when the case compares the store with the memory store. */
 	readonly comparesWithModel?: true;
 	readonly topicsMax?: number;

@@ -32,7 +32,6 @@ function suiteOnOneServer(): void {
 	storeSuite({
 		name: 'valkey',
 		durability: 'everysec',
-		agesByIds: true,
 		open: async (options) => {
 			await valkey.cli('FLUSHALL');
 			return openOn(valkey, false, options);
@@ -51,7 +50,6 @@ function suiteOnCluster(): void {
 	storeSuite({
 		name: 'valkey cluster',
 		durability: 'memory',
-		agesByIds: true,
 		keysPerTopic: true,
 		open: async (options) => {
 			await Promise.all(cluster.primaries.map((primary) => primary.cli('FLUSHALL')));

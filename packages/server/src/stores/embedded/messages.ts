@@ -7,7 +7,7 @@ import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import type { Block } from '../../log/block.ts';
 import type { PackedRun } from '../../log/packing.ts';
 import type { ReadLimits } from '../../log/page.ts';
-import type { DedupeKey, Topic, TopicChange, TopicPosition, Trimmed, TrimStep } from '../../ports/store.ts';
+import type { DedupeKey, Topic, TopicChange, TopicPosition, TrimStep } from '../../ports/store.ts';
 import type { FileIdentity } from './files.ts';
 
 /** What a worker is started with. */
@@ -72,6 +72,13 @@ export interface TrimmedTopic {
 	readonly floor: MessageId;
 }
 
+/** Topics that exist and whose newest ids are ahead of the clock. */
+export interface TopicsAhead {
+	readonly topics: number;
+	/** The one that is furthest ahead, and by how much; absent when there is none. */
+	readonly furthest?: { readonly topic: string; readonly byMs: number };
+}
+
 /** What each control operation answers. */
 export interface ControlResults {
 	watch: TopicPosition;
@@ -81,7 +88,12 @@ export interface ControlResults {
 	update: Topic | undefined;
 	/** Where the deleted topic ended; undefined when there was none. */
 	delete: MessageId | undefined;
-	trim: Trimmed & { readonly trimmed: readonly TrimmedTopic[] };
+	trim: {
+		readonly removed: number;
+		readonly more: boolean;
+		readonly trimmed: readonly TrimmedTopic[];
+		readonly ahead: TopicsAhead;
+	};
 	forget: { readonly removed: number; readonly more: boolean };
 	/** Null when the files are in their places; else the batch fails. */
 	check: null;

@@ -18,7 +18,6 @@ import type {
 	StoreHealth,
 	Topic,
 	TopicChange,
-	Trimmed,
 	TrimStep,
 	WatchedPosition,
 } from '../../ports/store.ts';
@@ -26,7 +25,7 @@ import { takeDataDir } from './data-dir.ts';
 import { cannotOpen, describeFailure, unavailable } from './failure.ts';
 import { type FileIdentity, prepareDatabaseFile, type WarningListener } from './files.ts';
 import type { DataDirLock } from './lock.ts';
-import type { BatchReply, BatchRequest, StoreFailure, StoreTotals, WorkerSetup, WriterReady } from './messages.ts';
+import type { BatchReply, BatchRequest, StoreFailure, StoreTotals, TopicsAhead, WorkerSetup, WriterReady } from './messages.ts';
 import { Reads } from './reads.ts';
 import { type EmbeddedRecords, openEmbeddedRecords } from './records.ts';
 import { SupervisedWorker } from './supervised-worker.ts';
@@ -93,6 +92,7 @@ class SqliteStore implements EmbeddedStore {
 	readonly #queue: WriteQueue;
 	#totals: StoreTotals = { topics: 0, messages: 0, bytes: 0, commits: 0 };
 	#lastKnownMs: number | undefined;
+	#topicsAhead = 0;
 	/** Why the store cannot append; null while it can. */
 	#failure: StoreFailure | null = null;
 	/** Why another relay may be using the directory; null while the lock is held. */
@@ -201,11 +201,12 @@ class SqliteStore implements EmbeddedStore {
 		return tip !== undefined;
 	}
 
-	async trim(step: TrimStep): Promise<Trimmed> {
-		const { trimmed: _, ...done } = await this.#control({ kind: 'trim', step }, ({ trimmed }, listener) => {
+	async trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }> {
+		const { removed, more, ahead } = await this.#control({ kind: 'trim', step }, ({ trimmed }, listener) => {
 			for (const { topic, floor } of trimmed) listener.trimmed(topic, floor);
 		});
-		return done;
+		this.#noteAhead(ahead);
+		return { removed, more };
 	}
 
 	forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }> {
@@ -221,6 +222,10 @@ class SqliteStore implements EmbeddedStore {
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number } {
 		const { topics, messages, bytes } = this.#totals;
 		return { topics, messages, bytes };
+	}
+
+	clocks(): { readonly topicsAhead: number } {
+		return { topicsAhead: this.#topicsAhead };
 	}
 
 	close(): Promise<void> {
@@ -249,6 +254,18 @@ class SqliteStore implements EmbeddedStore {
 		const refusal = this.#refusal();
 		return refusal === null ? this.#queue.control(op, announce) : Promise.reject(refusal);
 	};
+
+	#noteAhead({ topics, furthest }: TopicsAhead): void {
+		if (furthest !== undefined && this.#topicsAhead === 0) {
+			const seconds = Math.round(furthest.byMs / 1000);
+			this.#options.onWarning?.('the ids of topics are ahead of the clock; their messages age from when they were seen there', {
+				topics,
+				furthest: furthest.topic,
+				seconds,
+			});
+		}
+		this.#topicsAhead = topics;
+	}
 
 	#settleBatch(reply: BatchReply): void {
 		this.#totals = reply.totals;

@@ -10,7 +10,7 @@ import { countWithin } from '../../log/page.ts';
 import type { TrimStep } from '../../ports/store.ts';
 import type { Tables } from './append.ts';
 import type { BlockRow } from './block-table.ts';
-import type { ControlResults, TrimmedTopic } from './messages.ts';
+import type { ControlResults, TopicsAhead, TrimmedTopic } from './messages.ts';
 import { floorOf, type TopicRow, tipOf } from './topic-table.ts';
 
 /** Bytes of blocks that one step removes, about; measured at some 5 ms. */
@@ -52,21 +52,22 @@ export class Trimmer {
 	}
 
 	/** Marks how far the topics have come whose ids are ahead of the clock. */
-	#mark(step: TrimStep): { readonly topics: number; readonly byMs: number } {
+	#mark(step: TrimStep): TopicsAhead {
 		const { topics, arrivals } = this.#tables;
 		let count = 0;
-		let byMs = 0;
+		let furthest: TopicRow | undefined;
 		for (const row of topics.rows()) {
 			if (row.deletedAtMs === null && isAhead(row.tipMs, step.nowMs)) {
 				count++;
-				byMs = Math.max(byMs, row.tipMs - step.nowMs);
+				if (row.tipMs > (furthest?.tipMs ?? 0)) furthest = row;
 			}
 			const marks = arrivals.of(row.id);
 			if (marks.length === 0 && !isAhead(row.tipMs, step.nowMs)) continue;
 			const maxAgeMs = (row.maxAgeS ?? step.defaultMaxAgeS) * 1000;
 			arrivals.set(row.id, markArrivals(marks, { tip: tipOf(row), floor: floorOf(row), maxAgeMs }, step.nowMs));
 		}
-		return { topics: count, byMs };
+		if (furthest === undefined) return { topics: count };
+		return { topics: count, furthest: { topic: furthest.name, byMs: furthest.tipMs - step.nowMs } };
 	}
 
 	/** The topics with something to remove, from the one after the last trimmed on. */

@@ -22,7 +22,6 @@ import type {
 	Topic,
 	TopicChange,
 	TopicPosition,
-	Trimmed,
 	TrimStep,
 	WatchedPosition,
 } from '../../ports/store.ts';
@@ -64,6 +63,8 @@ class MemoryStore implements Store {
 	readonly #endings = new Map<string, Ending>();
 	readonly #keys = new IdempotencyRecords();
 	#listener: LogListener | null = null;
+	/** Topics whose newest id was ahead of the clock at the last trimming. */
+	#topicsAhead = 0;
 	#closed = false;
 
 	constructor({ topicsMax, clock }: MemoryStoreOptions) {
@@ -142,12 +143,12 @@ class MemoryStore implements Store {
 		});
 	}
 
-	trim(step: TrimStep): Promise<Trimmed> {
+	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }> {
 		return this.#inTurn(() => {
-			const ahead = this.#mark(step);
+			this.#mark(step);
 			const trimmed = this.#trim(step);
 			this.#forgetEndings(step.nowMs);
-			return { ...trimmed, ahead };
+			return trimmed;
 		});
 	}
 
@@ -167,6 +168,10 @@ class MemoryStore implements Store {
 			bytes += log.bytes;
 		}
 		return { topics: this.#topics.size, messages, bytes };
+	}
+
+	clocks(): { readonly topicsAhead: number } {
+		return { topicsAhead: this.#topicsAhead };
 	}
 
 	close(): Promise<void> {
@@ -234,19 +239,14 @@ class MemoryStore implements Store {
 	}
 
 	/** Marks how far the topics have come whose ids are ahead of the clock. */
-	#mark(step: TrimStep): { readonly topics: number; readonly byMs: number } {
-		let count = 0;
-		let byMs = 0;
+	#mark(step: TrimStep): void {
+		this.#topicsAhead = 0;
 		for (const topic of this.#topics.values()) {
 			const { tip, floor } = topic.log;
-			if (isAhead(tip.ms, step.nowMs)) {
-				count++;
-				byMs = Math.max(byMs, tip.ms - step.nowMs);
-			}
+			if (isAhead(tip.ms, step.nowMs)) this.#topicsAhead++;
 			const maxAgeMs = (topic.retention.maxAgeS ?? step.defaultMaxAgeS) * 1000;
 			topic.marks = markArrivals(topic.marks, { tip, floor, maxAgeMs }, step.nowMs);
 		}
-		return { topics: count, byMs };
 	}
 
 	#trim(step: TrimStep): { readonly removed: number; readonly more: boolean } {

@@ -17,7 +17,6 @@ export interface Counts extends Observer {
 		housekeepingFailures: unknown[];
 		/** What was told of the clock: by how much it is ahead; 0 = it is believed. */
 		clock: number[];
-		topicsAhead: number;
 	};
 }
 
@@ -34,7 +33,6 @@ export function createCountingObserver(): Counts {
 		behind: 0,
 		housekeepingFailures: [],
 		clock: [],
-		topicsAhead: 0,
 	};
 	return {
 		counts,
@@ -65,9 +63,6 @@ export function createCountingObserver(): Counts {
 		},
 		clockBelieved() {
 			counts.clock.push(0);
-		},
-		topicsAhead(topics) {
-			counts.topicsAhead = topics;
 		},
 		housekeepingFailed(error) {
 			counts.housekeepingFailures.push(error);
