@@ -43,7 +43,7 @@ export const ERRORS = {
 	too_many_logins: { status: 503, closeCode: null, retryable: true, meaning: 'more passwords wait to be checked than the limit allows' },
 	method_not_allowed: { status: 405, closeCode: null, retryable: false, meaning: 'the route exists, but not for this method; see `Allow`' },
 	upgrade_required: { status: 426, closeCode: null, retryable: false, meaning: 'the route is for upgrades to WebSocket, and the request does not ask for one' },
-	request_timeout: { status: 408, closeCode: null, retryable: true, meaning: 'the request did not arrive in time' },
+	request_timeout: { status: 408, closeCode: null, retryable: true, meaning: 'the request, line or frame did not arrive in time' },
 	topic_exists: { status: 400, closeCode: null, retryable: false, meaning: 'a topic of this name exists already' },
 	topic_deleted: { status: 404, closeCode: null, retryable: false, meaning: 'the topic was deleted; its subscriptions have ended' },
 	topic_limit: { status: 403, closeCode: null, retryable: false, meaning: 'the relay, or the account, has as many topics as it may' },
@@ -60,7 +60,7 @@ export const ERRORS = {
 	account_full: { status: 507, closeCode: null, retryable: true, meaning: 'the topics of the account hold as many bytes as one may store' },
 	frame_flood: { status: 429, closeCode: 1008, retryable: false, meaning: 'the peer sends more control frames than the limit allows' },
 	storage_unavailable: { status: 503, closeCode: null, retryable: true, meaning: 'the store cannot append or read now; nothing was acknowledged' },
-	overloaded: { status: 503, closeCode: null, retryable: true, meaning: 'more bytes wait to be stored than the limit allows' },
+	overloaded: { status: 503, closeCode: null, retryable: true, meaning: 'more bytes wait to be stored, or are arriving, than the limit or the share of the client allows' },
 	shutting_down: { status: 503, closeCode: 1012, retryable: true, meaning: 'this node is draining; reconnect, to any node' },
 	internal_error: { status: 500, closeCode: 1011, retryable: true, meaning: 'a defect in the relay; the log has the request id' },
 } as const satisfies Record<string, ErrorRow>;

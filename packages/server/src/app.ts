@@ -19,11 +19,11 @@ import type { Clock } from './ports/clock.ts';
 import type { Records } from './ports/records.ts';
 import type { Store } from './ports/store.ts';
 import { Relay } from './relay/relay.ts';
-import { openEmbeddedRecords } from './stores/embedded/records.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
+import { boundConnections } from './transports/http/connection-bound.ts';
 import { MetricsToken } from './transports/http/metrics-token.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
@@ -43,6 +43,8 @@ const OTHER_CONNECTIONS_MAX = 10_000;
 export interface AppOptions {
 	readonly config: Config;
 	readonly logger: Logger;
+	/** Files that the process may have open; null = no limit is known. */
+	readonly openFilesMax: number | null;
 	/** Gives how many lines of the log were lost so far. */
 	readonly lostLogLines: () => number;
 	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
@@ -68,9 +70,9 @@ export interface App {
 }
 
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
+export async function createApp({ config, logger, openFilesMax, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
-	const edge = edgeOf(config);
+	const edge = edgeOf(config, logger, clock);
 	const { store, openRecords } = await openStorage(config, clock, logger);
 	const identity = await openIdentity(config, clock, logger, { store, openRecords });
 	const auth = identity?.auth ?? null;
@@ -81,9 +83,9 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		await store.close();
 		throw error;
 	});
-	const { limiting, caps, usage, rights } = limits;
+	const { limiting, caps, usage, rights, budgets, partyOf } = limits;
 	const metricsToken = config.metricsToken === null ? null : new MetricsToken(config.metricsToken);
-	const access = { auth, limiting, caps, usage, rights, edge, metricsToken };
+	const access = { auth, limiting, caps, usage, rights, budgets, partyOf, edge, metricsToken };
 	const metrics = createMetrics({
 		store,
 		logger,
@@ -111,7 +113,8 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 	});
 	const operations = openOperations(config, { relay, metrics, logger, clock, version: packageJson.version, metricsToken });
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
-	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
+	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
+	boundConnections(server.server, { connectionsMax, openFilesMax, clock, logger, metrics });
 	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
 	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
@@ -197,11 +200,15 @@ export async function openStorage(config: Config, clock: Clock, logger: Logger):
 	switch (config.storageBackend) {
 		case 'memory':
 			return { store: createMemoryStore({ topicsMax, clock }), openRecords: async () => createMemoryRecords({ clock }) };
-		case 'embedded':
-			return {
-				store: await openEmbeddedStore({ dataDir, topicsMax, clock }),
-				openRecords: () => openEmbeddedRecords({ dataDir, clock }),
-			};
+		case 'embedded': {
+			const store = await openEmbeddedStore({
+				dataDir,
+				topicsMax,
+				clock,
+				onWarning: (text, fields) => logger.warn(fields, text),
+			});
+			return { store, openRecords: () => store.openRecords() };
+		}
 		case 'valkey': {
 			const store = await openValkeyStore({
 				server: valkeyServer(config),

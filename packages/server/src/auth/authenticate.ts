@@ -7,7 +7,7 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import { type AccessTokens, invalidToken } from './access-tokens.ts';
 import type { Account, Accounts } from './accounts.ts';
-import { type ApiKey, type ApiKeys, type KeySecret, secretOf } from './api-keys.ts';
+import { type ApiKey, type ApiKeys, type KeySecret, type ShownKey, secretOf } from './api-keys.ts';
 import { isCurrent } from './credential-version.ts';
 import type { Credential, KeyCredential, KnownPrincipal, TokenCredential } from './principal.ts';
 import type { Revocation, Revocations } from './revocations.ts';
@@ -59,14 +59,15 @@ export class Authenticator {
 		const key = keys.peek(credential);
 		const account = key === undefined ? undefined : accounts.peek(key.accountId);
 		if (key === undefined || account === undefined) return this.#loadByKey(credential);
+		const principal = this.#keyPrincipal(account, key, credentialOf(key));
 		keys.used(key);
-		return this.#keyPrincipal(account, key, key.secretCv);
+		return principal;
 	}
 
 	async #loadByKey(credential: string): Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
 		const key = await keys.verify(credential);
-		const principal = this.#keyPrincipal(await accounts.get(key.accountId), key, key.secretCv);
+		const principal = this.#keyPrincipal(await accounts.get(key.accountId), key, credentialOf(key));
 		keys.used(key);
 		return principal;
 	}
@@ -84,24 +85,24 @@ export class Authenticator {
 		if (key === null) throw invalidToken();
 		const account = key === undefined ? undefined : accounts.peek(key.accountId);
 		if (key === undefined || account === undefined) return this.#loadKey(credential);
-		return this.#keyPrincipal(account, key, credential.secretCv);
+		return this.#keyPrincipal(account, key, credential);
 	}
 
-	async #loadKey({ keyId, secretCv }: KeyCredential): Promise<KnownPrincipal> {
+	async #loadKey(credential: KeyCredential): Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
-		const key = await keys.get(keyId);
+		const key = await keys.get(credential.keyId);
 		if (key === null) throw invalidToken();
-		return this.#keyPrincipal(await accounts.get(key.accountId), key, secretCv);
+		return this.#keyPrincipal(await accounts.get(key.accountId), key, credential);
 	}
 
-	#keyPrincipal(found: Account | null, key: ApiKey, secretCv: number): KnownPrincipal {
+	#keyPrincipal(found: Account | null, key: ApiKey, credential: KeyCredential): KnownPrincipal {
 		const account = active(found);
+		const { secretCv } = credential;
 		const secret = secretOf(key, { secretCv, issuedAtMs: 0 }, this.#options.clock.nowMs());
 		if (secret === undefined) throw invalidToken();
 		const { accountId, username, permissions, cv } = account;
 		const { keyId, scopes } = key;
 		const expiresAtMs = earliest(key.expiresAtMs, secret.expiresAtMs);
-		const credential = { kind: 'key', keyId, secretCv } as const;
 		return { kind: 'apiKey', accountId, username, permissions, cv, keyId, secretCv, scopes, expiresAtMs, credential };
 	}
 
@@ -178,6 +179,10 @@ function isOver({ issuedAtMs, limits }: TokenCredential, session: Revocation | n
 	if (session === null || session.isOver || limits === null) return session?.isOver === true;
 	const { mintedBy } = limits;
 	return mintedBy.kind === 'session' && !isCurrent(session, { cv: mintedBy.sessionCv, issuedAtMs });
+}
+
+function credentialOf({ keyId, secretCv }: ShownKey): KeyCredential {
+	return { kind: 'key', keyId, secretCv };
 }
 
 function earliest(a: number | null, b: number | null): number | null {

@@ -4,6 +4,7 @@
  */
 
 import { EARLIER_NAMES } from './earlier-names.ts';
+import { normaliseEdge } from './edge-values.ts';
 import { type ReadFile, readConfigFile } from './file.ts';
 import { parseFlags, type Task } from './flags.ts';
 import { guardAccess, guardSignIn } from './guard.ts';
@@ -71,7 +72,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 
 	// As in a URL, `[::1]` is the address `::1`.
 	values['host'] = String(values['host']).replace(/^\[(.*)\]$/, '$1');
-	problems.push(...readSecretFiles(values, given, sources.readFile), ...contradictions(values));
+	problems.push(...readSecretFiles(values, given, sources.readFile), ...normaliseEdge(values), ...contradictions(values));
 	// Who sets a secret to sign in with means it to be used, as it was by the earlier server, which knew no other way.
 	if (!given.has('auth') && (given.has('jwtSecretKey') || given.has('bootstrapAdminPassword'))) values['auth'] = 'required';
 	const { providers, problems: providerProblems } = readProviders([byEnv, byFile], sources.readFile);
@@ -124,7 +125,7 @@ function contradictions(values: Record<string, SettingValue>): string[] {
 			`PULSAR_WORKERS: ${workers} processes cannot share the ${storageBackend} store; use the valkey store, or one worker`,
 		);
 	}
-	problems.push(...brokenEdge(values));
+	problems.push(...brokenTls(values));
 	const replicated = String(durability).startsWith('replicated:');
 	if (storageBackend === 'memory' && durability !== 'any') {
 		problems.push(`PULSAR_DURABILITY: the memory store cannot give ${durability}`);
@@ -145,34 +146,11 @@ function contradictions(values: Record<string, SettingValue>): string[] {
 	return problems;
 }
 
-/** Hosts, origins and certificates that could never be right. */
-function brokenEdge(values: Record<string, SettingValue>): string[] {
-	const { trustedHosts, allowedOrigins, trustedProxies, tlsCert, tlsKey, tlsClientCa } = values;
-	const problems: string[] = [];
-	for (const host of Array.isArray(trustedHosts) ? trustedHosts : []) {
-		if (!/^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[?[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*\]?)$/i.test(host))
-			problems.push(`PULSAR_TRUSTED_HOSTS: ${JSON.stringify(masked(host))} is not a name or address without scheme and port`);
-	}
-	for (const origin of Array.isArray(allowedOrigins) ? allowedOrigins : []) {
-		if (!/^(\*|[a-z][a-z0-9+.-]*:\/\/[^/?#@\s*]+)$/i.test(origin))
-			problems.push(`PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(masked(origin))} is not an origin such as https://app.example.org`);
-	}
-	for (const proxy of Array.isArray(trustedProxies) ? trustedProxies : []) {
-		if (!isNetwork(proxy))
-			problems.push(`PULSAR_TRUSTED_PROXIES: ${JSON.stringify(masked(proxy))} is not an address or a network such as 10.0.0.0/8`);
-	}
-	if ((tlsCert === null) !== (tlsKey === null)) problems.push('PULSAR_TLS_CERT: needs PULSAR_TLS_KEY, and that it');
-	else if (tlsClientCa !== null && tlsCert === null)
-		problems.push('PULSAR_TLS_CLIENT_CA: needs PULSAR_TLS_CERT and PULSAR_TLS_KEY');
-	return problems;
-}
-
-function isNetwork(text: string): boolean {
-	const [, address = '', prefix = '0'] = /^([0-9a-f:.]+)(?:\/(\d{1,3}))?$/i.exec(text) ?? [];
-	if (address.includes(':')) return URL.canParse(`http://[${address}]`) && Number(prefix) <= 128;
-	return (
-		/^(\d{1,3}\.){3}\d{1,3}$/.test(address) && address.split('.').every((part) => Number(part) <= 255) && Number(prefix) <= 32
-	);
+/** Certificates that could never be right. */
+function brokenTls({ tlsCert, tlsKey, tlsClientCa }: Record<string, SettingValue>): string[] {
+	if ((tlsCert === null) !== (tlsKey === null)) return ['PULSAR_TLS_CERT: needs PULSAR_TLS_KEY, and that it'];
+	if (tlsClientCa !== null && tlsCert === null) return ['PULSAR_TLS_CLIENT_CA: needs PULSAR_TLS_CERT and PULSAR_TLS_KEY'];
+	return [];
 }
 
 /** The PULSAR_ variables that are set, under upper-case names; of two spellings the upper-case one wins. */

@@ -206,7 +206,7 @@ export const SETTING_GROUPS = [
 				env: 'PULSAR_ALLOWED_ORIGINS',
 				type: 'list',
 				default: [],
-				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may.',
+				doc: 'Origins of web pages that may use the relay, as `https://app.example.org`, or `*`. Its own pages always may. Each is one origin: no path, no wildcard for subdomains.',
 			},
 			{
 				key: 'trustedHosts',
@@ -548,6 +548,16 @@ export const SETTING_GROUPS = [
 				doc: 'How deep the JSON of a request may nest.',
 			},
 			{
+				key: 'maxReceivingBytes',
+				env: 'PULSAR_MAX_RECEIVING_BYTES',
+				type: 'int',
+				unit: 'bytes',
+				min: MIB,
+				max: 16 * 1024 * MIB,
+				default: 256 * MIB,
+				doc: 'Bytes held of bodies, lines and WebSocket messages that have come in part, or wait to be read. One account, or one client address where there are no accounts, holds at most 1.25 times the largest message; where all is held, who holds most is refused first.',
+			},
+			{
 				key: 'maxPublishQueueBytes',
 				env: 'PULSAR_MAX_PUBLISH_QUEUE_BYTES',
 				type: 'int',
@@ -774,7 +784,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 3600,
 				default: 60,
-				doc: 'How long a request may take to arrive.',
+				doc: 'How long the body of a request, a line of a streamed one, or a WebSocket message may take from its beginning to its end, and how long a streamed publish waits for a client that does not read its results.',
 			},
 			{
 				key: 'drainTimeoutS',

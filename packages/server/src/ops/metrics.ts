@@ -82,6 +82,7 @@ class RelayMetrics implements Metrics {
 	readonly #gaps = tally(GAP_REASONS);
 	readonly #opened = tally(TRANSPORTS);
 	readonly #closed = tally(TRANSPORTS);
+	#dropped = 0;
 	#behind = 0;
 	/** Whether the last append, of those that tell, was stored. */
 	#storing = true;
@@ -179,6 +180,10 @@ class RelayMetrics implements Metrics {
 		this.#opened[transport]++;
 	}
 
+	connectionDropped(): void {
+		this.#dropped++;
+	}
+
 	connectionClosed(transport: TransportName): void {
 		this.#closed[transport]++;
 	}
@@ -233,6 +238,9 @@ class RelayMetrics implements Metrics {
 		this.#add('relay_websocket_connections_total', 'counter', 'WebSocket connections opened.', () => one(this.#opened.websocket));
 		this.#add('relay_websocket_disconnections_total', 'counter', 'WebSocket connections closed.', () =>
 			one(this.#closed.websocket),
+		);
+		this.#add('relay_connections_dropped_total', 'counter', 'Connections cut off because there were too many.', () =>
+			one(this.#dropped),
 		);
 		this.#add('relay_subscriptions_behind', 'gauge', 'Subscriptions that catch up, or whose peers do not read.', () =>
 			one(this.#behind),

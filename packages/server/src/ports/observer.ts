@@ -27,6 +27,8 @@ export interface Observer {
 export interface ConnectionMetrics {
 	connectionOpened(transport: TransportName): void;
 	connectionClosed(transport: TransportName): void;
+	/** A connection was cut off without an answer: there were too many. */
+	connectionDropped(): void;
 	/** A failure was answered on one of the wires (`http` for plain requests). */
 	errorAnswered(type: TransportName | 'http', code: ErrorCode): void;
 }

@@ -28,7 +28,7 @@ function browserSignIn(config: Config): { readonly browser?: BrowserSignInOption
 	});
 	return {
 		browser: {
-			baseUrl: config.oidcBaseUrl.replace(/\/+$/, ''),
+			baseUrl: config.oidcBaseUrl,
 			deviceLifetimeS: config.deviceCodeTtlS,
 			deviceIntervalS: config.deviceCodePollIntervalS,
 			oidc: config.oidcEnabled ? oidc() : null,

@@ -210,6 +210,13 @@ describe('a web page', () => {
 		assert(await open('https://localhost', 'localhost'));
 		assert(await open('https://localhost', 'localhost:443'));
 		assert(await open('http://localhost:80', 'localhost'));
+		// A proxy on a port of its own passes on the name alone.
+		assert(await open('http://localhost:8081', 'localhost'));
+		assert(await open('https://LOCALHOST:8443', 'localhost'));
+		assert(await open('http://[::1]:8081', '[::1]'));
+		assert(!(await open('http://other.localhost:8081', 'localhost')));
+		assert(!(await open('http://localhost:8081', 'localhost:8082')));
+		assert(!(await open('http://[::1]:8081', '[::1]:8082')));
 		for (const origin of [
 			'https://evil.example.com',
 			'null',
@@ -252,4 +259,52 @@ test('no page is to guess, frame or keep what the relay answers, whatever it is'
 	const docs = await send(`${url}/docs/`);
 	assert.match(docs.headers.get('content-security-policy') ?? '', /default-src 'self'.*frame-ancestors 'none'/);
 	assert.equal(docs.headers.get('x-content-type-options'), 'nosniff');
+});
+
+test('refused hosts and origins are logged with the reason, a few of them', async (t) => {
+	const relay = await startRelay({ ...MEMORY, PULSAR_ALLOWED_ORIGINS: `["${APP}"]` });
+	t.after(() => relay.close());
+	const port = Number(new URL(relay.url).port);
+	const ask = (path: string, ...headers: readonly string[]) =>
+		exchange(port, `GET ${path} HTTP/1.1\r\n${headers.map((header) => `${header}\r\n`).join('')}\r\n`);
+	const lines = () =>
+		relay
+			.log()
+			.split('\n')
+			.filter((line) => line.includes('"reason"'))
+			.map((line) => JSON.parse(line) as Record<string, unknown>);
+	await ask('/ws?access_token=secret', 'Host: localhost', ...HANDSHAKE, 'Origin: https://evil.example.com');
+	await ask('/api/v1/topics', 'Host: localhost', 'Origin: https://evil.example.com');
+	await ask('/api/v1/topics', 'Host: evil.example.com');
+	// The relay's own pages, and those that are allowed.
+	await ask('/api/v1/topics', `Host: localhost:${port}`, `Origin: http://localhost:${port}`);
+	await ask('/api/v1/topics', 'Host: localhost', `Origin: ${APP}`);
+	const picked = lines().map(({ level, reason, origin, host, path, upgrade, peer }) => ({
+		level,
+		reason,
+		origin,
+		host,
+		path,
+		upgrade,
+		peer,
+	}));
+	const foreign = { reason: 'foreign_origin', origin: 'https://evil.example.com', host: 'localhost', peer: '127.0.0.1' };
+	const level = 'warning';
+	assert.deepEqual(picked, [
+		{ level, ...foreign, path: '/ws', upgrade: 'websocket' },
+		{ level, ...foreign, path: '/api/v1/topics', upgrade: undefined },
+		{
+			level,
+			reason: 'untrusted_host',
+			origin: undefined,
+			host: 'evil.example.com',
+			path: '/api/v1/topics',
+			upgrade: undefined,
+			peer: '127.0.0.1',
+		},
+	]);
+	assert(!relay.log().includes('secret'));
+	for (let i = 0; i < 20; i++) await ask('/api/v1/topics', 'Host: localhost', `Origin: https://${'x'.repeat(1000)}\xa0`);
+	assert.equal(lines().length, 10);
+	assert(lines().every((line) => JSON.stringify(line).length < 700));
 });

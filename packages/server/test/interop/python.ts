@@ -1,54 +1,15 @@
 /** The published Python client library, installed into an environment of its own, and driven from a test. */
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { installPythonPackage, type Python } from '../support/python-package.ts';
 
-const LIBRARY = 'pulsar-relay-client';
-const LIBRARY_VERSION = '0.2.2';
 const DRIVER = new URL('driver.py', import.meta.url).pathname;
-const INSTALL_TIMEOUT_MS = 240_000;
-
-/** The environment's interpreter, or why there is none on this machine. */
-export type Python =
-	| { readonly status: 'here'; readonly interpreter: string }
-	| { readonly status: 'missing'; readonly reason: string };
 
 /** Installs the library, unless a run before has. On CI a machine that cannot have it is a failure. */
 export function installClient(): Python {
-	try {
-		const version = execFileSync('python3', ['-c', 'import sys; print("%d.%d" % sys.version_info[:2])'], { encoding: 'utf8' });
-		return { status: 'here', interpreter: join(environmentOf(version.trim()), 'bin', 'python') };
-	} catch (error) {
-		const why = error instanceof Error ? (error.message.trim().split('\n').at(-1) ?? error.message) : String(error);
-		const reason = `${LIBRARY} ${LIBRARY_VERSION} cannot be installed here: ${why}`;
-		if (process.env['CI'] !== undefined) throw new Error(reason, { cause: error });
-		return { status: 'missing', reason };
-	}
-}
-
-/** The directory of the environment, kept from one run to the next. It is put in place only once it is complete. */
-function environmentOf(pythonVersion: string): string {
-	const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'pulsar-relay-interop');
-	const place = join(cache, `${LIBRARY}-${LIBRARY_VERSION}-python${pythonVersion}`);
-	if (existsSync(place)) return place;
-	mkdirSync(cache, { recursive: true });
-	const making = mkdtempSync(join(cache, 'making-'));
-	try {
-		const run = (file: string, ...args: string[]) =>
-			execFileSync(file, args, { stdio: ['ignore', 'ignore', 'pipe'], timeout: INSTALL_TIMEOUT_MS });
-		run('python3', '-m', 'venv', making);
-		run(join(making, 'bin', 'python'), '-m', 'pip', 'install', '--quiet', `${LIBRARY}==${LIBRARY_VERSION}`);
-		renameSync(making, place);
-	} catch (error) {
-		rmSync(making, { recursive: true, force: true });
-		// Another run was first.
-		if (!existsSync(place)) throw error;
-	}
-	return place;
+	return installPythonPackage({ name: 'pulsar-relay-client', version: '0.2.2' });
 }
 
 /** What the library raised. */

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
@@ -92,6 +92,44 @@ test('a file in place of the directory is refused', async (t) => {
 	await writeFile(dataDir, '');
 	assert.equal(await refusal(dataDir), `cannot use data directory ${dataDir}: not a directory`);
 	assert.equal(await refusal(join(dataDir, 'deeper')), `cannot use data directory ${join(dataDir, 'deeper')}: not a directory`);
+});
+
+test('a directory that cannot be made is refused with the part of its path that is to blame', async (t) => {
+	const parent = await makeDataDir(t);
+	const link = join(parent, 'link');
+	await symlink('/nowhere/at/all', link);
+	const loop = join(parent, 'loop');
+	await symlink(loop, loop);
+	const cases: readonly (readonly [dataDir: string, reason: string])[] = [
+		[link, `${link} is a link to /nowhere/at/all, which does not exist`],
+		[join(link, 'data'), `${link} is a link to /nowhere/at/all, which does not exist`],
+		[loop, 'too many symbolic links encountered'],
+		[join(parent, 'x'.repeat(300)), 'name too long'],
+		['/proc/pulsar/data', 'cannot make /proc/pulsar: no such file or directory'],
+	];
+	for (const [dataDir, reason] of cases) {
+		assert.equal(await refusal(dataDir), `cannot use data directory ${dataDir}: ${reason}`);
+	}
+	const file = join(parent, 'relay.db');
+	await mkdir(file);
+	assert.equal(await refusal(parent), `cannot open ${file}: it is a directory`);
+});
+
+test('a directory below a read-only file system is refused, with its missing parent', async (t) => {
+	const disk = await makeDataDir(t);
+	try {
+		execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro,size=64k', 'tmpfs', disk], { stdio: 'pipe' });
+	} catch {
+		t.skip('mounting needs root');
+		return;
+	}
+	try {
+		const dataDir = join(disk, 'deep', 'data');
+		const reason = `cannot make ${join(disk, 'deep')}: the file system is read-only`;
+		assert.equal(await refusal(dataDir), `cannot use data directory ${dataDir}: ${reason}`);
+	} finally {
+		execFileSync('umount', [disk]);
+	}
 });
 
 test('a directory that cannot be written is refused', async (t) => {

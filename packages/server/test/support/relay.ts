@@ -46,7 +46,7 @@ export async function startRelay(env: Readonly<Record<string, string>> = {}): Pr
 	const to = new PassThrough();
 	to.on('data', (chunk: Buffer) => lines.push(chunk.toString()));
 	const logger = createLogger({ level: 'debug', format: 'json', to });
-	const app = await createApp({ config: loaded.config, logger, lostLogLines: () => 0 });
+	const app = await createApp({ config: loaded.config, logger, openFilesMax: null, lostLogLines: () => 0 });
 	const removeData = () => rm(dataDir, { recursive: true, force: true });
 	const { url, metricsUrl } = await app.listen().catch(async (error: unknown) => {
 		await app.close();

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { PassThrough } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { OPEN_RIGHTS } from '../../src/auth/topic-access.ts';
+import { Budgets } from '../../src/limits/budgets.ts';
 import { systemClock } from '../../src/ops/clock.ts';
 import { createLogger } from '../../src/ops/logger.ts';
 import { createMetrics, type Metrics } from '../../src/ops/metrics.ts';
@@ -11,15 +12,22 @@ import type { Clock } from '../../src/ports/clock.ts';
 import type { Store } from '../../src/ports/store.ts';
 import { Relay } from '../../src/relay/relay.ts';
 import { createMemoryStore } from '../../src/stores/memory/store.ts';
+import { clientAddresses } from '../../src/transports/http/client-address.ts';
 import type { EdgeOptions, HttpLimits } from '../../src/transports/http/deps.ts';
 import type { Limiting } from '../../src/transports/http/limiting.ts';
 import { Origins } from '../../src/transports/http/origins.ts';
+import { type PartyOf, parties } from '../../src/transports/http/party-of.ts';
 import { createHttpServer } from '../../src/transports/http/server.ts';
 
 export const OWNER_ID = '00000000-0000-0000-0000-000000000000';
 export const VERSION = '1.2.3';
 /** Reached under any name, by no foreign page, without TLS. */
-export const PLAIN_EDGE: EdgeOptions = { trustsHost: () => true, origins: new Origins([]), tls: null };
+export const PLAIN_EDGE: EdgeOptions = {
+	trustsHost: () => true,
+	origins: new Origins([], () => {}),
+	logRefusal: () => {},
+	tls: null,
+};
 
 export interface HttpUnderTest {
 	readonly port: number;
@@ -28,6 +36,8 @@ export interface HttpUnderTest {
 	readonly relay: Relay;
 	readonly store: Store;
 	readonly metrics: Metrics;
+	readonly budgets: Budgets;
+	readonly partyOf: PartyOf;
 	/** What was logged so far. */
 	log(): string;
 	/** The first logged line that contains the text; empty when there is none. */
@@ -42,6 +52,8 @@ export interface HttpTestOptions {
 	readonly limiting?: Limiting;
 	readonly topicsMax?: number;
 	readonly publishQueueBytesMax?: number;
+	/** Default: room for 8 bodies of the largest size. */
+	readonly receivingBytesMax?: number;
 	/** Default: the system's. */
 	readonly clock?: Clock;
 	/** Called before the server listens. */
@@ -77,12 +89,20 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		},
 	});
 	metrics.observeLoad(() => relay.load);
+	const limits = { maxBodyBytes: MIB, maxPayloadDepth: 64, bodyTimeoutS: 60, keepAliveTimeoutS: 75, ...options.limits };
+	const budgets = new Budgets({
+		clock,
+		bytesMax: options.receivingBytesMax ?? 8 * limits.maxBodyBytes,
+		shareBytesMax: options.receivingBytesMax ?? 8 * limits.maxBodyBytes,
+		timeoutMs: limits.bodyTimeoutS * 1000,
+	});
+	const partyOf = parties(clientAddresses([]));
 	const server = await createHttpServer({
 		relay,
 		metrics,
 		logger,
 		clock,
-		limits: { maxBodyBytes: MIB, maxPayloadDepth: 64, bodyTimeoutS: 60, keepAliveTimeoutS: 75, ...options.limits },
+		limits,
 		edge: PLAIN_EDGE,
 		version: VERSION,
 		appName: 'Relay under test',
@@ -93,6 +113,8 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		servesMetrics: true,
 		usage: null,
 		rights: OPEN_RIGHTS,
+		budgets,
+		partyOf,
 	});
 	options.addRoutes?.(server);
 	await server.listen({ host: '127.0.0.1', port: 0 });
@@ -104,6 +126,8 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		relay,
 		store,
 		metrics,
+		budgets,
+		partyOf,
 		log: () => lines.join(''),
 		logLine: (containing) =>
 			lines

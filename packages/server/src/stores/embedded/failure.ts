@@ -3,6 +3,9 @@
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { StoreFailure } from './messages.ts';
 
+/** The reason when something else lies where a directory should. */
+export const NOT_A_DIRECTORY = 'not a directory';
+
 /** SQLite's primary result codes, and Node's codes of file errors, that an operator can do something about. */
 const REASONS: ReadonlyMap<unknown, string> = new Map<number | string, string>([
 	[3, 'permission denied'],
@@ -18,8 +21,10 @@ const REASONS: ReadonlyMap<unknown, string> = new Map<number | string, string>([
 	['EPERM', 'permission denied'],
 	['EROFS', 'the file system is read-only'],
 	['ENOSPC', 'disk is full'],
-	['ENOTDIR', 'not a directory'],
-	['EEXIST', 'not a directory'],
+	['EDQUOT', 'the disk quota is used up'],
+	['ENOTDIR', NOT_A_DIRECTORY],
+	['EEXIST', NOT_A_DIRECTORY],
+	['EISDIR', 'it is a directory'],
 	['EIO', 'input/output error'],
 ]);
 
@@ -32,8 +37,18 @@ export function describeFailure(thrown: unknown): StoreFailure {
 		const reason = REASONS.get(thrown.errcode & 0xff) ?? 'internal error';
 		return { reason, message: `${thrown.message} (SQLite ${thrown.errcode})` };
 	}
-	const reason = REASONS.get('code' in thrown ? thrown.code : undefined) ?? 'internal error';
+	const reason = REASONS.get('code' in thrown ? thrown.code : undefined) ?? systemReason(thrown) ?? 'internal error';
 	return { reason, message: thrown.stack ?? thrown.message };
+}
+
+/** The system's own words for an error of a file: `ELOOP: too many symbolic links encountered, stat '/data'`. */
+function systemReason({ message }: Error): string | undefined {
+	return /^E[A-Z0-9]+: ([^,]+),/.exec(message)?.[1];
+}
+
+/** The error of a database that cannot be opened, as one line. */
+export function cannotOpen(file: string, failure: StoreFailure): RelayError {
+	return new RelayError('storage_unavailable', `cannot open ${file}: ${failure.reason}`, { cause: new Error(failure.message) });
 }
 
 /** The error of a call that a failing store could not serve; nothing of that call took effect. */

@@ -9,11 +9,18 @@ import { join } from 'node:path';
 import { pid } from 'node:process';
 import { DatabaseSync } from 'node:sqlite';
 import { RelayError } from '@pulsar-relay/protocol/errors';
+import { type FileIdentity, identityAt, isSameFile, keepPrivate } from './files.ts';
 
 const SQLITE_BUSY = 5;
 
 /** A held lock. */
 export interface DataDirLock {
+	/**
+	 * Takes the lock again when its file was removed or replaced: without it a second relay could start on the directory.
+	 *
+	 * @throws as {@link lockDataDir}
+	 */
+	keep(): 'held' | 'retaken';
 	release(): void;
 }
 
@@ -23,18 +30,46 @@ export interface DataDirLock {
  * @throws RelayError `storage_unavailable` when another store holds it; what SQLite or Node throws when it cannot be made
  */
 export function lockDataDir(dataDir: string): DataDirLock {
+	let held = take(dataDir);
+	return {
+		keep() {
+			if (isSameFile(identityAt(lockFileOf(dataDir)), held.identity)) return 'held';
+			const again = take(dataDir);
+			held.db.close();
+			held = again;
+			return 'retaken';
+		},
+		release: () => held.db.close(),
+	};
+}
+
+interface HeldLock {
+	readonly db: DatabaseSync;
+	readonly identity: FileIdentity;
+}
+
+function take(dataDir: string): HeldLock {
+	const lockFile = lockFileOf(dataDir);
 	// The pid is in a file of its own: opening and closing the locked file ourselves would drop the lock (POSIX).
 	const pidFile = join(dataDir, 'relay.pid');
-	const db = new DatabaseSync(join(dataDir, 'relay.lock'), { timeout: 0 });
+	const db = new DatabaseSync(lockFile, { timeout: 0 });
 	try {
 		// Nothing is ever committed: the file stays empty, and with the journal in memory there is none beside it.
 		db.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
-		writeFileSync(pidFile, `${pid}\n`);
+		const identity = identityAt(lockFile);
+		if (identity === null) throw new Error(`${lockFile} was removed while it was being locked`);
+		writeFileSync(pidFile, `${pid}\n`, { mode: 0o600 });
+		keepPrivate(pidFile);
+		keepPrivate(lockFile);
+		return { db, identity };
 	} catch (thrown) {
 		db.close();
 		throw isBusy(thrown) ? inUse(dataDir, pidFile) : thrown;
 	}
-	return { release: () => db.close() };
+}
+
+function lockFileOf(dataDir: string): string {
+	return join(dataDir, 'relay.lock');
 }
 
 function isBusy(thrown: unknown): boolean {

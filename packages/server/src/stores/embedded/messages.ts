@@ -8,11 +8,14 @@ import type { Block } from '../../log/block.ts';
 import type { PackedRun } from '../../log/packing.ts';
 import type { ReadLimits } from '../../log/page.ts';
 import type { DedupeKey, Topic, TopicChange, TopicPosition, TrimStep } from '../../ports/store.ts';
+import type { FileIdentity } from './files.ts';
 
 /** What a worker is started with. */
 export interface WorkerSetup {
 	/** The database file. */
 	readonly file: string;
+	/** The file that must lie there: a thread that is started again must not go on with another one, or a new one. */
+	readonly identity: FileIdentity;
 	readonly topicsMax: number;
 }
 
@@ -53,6 +56,7 @@ export type ControlOp =
 	| { readonly kind: 'delete'; readonly topic: string }
 	| { readonly kind: 'trim'; readonly step: TrimStep }
 	| { readonly kind: 'forget'; readonly beforeMs: number; readonly keysMax: number }
+	| { readonly kind: 'check' }
 	| { readonly kind: 'probe' };
 
 /** Whether an operation only looks at what the writer has in memory, and so works on a failing disk. */
@@ -79,6 +83,8 @@ export interface ControlResults {
 	delete: MessageId | undefined;
 	trim: { readonly removed: number; readonly more: boolean; readonly trimmed: readonly TrimmedTopic[] };
 	forget: { readonly removed: number; readonly more: boolean };
+	/** Null when the files are in their places; else the batch fails. */
+	check: null;
 	probe: null;
 }
 

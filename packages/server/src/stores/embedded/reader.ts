@@ -10,6 +10,7 @@ import { type Block, firstIndexAfter } from '../../log/block.ts';
 import { PageBuilder } from '../../log/page.ts';
 import type { Page } from '../../ports/store.ts';
 import { describeFailure } from './failure.ts';
+import { checkPlace } from './files.ts';
 import { flattenBlocks } from './flat-blocks.ts';
 import type { ReaderRequest, ReadReply, ReadRequest, StartReport, WorkerSetup } from './messages.ts';
 import { openReaderDatabase } from './schema.ts';
@@ -27,7 +28,8 @@ class Reader {
 	readonly #forwards: StatementSync;
 	readonly #backwards: StatementSync;
 
-	constructor(file: string) {
+	constructor({ file, identity }: WorkerSetup) {
+		checkPlace(file, identity);
 		const db = openReaderDatabase(file);
 		this.#db = db;
 		this.#begin = db.prepare('BEGIN');
@@ -121,7 +123,7 @@ function serve(): void {
 	const report = (message: StartReport<null>) => port.postMessage(message);
 	let reader: Reader;
 	try {
-		reader = new Reader((workerData as WorkerSetup).file);
+		reader = new Reader(workerData as WorkerSetup);
 	} catch (thrown) {
 		report({ kind: 'refused', failure: describeFailure(thrown) });
 		return;

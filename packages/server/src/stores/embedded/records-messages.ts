@@ -1,6 +1,7 @@
 /** What the main thread and the thread of the records say to each other: plain data, cloned. */
 
 import type { Expected, RecordQuery } from '../../ports/records.ts';
+import type { FileIdentity } from './files.ts';
 import type { StoreFailure } from './messages.ts';
 
 /** A part of a write; the value is JSON text. */
@@ -17,7 +18,8 @@ export type RecordsCall =
 	| { readonly call: 'get'; readonly kind: string; readonly id: string }
 	| { readonly call: 'list'; readonly kind: string; readonly query: RecordQuery }
 	| { readonly call: 'write'; readonly parts: readonly WritePart[] }
-	| { readonly call: 'purge' };
+	| { readonly call: 'purge' }
+	| { readonly call: 'check' };
 
 /** Calls that are made together: what they write is one transaction, with one fsync for all. */
 export interface RecordsBatch {
@@ -37,7 +39,8 @@ export type RecordsResult =
 	| { readonly call: 'rows'; readonly rows: readonly RecordRow[] }
 	| { readonly call: 'written'; readonly version: number }
 	| { readonly call: 'conflict'; readonly at: number }
-	| { readonly call: 'purged'; readonly removed: number; readonly more: boolean };
+	| { readonly call: 'purged'; readonly removed: number; readonly more: boolean }
+	| { readonly call: 'checked'; readonly misplaced: StoreFailure | null };
 
 /** The results in the order of the calls; or, when the batch failed, why: then nothing of it took effect. */
 export type RecordsReply =
@@ -48,4 +51,6 @@ export type RecordsReply =
 export interface RecordsSetup {
 	/** The database file. */
 	readonly file: string;
+	/** The file that must lie there. */
+	readonly identity: FileIdentity;
 }

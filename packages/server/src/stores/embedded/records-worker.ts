@@ -7,7 +7,8 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Expected, RecordQuery } from '../../ports/records.ts';
 import { describeFailure } from './failure.ts';
-import type { CloseRequest, StartReport } from './messages.ts';
+import { checkPlace, filesOfDatabase, watchPlaces } from './files.ts';
+import type { CloseRequest, StartReport, StoreFailure } from './messages.ts';
 import type {
 	RecordRow,
 	RecordsBatch,
@@ -27,6 +28,8 @@ type Row = Record<string, SQLOutputValue>;
 
 class RecordsDatabase {
 	readonly #db: DatabaseSync;
+	/** Throws when a file is not in its place any more. */
+	readonly #checkPlaces: () => void;
 	readonly #begin: StatementSync;
 	readonly #commit: StatementSync;
 	readonly #rollback: StatementSync;
@@ -37,9 +40,12 @@ class RecordsDatabase {
 	readonly #purge: StatementSync;
 	readonly #nextVersion: StatementSync;
 
-	constructor(file: string) {
+	constructor({ file, identity }: RecordsSetup) {
+		checkPlace(file, identity);
 		const db = openRecordsDatabase(file);
 		this.#db = db;
+		checkPlace(file, identity);
+		this.#checkPlaces = watchPlaces(filesOfDatabase(file));
 		this.#begin = db.prepare('BEGIN IMMEDIATE');
 		this.#commit = db.prepare('COMMIT');
 		this.#rollback = db.prepare('ROLLBACK');
@@ -57,9 +63,15 @@ class RecordsDatabase {
 	run({ calls, nowMs }: RecordsBatch): RecordsReply {
 		const writes = calls.some(({ call }) => call === 'write' || call === 'purge');
 		try {
-			if (writes) this.#begin.run();
+			if (writes) {
+				this.#checkPlaces();
+				this.#begin.run();
+			}
 			const results = calls.map((call) => this.#apply(call, nowMs));
-			if (writes) this.#commit.run();
+			if (writes) {
+				this.#commit.run();
+				this.#checkPlaces();
+			}
 			return { results, failure: null };
 		} catch (thrown) {
 			if (this.#db.isTransaction) this.#rollback.run();
@@ -85,6 +97,17 @@ class RecordsDatabase {
 				const removed = Number(this.#purge.run(nowMs, PURGE_MAX).changes);
 				return { call: 'purged', removed, more: removed === PURGE_MAX };
 			}
+			case 'check':
+				return { call: 'checked', misplaced: this.#misplaced() };
+		}
+	}
+
+	#misplaced(): StoreFailure | null {
+		try {
+			this.#checkPlaces();
+			return null;
+		} catch (thrown) {
+			return describeFailure(thrown);
 		}
 	}
 
@@ -135,7 +158,7 @@ function serve(): void {
 	const report = (message: StartReport<null>) => port.postMessage(message);
 	let database: RecordsDatabase;
 	try {
-		database = new RecordsDatabase((workerData as RecordsSetup).file);
+		database = new RecordsDatabase(workerData as RecordsSetup);
 	} catch (thrown) {
 		report({ kind: 'refused', failure: describeFailure(thrown) });
 		return;

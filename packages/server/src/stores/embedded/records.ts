@@ -3,18 +3,20 @@
  * a batch of messages nor holds one up (ADR 0005). This side collects calls while a batch is under way and settles them.
  */
 
-import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../../ports/clock.ts';
 import type { RecordListener, RecordOp, RecordQuery, Records, StoredRecord, WriteOutcome } from '../../ports/records.ts';
-import { unavailable } from './failure.ts';
+import { cannotOpen, describeFailure, unavailable } from './failure.ts';
+import { type FileIdentity, prepareDatabaseFile, type WarningListener } from './files.ts';
 import type { StoreFailure } from './messages.ts';
 import type { RecordRow, RecordsBatch, RecordsCall, RecordsReply, RecordsResult, RecordsSetup } from './records-messages.ts';
 import { SupervisedWorker } from './supervised-worker.ts';
 
 /** Calls of one batch at most: the first of them waits for the last. */
 const BATCH_CALLS_MAX = 256;
+/** How often the files are looked for in their places while nothing is written; each write looks as well. */
+const CHECK_INTERVAL_MS = 1000;
 /** Calls that may wait (I8); sign-ins are bounded by their hashing long before. */
 const WAITING_CALLS_MAX = 100_000;
 
@@ -24,25 +26,38 @@ interface PendingCall {
 	readonly reject: (error: RelayError) => void;
 }
 
+export interface EmbeddedRecordsOptions {
+	readonly dataDir: string;
+	readonly clock: Clock;
+	readonly onWarning?: WarningListener | undefined;
+}
+
+export interface EmbeddedRecords extends Records {
+	/** Why nothing can be written, or null. */
+	readonly failure: StoreFailure | null;
+}
+
 /**
  * Opens the records of a data directory, whose lock the caller holds, making them when there are none.
  *
  * @throws RelayError `storage_unavailable` with one clear line when the database cannot be used
  */
-export async function openEmbeddedRecords(options: { readonly dataDir: string; readonly clock: Clock }): Promise<Records> {
-	const setup: RecordsSetup = { file: join(options.dataDir, 'auth.db') };
-	// It holds password hashes: nobody else may read it, also in a directory that others may. SQLite gives its WAL the same mode.
-	closeSync(openSync(setup.file, 'a', 0o600));
-	const records = new SqliteRecords(setup, options.clock);
+export async function openEmbeddedRecords({ dataDir, clock, onWarning }: EmbeddedRecordsOptions): Promise<EmbeddedRecords> {
+	const file = join(dataDir, 'auth.db');
+	let identity: FileIdentity;
+	try {
+		identity = prepareDatabaseFile(file, onWarning);
+	} catch (thrown) {
+		throw cannotOpen(file, describeFailure(thrown));
+	}
+	const records = new SqliteRecords({ file, identity }, clock);
 	const failure = await records.open();
 	if (failure === null) return records;
 	await records.close();
-	throw new RelayError('storage_unavailable', `cannot open ${setup.file}: ${failure.reason}`, {
-		cause: new Error(failure.message),
-	});
+	throw cannotOpen(file, failure);
 }
 
-class SqliteRecords implements Records {
+class SqliteRecords implements EmbeddedRecords {
 	readonly #clock: Clock;
 	readonly #worker: SupervisedWorker<null, RecordsBatch, RecordsReply>;
 	readonly #listeners = new Set<RecordListener>();
@@ -51,6 +66,7 @@ class SqliteRecords implements Records {
 	#failure: StoreFailure | null = null;
 	#closed: Promise<void> | null = null;
 	#onIdle: (() => void) | null = null;
+	#cancelCheck: (() => void) | null = null;
 
 	constructor(setup: RecordsSetup, clock: Clock) {
 		this.#clock = clock;
@@ -68,8 +84,14 @@ class SqliteRecords implements Records {
 		});
 	}
 
-	open(): Promise<StoreFailure | null> {
-		return this.#worker.start();
+	async open(): Promise<StoreFailure | null> {
+		const failure = await this.#worker.start();
+		if (failure === null) this.#checkLater();
+		return failure;
+	}
+
+	get failure(): StoreFailure | null {
+		return this.#failure;
 	}
 
 	async get(kind: string, id: string): Promise<StoredRecord | undefined> {
@@ -112,6 +134,7 @@ class SqliteRecords implements Records {
 	}
 
 	async #close(): Promise<void> {
+		this.#cancelCheck?.();
 		if (this.#underWay.length > 0 || this.#waiting.length > 0) {
 			await new Promise<void>((resolve) => {
 				this.#onIdle = resolve;
@@ -119,6 +142,24 @@ class SqliteRecords implements Records {
 		}
 		await this.#worker.close();
 		this.#listeners.clear();
+	}
+
+	/** Looks whether the files are where they were, also while nothing is written. */
+	#checkLater(): void {
+		this.#cancelCheck = this.#clock.after(CHECK_INTERVAL_MS, () => {
+			void this.#check().finally(() => {
+				if (this.#closed === null) this.#checkLater();
+			});
+		});
+	}
+
+	async #check(): Promise<void> {
+		try {
+			const result = await this.#call({ call: 'check' });
+			if (result.call === 'checked') this.#failure = result.misplaced;
+		} catch {
+			// The thread is gone, which has set the failure, or is too busy to be asked.
+		}
 	}
 
 	#call(call: RecordsCall): Promise<RecordsResult> {

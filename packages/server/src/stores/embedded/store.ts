@@ -3,12 +3,12 @@
  * them over and settles them; it never touches the disk after opening.
  */
 
-import { accessSync, closeSync, constants, fsyncSync, mkdirSync, openSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { MessageId } from '@pulsar-relay/protocol/message-id';
 import type { ReadLimits } from '../../log/page.ts';
 import type { Clock } from '../../ports/clock.ts';
+import type { Records } from '../../ports/records.ts';
 import type {
 	AppendEntry,
 	AppendOutcome,
@@ -21,15 +21,20 @@ import type {
 	TrimStep,
 	WatchedPosition,
 } from '../../ports/store.ts';
-import { describeFailure, unavailable } from './failure.ts';
-import { unflattenBlocks } from './flat-blocks.ts';
-import { type DataDirLock, lockDataDir } from './lock.ts';
-import type { BatchReply, BatchRequest, ReadReply, ReadRequest, StoreFailure, StoreTotals, WorkerSetup } from './messages.ts';
+import { takeDataDir } from './data-dir.ts';
+import { cannotOpen, describeFailure, unavailable } from './failure.ts';
+import { type FileIdentity, prepareDatabaseFile, type WarningListener } from './files.ts';
+import type { DataDirLock } from './lock.ts';
+import type { BatchReply, BatchRequest, StoreFailure, StoreTotals, WorkerSetup } from './messages.ts';
+import { Reads } from './reads.ts';
+import { type EmbeddedRecords, openEmbeddedRecords } from './records.ts';
 import { SupervisedWorker } from './supervised-worker.ts';
 import { topicLimit, WriteQueue } from './write-queue.ts';
 
 /** How often a store that failed tries a write. */
 const PROBE_INTERVAL_MS = 1000;
+/** How often the files are looked for in their places while nothing is written; each transaction looks as well. */
+const CHECK_INTERVAL_MS = 1000;
 
 export interface EmbeddedStoreOptions {
 	/** The directory that holds everything; made, readable by its owner only, when there is none. */
@@ -37,9 +42,17 @@ export interface EmbeddedStoreOptions {
 	/** Topics that may exist at the same time. */
 	readonly topicsMax: number;
 	readonly clock: Clock;
+	/** Hears of what an operator should know, in words that fit a log; default nobody. */
+	readonly onWarning?: WarningListener;
 }
 
 export interface EmbeddedStore extends Store {
+	/**
+	 * Opens the records of the same directory. Their state is part of the store's health.
+	 *
+	 * @throws RelayError `storage_unavailable` with one clear line when the database cannot be used
+	 */
+	openRecords(): Promise<Records>;
 	/** Transactions committed since the writer's thread was started; messages per commit tell how well group commit works. */
 	readonly commits: number;
 }
@@ -51,68 +64,45 @@ export interface EmbeddedStore extends Store {
  * holds a database that is damaged, of a newer relay or of another program
  */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
-	const { dataDir } = options;
-	const lock = takeDataDir(dataDir);
-	const setup = { file: join(dataDir, 'relay.db'), topicsMax: options.topicsMax };
-	const store = new SqliteStore(options, setup, lock);
+	const lock = takeDataDir(options.dataDir);
+	const file = join(options.dataDir, 'relay.db');
+	let identity: FileIdentity;
+	try {
+		identity = prepareDatabaseFile(file, options.onWarning);
+	} catch (thrown) {
+		lock.release();
+		throw cannotOpen(file, describeFailure(thrown));
+	}
+	const store = new SqliteStore(options, { file, identity, topicsMax: options.topicsMax }, lock);
 	const failure = await store.open();
 	if (failure === null) return store;
 	await store.close();
-	throw new RelayError('storage_unavailable', `cannot open ${setup.file}: ${failure.reason}`, {
-		cause: new Error(failure.message),
-	});
-}
-
-function takeDataDir(dataDir: string): DataDirLock {
-	try {
-		const made = mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-		if (made !== undefined) syncEntries(resolve(dataDir), resolve(made));
-		accessSync(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);
-		return lockDataDir(dataDir);
-	} catch (thrown) {
-		if (thrown instanceof RelayError) throw thrown;
-		const { reason } = describeFailure(thrown);
-		throw new RelayError('storage_unavailable', `cannot use data directory ${dataDir}: ${reason}`, { cause: thrown });
-	}
-}
-
-/** Makes the entries of new directories durable, from `path` up to `topmost`. SQLite does this for its own files. */
-function syncEntries(path: string, topmost: string): void {
-	const parent = dirname(path);
-	try {
-		const descriptor = openSync(parent, 'r');
-		fsyncSync(descriptor);
-		closeSync(descriptor);
-	} catch {
-		// Not every system can sync a directory, and a parent need not be readable: then it becomes durable in its own time.
-	}
-	if (path !== topmost && parent !== path) syncEntries(parent, topmost);
+	throw cannotOpen(file, failure);
 }
 
 const WRITER_DOWN: StoreFailure = { reason: 'a thread of the store stopped', message: 'the writer is not running' };
 
-interface ReadCall {
-	readonly resolve: (page: Page) => void;
-	readonly reject: (error: RelayError) => void;
-}
-
 class SqliteStore implements EmbeddedStore {
+	readonly #options: EmbeddedStoreOptions;
 	readonly #clock: Clock;
 	readonly #topicsMax: number;
 	readonly #lock: DataDirLock;
 	readonly #writer: SupervisedWorker<StoreTotals, BatchRequest, BatchReply>;
-	readonly #reader: SupervisedWorker<null, ReadRequest, ReadReply>;
+	readonly #reads: Reads;
 	readonly #queue: WriteQueue;
-	readonly #reads = new Map<number, ReadCall>();
-	#lastReadId = 0;
 	#totals: StoreTotals = { topics: 0, messages: 0, bytes: 0, commits: 0 };
 	/** Why the store cannot append; null while it can. */
 	#failure: StoreFailure | null = null;
-	#readFailure: StoreFailure | null = null;
+	/** Why another relay may be using the directory; null while the lock is held. */
+	#lockFailure: StoreFailure | null = null;
+	#records: EmbeddedRecords | null = null;
 	#cancelProbe: (() => void) | null = null;
+	#cancelCheck: (() => void) | null = null;
 	#closed: Promise<void> | null = null;
 
-	constructor({ clock }: EmbeddedStoreOptions, setup: WorkerSetup, lock: DataDirLock) {
+	constructor(options: EmbeddedStoreOptions, setup: WorkerSetup, lock: DataDirLock) {
+		const { clock } = options;
+		this.#options = options;
 		this.#clock = clock;
 		this.#topicsMax = setup.topicsMax;
 		this.#lock = lock;
@@ -126,18 +116,7 @@ class SqliteStore implements EmbeddedStore {
 				died: (failure) => this.#writerDied(failure),
 			},
 		});
-		this.#reader = new SupervisedWorker({
-			module: new URL('./reader.ts', import.meta.url),
-			setup,
-			clock,
-			listener: {
-				ready: () => {
-					this.#readFailure = null;
-				},
-				reply: (reply) => this.#settleRead(reply),
-				died: (failure) => this.#readerDied(failure),
-			},
-		});
+		this.#reads = new Reads(setup, clock);
 		this.#queue = new WriteQueue({
 			clock,
 			topicsMax: setup.topicsMax,
@@ -147,7 +126,15 @@ class SqliteStore implements EmbeddedStore {
 
 	/** Starts the threads, the writer first, which makes the tables. Null when both serve, else why not. */
 	async open(): Promise<StoreFailure | null> {
-		return (await this.#writer.start()) ?? (await this.#reader.start());
+		const failure = (await this.#writer.start()) ?? (await this.#reads.open());
+		if (failure === null) this.#checkLater();
+		return failure;
+	}
+
+	async openRecords(): Promise<Records> {
+		const { dataDir, clock, onWarning } = this.#options;
+		this.#records = await openEmbeddedRecords({ dataDir, clock, onWarning });
+		return this.#records;
 	}
 
 	get commits(): number {
@@ -166,11 +153,11 @@ class SqliteStore implements EmbeddedStore {
 	}
 
 	read(topic: string, after: MessageId, limits: ReadLimits): Promise<Page> {
-		return this.#read({ kind: 'after', id: ++this.#lastReadId, topic, after, limits });
+		return this.#closed === null ? this.#reads.after(topic, after, limits) : Promise.reject(closedError());
 	}
 
 	readBefore(topic: string, before: MessageId | null, limits: ReadLimits): Promise<Page> {
-		return this.#read({ kind: 'before', id: ++this.#lastReadId, topic, before, limits });
+		return this.#closed === null ? this.#reads.before(topic, before, limits) : Promise.reject(closedError());
 	}
 
 	/** Every topic is announced, watched or not, so that watching is only asking for the position. */
@@ -221,7 +208,7 @@ class SqliteStore implements EmbeddedStore {
 
 	health(): StoreHealth {
 		if (this.#closed !== null) return { status: 'unavailable', reason: 'the store is closed' };
-		const failure = this.#failure ?? this.#readFailure;
+		const failure = this.#lockFailure ?? this.#failure ?? this.#reads.failure ?? this.#records?.failure ?? null;
 		return failure === null ? { status: 'ok', durability: 'disk' } : { status: 'unavailable', reason: failure.reason };
 	}
 
@@ -237,16 +224,18 @@ class SqliteStore implements EmbeddedStore {
 
 	async #close(): Promise<void> {
 		this.#cancelProbe?.();
+		this.#cancelCheck?.();
 		await this.#queue.idle();
 		// The reader first: the last connection to close is the one that can fold the WAL into the database.
-		await this.#reader.close();
+		await this.#reads.close();
 		await this.#writer.close();
 		this.#lock.release();
 	}
 
 	/** Why a call cannot be taken at all, or null. */
 	#refusal(): RelayError | null {
-		if (this.#closed !== null) return new RelayError('storage_unavailable', 'the store is closed');
+		if (this.#closed !== null) return closedError();
+		if (this.#lockFailure !== null) return unavailable(this.#lockFailure);
 		return this.#writer.serves ? null : unavailable(this.#failure ?? WRITER_DOWN);
 	}
 
@@ -254,28 +243,6 @@ class SqliteStore implements EmbeddedStore {
 		const refusal = this.#refusal();
 		return refusal === null ? this.#queue.control(op, announce) : Promise.reject(refusal);
 	};
-
-	#read(request: ReadRequest): Promise<Page> {
-		if (this.#closed !== null) return Promise.reject(new RelayError('storage_unavailable', 'the store is closed'));
-		if (this.#readFailure !== null) return Promise.reject(unavailable(this.#readFailure));
-		return new Promise((resolve, reject) => {
-			this.#reads.set(request.id, { resolve, reject });
-			this.#reader.post(request, []);
-		});
-	}
-
-	#settleRead(reply: ReadReply): void {
-		const call = this.#reads.get(reply.id);
-		this.#reads.delete(reply.id);
-		if (reply.kind === 'page') call?.resolve({ ...reply.position, blocks: unflattenBlocks(reply.blocks) });
-		else call?.reject(unavailable(reply.failure));
-	}
-
-	#readerDied(failure: StoreFailure): void {
-		this.#readFailure = failure;
-		for (const call of this.#reads.values()) call.reject(unavailable(failure));
-		this.#reads.clear();
-	}
 
 	#settleBatch(reply: BatchReply): void {
 		this.#totals = reply.totals;
@@ -311,12 +278,47 @@ class SqliteStore implements EmbeddedStore {
 		this.#cancelProbe = this.#clock.after(PROBE_INTERVAL_MS, () => this.#probe());
 	}
 
+	#checkLater(): void {
+		this.#cancelCheck = this.#clock.after(CHECK_INTERVAL_MS, () => {
+			void this.#check().finally(() => {
+				if (this.#closed === null) this.#checkLater();
+			});
+		});
+	}
+
+	/** Looks whether the files are where they were. While they are not, the probes find out when they are back. */
+	async #check(): Promise<void> {
+		if (!this.#writer.serves) return;
+		try {
+			if (this.#failure === null) await this.#queue.control({ kind: 'check' });
+			if (this.#failure === null && this.#closed === null) this.#keepLock();
+		} catch {
+			// Its reply has set the failure.
+		}
+	}
+
+	/** Only while the database is in its place: there is nothing to protect in another directory. */
+	#keepLock(): void {
+		try {
+			if (this.#lock.keep() === 'retaken') {
+				this.#options.onWarning?.('relay.lock was removed or replaced; the data directory is locked again', {});
+			}
+			this.#lockFailure = null;
+		} catch (thrown) {
+			this.#lockFailure = describeFailure(thrown);
+		}
+	}
+
 	/** Tries a write. Its outcome shows in the reply, like any other's, and a failure there sets up the next probe. */
 	#probe(): void {
 		// A writer that is down is started again by its supervisor, and probed when it serves.
 		if (this.#closed !== null || !this.#writer.serves) return;
 		this.#control({ kind: 'probe' }).catch(ignoreFailure);
 	}
+}
+
+function closedError(): RelayError {
+	return new RelayError('storage_unavailable', 'the store is closed');
 }
 
 /** For a promise whose failure is dealt with where its reply arrives. */

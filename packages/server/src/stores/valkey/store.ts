@@ -25,10 +25,12 @@ import type {
 	WatchedPosition,
 } from '../../ports/store.ts';
 import { type AppendsOptions, takeAppends } from './appends.ts';
+import { Confirmations } from './confirmations.ts';
 import { Connection } from './connection.ts';
 import { failureOf, NO_ANSWER, reasonOf, UNREACHABLE, unavailable } from './failure.ts';
 import type { ServerAddress, ServerOptions } from './glide.ts';
 import { Looking } from './looking.ts';
+import { lowestLevel, NODE_LEVEL } from './nodes.ts';
 import { readPage, type StrangeEntries } from './pages.ts';
 import { checkPermissions } from './permissions.ts';
 import { Places } from './places.ts';
@@ -110,6 +112,7 @@ class ServerStore implements ValkeyStore {
 	readonly #turns: Turns;
 	readonly #watches: Watches;
 	readonly #looking: Looking;
+	readonly #confirmations: Confirmations;
 	readonly #sizes = new Sizes();
 	readonly #readers = new Places(READERS_AT_ONCE_MAX);
 	#writes: Connection | null = null;
@@ -122,6 +125,8 @@ class ServerStore implements ValkeyStore {
 	#behind: PromiseWithResolvers<void> | null = null;
 	#catchingUp = false;
 	/** The newest entry by topic that no relay wrote and that was told of. */
+	/** Whether a node of an older version uses the same keys. */
+	#hasOlderNodes = false;
 	readonly #strangeTold = new Map<string, MessageId>();
 	/** Times that the state of a connection has changed. */
 	#changes = 0;
@@ -131,7 +136,7 @@ class ServerStore implements ValkeyStore {
 
 	constructor(options: ValkeyStoreOptions) {
 		this.#options = options;
-		const { clock, onWarning } = options;
+		const { clock, onWarning, server, demands } = options;
 		this.#turns = new Turns({ clock, take: (turn) => this.#take(turn) });
 		this.#watches = new Watches({ clock, look: (topics) => void this.#looking.look(topics) });
 		this.#looking = new Looking({
@@ -140,7 +145,15 @@ class ServerStore implements ValkeyStore {
 			watches: this.#watches,
 			onWarning,
 			ended: (topics) => this.#control((connection) => unlist(connection, topics, clock.nowMs())),
+			onUnconfirmed: (topic, end) => this.#confirmations.note(topic, end),
 			track: (call) => this.#tracked(call),
+		});
+		this.#confirmations = new Confirmations({
+			clock,
+			cluster: server.cluster,
+			replicas: demands.replicas,
+			inTurn: (run) => this.#control(run),
+			look: (topics) => this.#looking.look(topics),
 		});
 	}
 
@@ -171,6 +184,7 @@ class ServerStore implements ValkeyStore {
 		if (tooFew !== null) throw unavailable(tooFew);
 		await checkPermissions(this.#writes, this.#announcements);
 		this.#tellFinding(null);
+		await this.#findOlderNodes();
 		this.#sweep = new Sweep({
 			connection: this.#writes,
 			clock,
@@ -314,6 +328,7 @@ class ServerStore implements ValkeyStore {
 	async #close(): Promise<void> {
 		this.#cancelCheck();
 		this.#looking.stop();
+		this.#confirmations.stop();
 		await this.#turns.idle();
 		await Promise.allSettled(this.#underWay);
 		this.#watches.close();
@@ -337,6 +352,7 @@ class ServerStore implements ValkeyStore {
 		const options = {
 			connection: this.#reads as Connection,
 			onStrangeEntries: (name: string, strange: StrangeEntries) => this.#noteStrange(name, strange),
+			onUnconfirmed: (name: string, end: MessageId | null) => this.#confirmations.note(name, end),
 		};
 		return this.#tracked(this.#readers.run(() => readPage(options, topic, direction, cursor, limits)).catch(rethrow));
 	}
@@ -366,6 +382,7 @@ class ServerStore implements ValkeyStore {
 			cluster: server.cluster,
 			topicsMax,
 			replicas: demands.replicas,
+			announcesAfterWait: demands.replicas > 0 && !this.#hasOlderNodes,
 			nowMs: () => clock.nowMs(),
 			onAppended: (topic, previous, floor, block) => {
 				this.#looking.appended(topic, lastIdOf(block));
@@ -452,9 +469,25 @@ class ServerStore implements ValkeyStore {
 		try {
 			this.#finding = await this.#tracked(checkServer(this.#writes as Connection, this.#options.demands));
 			this.#tellFinding(before);
+			await this.#tracked(this.#findOlderNodes());
 		} catch (error) {
 			this.#options.onWarning('the server could not be asked for its settings', { why: reasonOf(error) });
 		}
+	}
+
+	/** Only those matter that could break something: a list of all connections is long. */
+	async #findOlderNodes(): Promise<void> {
+		const { demands, onWarning } = this.#options;
+		if (demands.replicas === 0) return;
+		const had = this.#hasOlderNodes;
+		this.#hasOlderNodes = (await lowestLevel(this.#writes as Connection)) < NODE_LEVEL;
+		if (this.#hasOlderNodes === had) return;
+		onWarning(
+			had
+				? 'no node of an older version is left: messages are delivered once the replicas have them'
+				: 'a node of an older version uses this server: messages are delivered before the replicas have them until it is gone',
+			{},
+		);
 	}
 
 	#tellFinding(before: ServerFinding | null): void {

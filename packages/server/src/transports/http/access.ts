@@ -10,7 +10,8 @@ import type { Auth } from '../../auth/auth.ts';
 import { bearerOf } from '../../auth/authenticate.ts';
 import { type AccountPrincipal, type KnownPrincipal, OPEN, type Permission, type Principal } from '../../auth/principal.ts';
 import { permissionRequired } from '../../auth/topic-access.ts';
-import { parseJsonBody } from './json-body.ts';
+import { atOnce } from '../../limits/turns.ts';
+import { checkJsonBody } from './json-body.ts';
 import { allowed, type Limiting, tellBalance } from './limiting.ts';
 import type { MetricsToken } from './metrics-token.ts';
 
@@ -213,7 +214,7 @@ function addRefusals(server: FastifyInstance, payloadDepthMax: number): void {
 		// Routes that take bytes have not looked at them yet.
 		const { body } = request;
 		try {
-			if (Buffer.isBuffer(body) && body.byteLength > 0) parseJsonBody(body, payloadDepthMax + 3);
+			if (Buffer.isBuffer(body) && body.byteLength > 0) atOnce(checkJsonBody(body, payloadDepthMax + 3));
 			done(request.refusal);
 		} catch (thrown) {
 			done(RelayError.from(thrown));

@@ -1,5 +1,6 @@
 /** The requests and answers of the routes of accounts, tokens and keys: one source for validation, types and the documentation. */
 
+import { TOPIC_REFERENCE_PATTERN } from '@pulsar-relay/protocol/topic-name';
 import { Type } from 'typebox';
 import { SCOPED_LIFETIME_S_MAX } from '../../auth/access-tokens.ts';
 import { PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN } from '../../auth/passwords.ts';
@@ -103,6 +104,8 @@ export const SessionList = Type.Array(
 	{ description: "The caller's sessions, newest first" },
 );
 
+/** The beginning of a topic name, for the documentation; `isTopicPattern` decides. */
+const TOPIC_PREFIX_PATTERN = '^(?:[A-Za-z0-9._@+-]{1,50}/)?(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,253})?[*]$';
 const ScopeText = Type.Object({
 	actions: Type.Unsafe<readonly Action[]>({
 		type: 'array',
@@ -110,10 +113,15 @@ const ScopeText = Type.Object({
 		maxItems: 2,
 		items: { type: 'string', enum: ACTIONS },
 	}),
-	topics: Type.Array(Type.String({ maxLength: 310, description: 'A name, or the beginning of one: `jobs`, `jobs.*`, `*`' }), {
-		minItems: 1,
-		maxItems: SCOPE_TOPICS_MAX,
-	}),
+	topics: Type.Array(
+		Type.String({
+			maxLength: 310,
+			description: 'A name, or the beginning of one: `jobs`, `jobs.*`, `*`',
+			documented: { pattern: `${TOPIC_REFERENCE_PATTERN}|${TOPIC_PREFIX_PATTERN}` },
+			examples: ['jobs.*'],
+		}),
+		{ minItems: 1, maxItems: SCOPE_TOPICS_MAX },
+	),
 });
 const Scopes = Type.Array(ScopeText, { minItems: 1, maxItems: SCOPES_MAX });
 const KeyName = Type.String({ minLength: 1, maxLength: NAME_LENGTH_MAX });

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { TrustsHost } from './hosts.ts';
+import type { LogRefusal } from './refusal-log.ts';
 
 /** Headers of one request. Node drops what is over its own count without a word, so that count is refused here. */
 export const HEADERS_MAX = 128;
@@ -14,11 +15,16 @@ export const HEADERS_MAX = 128;
 const REQUEST_ID_FORM = /^[A-Za-z0-9_.-]{1,128}$/;
 
 /** Why a request is refused, or null when it may pass. */
-export function edgeRefusal(request: IncomingMessage, trustsHost: TrustsHost): RelayError | null {
+export function edgeRefusal(
+	request: IncomingMessage,
+	{ trustsHost, logRefusal }: { readonly trustsHost: TrustsHost; readonly logRefusal: LogRefusal },
+): RelayError | null {
 	const problem = edgeProblem(request);
 	if (problem !== undefined) return new RelayError('bad_request', problem);
 	if (trustsHost(request.headers.host, request.url ?? '')) return null;
-	return new RelayError('untrusted_host', 'the relay is not reached under this Host; see PULSAR_TRUSTED_HOSTS');
+	const refusal = new RelayError('untrusted_host', 'the relay is not reached under this Host; see PULSAR_TRUSTED_HOSTS');
+	logRefusal(request, refusal);
+	return refusal;
 }
 
 function edgeProblem(request: IncomingMessage): string | undefined {

@@ -54,7 +54,7 @@ export function documentRoute({ url, schema = {}, route }: DocumentedRoute, rela
 	const [method = 'GET'] = [route.method].flat();
 	const row = rowOf(method, url, route.config?.access);
 	const own = (schema.response ?? {}) as Answers;
-	const answers = Object.keys(own).some((status) => /^[23]/.test(status)) ? own : { 200: { description: 'Success' }, ...own };
+	const answers = Object.keys(own).some((status) => /^[123]/.test(status)) ? own : { 200: { description: 'Success' }, ...own };
 	const counted = relay.accounts && row.limit !== 'none';
 	const documented: FastifySchema = {
 		...(documentedRequest(schema) as FastifySchema),

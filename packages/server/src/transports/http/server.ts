@@ -14,6 +14,7 @@ import fastify, {
 	type FastifyRequest,
 	type RouteOptions,
 } from 'fastify';
+import { tokensFor } from '../../limits/budgets.ts';
 import { addAccess } from './access.ts';
 import { BodyReader, hasBody } from './bodies.ts';
 import type { HttpDeps } from './deps.ts';
@@ -22,6 +23,7 @@ import { type AnswerError, createErrorAnswers } from './errors.ts';
 import { parseJsonBody } from './json-body.ts';
 import { OpenConnections } from './open-connections.ts';
 import { isMissingDocsFile, registerOpenApi } from './openapi.ts';
+import { boundPipelining } from './pipelining.ts';
 import { answerBrokenRequest } from './raw-answer.ts';
 import { RouteTable } from './route-table.ts';
 import { registerAuth } from './routes/auth.ts';
@@ -40,10 +42,8 @@ const HEADER_BYTES_MAX = 32 * 1024;
 const HEADERS_TIMEOUT_MS = 10_000;
 /** How often Node looks for requests whose headers are late. */
 const HEADERS_CHECK_INTERVAL_MS = 1000;
-/** Bodies of the largest size that may be arriving at the same time; smaller ones in proportion. */
-const RECEIVING_BODIES_MAX = 8;
-/** Bodies of routes that do not say: enough for a poll that names its topics with their cursors. */
-const BODY_BYTES_MAX = 1024 * 1024;
+/** JSON bodies that are parsed: enough for a poll that names its topics with their cursors, and parsed in some 3 ms. */
+const BODY_BYTES_MAX = 128 * 1024;
 /** A topic name with its owner, each of their characters percent-encoded. */
 const PARAM_LENGTH_MAX = 3 * (50 + 1 + 255);
 
@@ -69,11 +69,7 @@ declare module 'fastify' {
 /** Makes the server with its routes. It does not listen yet; routes that are added now are documented and counted too. */
 export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
 	const { clock, limits } = deps;
-	const bodies = new BodyReader({
-		clock,
-		timeoutMs: limits.bodyTimeoutS * 1000,
-		receivingBytesMax: RECEIVING_BODIES_MAX * limits.maxBodyBytes,
-	});
+	const bodies = new BodyReader({ clock, receptions: deps.budgets.receptions, partyOf: deps.partyOf });
 	const answerError = createErrorAnswers(deps);
 	// What is left of the request's body is dropped first: nobody will read it now.
 	const answerFailure = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
@@ -89,11 +85,11 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	addEdge(server, deps, bodies, answerError);
 	addAccess(server, { ...deps, payloadDepthMax: limits.maxPayloadDepth });
 	addValidation(server);
-	addJsonBodies(server, bodies, limits.maxPayloadDepth);
+	addJsonBodies(server, bodies, deps);
 	await registerOpenApi(server, deps);
 	await server.register((scope, _options, done) => {
 		scope.removeAllContentTypeParsers();
-		addRawBodies(scope, bodies, limits.maxBodyBytes);
+		addRawBodies(scope, bodies, deps);
 		registerPublish(scope, deps, answerError);
 		registerPublishBulk(scope, deps, answerError);
 		done();
@@ -154,6 +150,7 @@ function createServer(
 			? fastify({ ...options, http })
 			: fastifyOverTls({ ...options, https: { ...http, ...tlsOptions(edge.tls) } });
 	server.server.maxHeadersCount = HEADERS_MAX;
+	boundPipelining(server.server);
 	return server;
 }
 
@@ -204,7 +201,7 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 	server.addHook('onRequest', (request, reply, done) => {
 		reply.headers(securityHeaders).header('x-request-id', request.id);
 		const refuse = (error: RelayError) => answerError(request, reply, error);
-		const refusal = edgeRefusal(request.raw, edge.trustsHost);
+		const refusal = edgeRefusal(request.raw, edge);
 		const answered = refusal === null && edge.origins.handle(request, reply, refuse);
 		const nowhere = request.is404 || isMissingDocsFile(request);
 		if (refusal === null && !answered && !nowhere) {
@@ -251,25 +248,42 @@ function logRequest({ logger }: HttpDeps, request: FastifyRequest, reply: Fastif
 }
 
 /** JSON bodies as values, for all routes that do not say otherwise. */
-function addJsonBodies(server: FastifyInstance, bodies: BodyReader, depthMax: number): void {
+function addJsonBodies(server: FastifyInstance, bodies: BodyReader, deps: HttpDeps): void {
 	server.removeAllContentTypeParsers();
-	server.addContentTypeParser(JSON_TYPES, (request: FastifyRequest, payload: IncomingMessage, done) => {
-		bodies.read(payload, request.routeOptions.bodyLimit, (error, body) => {
+	server.addContentTypeParser(JSON_TYPES, (request: FastifyRequest, _payload, done) => {
+		bodies.read(request, request.routeOptions.bodyLimit, (error, body) => {
 			if (error !== null || body === undefined || body.byteLength === 0) return done(error, undefined);
-			let value: unknown;
+			const fail = (thrown: unknown) => done(RelayError.from(thrown), undefined);
 			try {
-				value = parseJsonBody(body, depthMax);
+				chargeBody(deps, request, body);
+				const steps = parseJsonBody(body, deps.limits.maxPayloadDepth);
+				const value = deps.budgets.read(() => deps.partyOf(request.principal, request.raw), body.byteLength, steps);
+				if (value instanceof Promise) value.then((later) => done(null, later), fail);
+				else done(null, value);
 			} catch (thrown) {
-				return done(RelayError.from(thrown), undefined);
+				fail(thrown);
 			}
-			done(null, value);
 		});
 	});
 }
 
 /** JSON bodies as the bytes that came, for the routes that store them. */
-function addRawBodies(scope: FastifyInstance, bodies: BodyReader, bytesMax: number): void {
-	scope.addContentTypeParser(JSON_TYPES, (_request: FastifyRequest, payload: IncomingMessage, done) => {
-		bodies.read(payload, bytesMax, done);
+function addRawBodies(scope: FastifyInstance, bodies: BodyReader, deps: HttpDeps): void {
+	scope.addContentTypeParser(JSON_TYPES, (request: FastifyRequest, _payload, done) => {
+		bodies.read(request, deps.limits.maxBodyBytes, (error, body) => {
+			if (error !== null || body === undefined) return done(error, undefined);
+			try {
+				chargeBody(deps, request, body);
+			} catch (thrown) {
+				return done(RelayError.from(thrown), undefined);
+			}
+			done(null, body);
+		});
 	});
+}
+
+/** What a long body costs is paid before it is looked at. Throws `rate_limited`. */
+function chargeBody({ limiting }: HttpDeps, { principal }: FastifyRequest, { byteLength }: Buffer): void {
+	const tokens = tokensFor(byteLength);
+	if (tokens > 0 && principal !== null) limiting?.take(principal, tokens);
 }

@@ -4,12 +4,21 @@ import type { ErrorCode } from '@pulsar-relay/protocol/errors';
 import { Type } from 'typebox';
 import { errorAnswers } from './schemas.ts';
 
+/** What a program asks for with a device code (RFC 8628). */
+export const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 const FIELD_LENGTH_MAX = 2048;
 const Field = Type.String({ maxLength: FIELD_LENGTH_MAX });
 
 export const DeviceCodeForm = Type.Object({
 	client_hint: Type.Optional(Type.String({ maxLength: FIELD_LENGTH_MAX, description: 'What the program is called' })),
-	pair: Type.Optional(Type.String({ maxLength: 16, description: 'Whether two independent sessions are wanted: `true`' })),
+	pair: Type.Optional(
+		Type.String({
+			maxLength: 16,
+			description: 'Whether two independent sessions are wanted',
+			documented: { pattern: '^(1|true|yes|on|t|y|0|false|no|off|f|n)$' },
+			examples: ['true'],
+		}),
+	),
 });
 
 export const DeviceCodeAnswer = Type.Object(
@@ -24,7 +33,10 @@ export const DeviceCodeAnswer = Type.Object(
 	{ description: 'The codes' },
 );
 
-export const DeviceTokenForm = Type.Object({ grant_type: Field, device_code: Field });
+export const DeviceTokenForm = Type.Object({
+	grant_type: Type.String({ maxLength: FIELD_LENGTH_MAX, documented: { enum: [DEVICE_GRANT] } }),
+	device_code: Field,
+});
 
 export const DeviceTokensAnswer = Type.Object(
 	{
@@ -50,7 +62,10 @@ export const DeviceSignInForm = Type.Object({
 	password: Type.Optional(Field),
 });
 
-export const DeviceDecisionForm = Type.Object({ ticket: Type.Optional(Field), decision: Type.Optional(Field) });
+export const DeviceDecisionForm = Type.Object({
+	ticket: Type.Optional(Field),
+	decision: Type.Optional(Type.String({ maxLength: FIELD_LENGTH_MAX, documented: { enum: ['approve', 'deny'] } })),
+});
 
 export const ProviderList = Type.Array(
 	Type.Object({ name: Type.String(), display_name: Type.String(), login_url: Type.String() }),

@@ -2,7 +2,7 @@
 
 import { parseSince, type Since } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { TOPIC_REFERENCE_PATTERN } from '@pulsar-relay/protocol/topic-name';
+import { TOPIC_NAME_PATTERN, TOPIC_REFERENCE_PATTERN } from '@pulsar-relay/protocol/topic-name';
 import { Type } from 'typebox';
 import type { TopicRights } from '../../auth/topic-access.ts';
 import type { Start } from '../../relay/start.ts';
@@ -11,22 +11,30 @@ import { MESSAGE_ID_PATTERN } from './schemas.ts';
 /** Topics that one poll or event stream may name. */
 const TOPICS_PER_REQUEST_MAX = 50;
 
-const NAME = TOPIC_REFERENCE_PATTERN.slice(1, -1);
-const POSITION = `${NAME}:${MESSAGE_ID_PATTERN}`;
-
-/** `topics` in a query: once, or several times. What is wrong with it is found below, where the answers are those that clients know. */
-export const TopicsParameter = Type.Union([Type.String(), Type.Array(Type.String())], {
-	description: `1 to ${TOPICS_PER_REQUEST_MAX} topic names, separated by commas or each in a \`topics\` of its own; they need not exist yet`,
-	documented: { type: 'string', anyOf: undefined, pattern: `^${NAME}(,${NAME}){0,${TOPICS_PER_REQUEST_MAX - 1}}$` },
-	examples: ['jobs,news'],
-});
-
-/** `since` in a query. */
-export const SinceParameter = Type.String({
-	description: '`last` (default), `earliest`, a message id, or a cursor over several topics, such as `next_offset`',
-	documented: { pattern: `^(last|earliest|${MESSAGE_ID_PATTERN}|${POSITION}(,${POSITION})*)$` },
-	examples: ['earliest'],
-});
+/**
+ * `topics` and `since` in the schema of a query. What is wrong with them is found below, where the answers are those that clients know.
+ *
+ * @param owners whether topics may be named with their owner
+ */
+export function readingParameters(owners: boolean) {
+	const name = (owners ? TOPIC_REFERENCE_PATTERN : TOPIC_NAME_PATTERN).slice(1, -1);
+	const position = `${name}:${MESSAGE_ID_PATTERN}`;
+	return {
+		// Once, or several times.
+		topics: Type.Union([Type.String(), Type.Array(Type.String())], {
+			description: `1 to ${TOPICS_PER_REQUEST_MAX} topic names, separated by commas or each in a \`topics\` of its own; they need not exist yet`,
+			documented: { type: 'string', anyOf: undefined, pattern: `^${name}(,${name}){0,${TOPICS_PER_REQUEST_MAX - 1}}$` },
+			examples: ['jobs,news'],
+		}),
+		since: Type.Optional(
+			Type.String({
+				description: '`last` (default), `earliest`, a message id, or a cursor over several topics, such as `next_offset`',
+				documented: { pattern: `^(last|earliest|${MESSAGE_ID_PATTERN}|${position}(,${position})*)$` },
+				examples: ['earliest'],
+			}),
+		),
+	};
+}
 
 /** Reads `a,b`: topic names, at least one; duplicates count once. Throws `invalid_request`, `invalid_topic` or `subscription_limit`. */
 export function readTopics(given: string | readonly string[], rights: TopicRights): readonly string[] {

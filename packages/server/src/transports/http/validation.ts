@@ -24,7 +24,7 @@ const PROBLEMS_MAX = 20;
 const PARTS_FOR_ALL_PROBLEMS = 1000;
 /** The longest name from a request that a problem's place repeats. */
 const NAME_LENGTH_MAX = 64;
-const DECIMAL = /^-?[0-9]{1,15}$/;
+const DECIMAL = /^-?[0-9]{1,16}$/;
 
 const COMMON = { allowUnionTypes: true, useDefaults: true, verbose: true } as const;
 /** `documented`: members of a field's schema for the documentation only, where the route itself checks them, with answers that existing clients know. */
@@ -82,7 +82,7 @@ function readDecimals(value: unknown, fields: readonly string[]): void {
 	const record = value as Record<string, unknown>;
 	for (const field of fields) {
 		const text = record[field];
-		if (typeof text === 'string' && DECIMAL.test(text)) record[field] = Number(text);
+		if (typeof text === 'string' && DECIMAL.test(text) && Number.isSafeInteger(Number(text))) record[field] = Number(text);
 	}
 }
 
@@ -136,6 +136,12 @@ function problemOf({ keyword, params, data, instancePath }: ErrorObject, at: Loc
 			return { type: 'too_short', loc, msg: `List should have at least ${size(params['limit'])}` };
 		case 'maxItems':
 			return { type: 'too_long', loc, msg: `List should have at most ${size(params['limit'])}` };
+		case 'maxProperties':
+			return {
+				type: 'too_long',
+				loc,
+				msg: `Dictionary should have at most ${params['limit']} items after validation, not ${Object.keys(data as object).length}`,
+			};
 		case 'minimum':
 			return { type: 'greater_than_equal', loc, msg: `Input should be greater than or equal to ${params['limit']}` };
 		case 'maximum':

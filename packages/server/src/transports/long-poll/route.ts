@@ -8,26 +8,29 @@ import { type Static, Type } from 'typebox';
 import { principalOf } from '../http/access.ts';
 import { allowStarts } from '../http/rights.ts';
 import { errorAnswers, PollAnswer } from '../http/schemas.ts';
-import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
+import { readingParameters, readSince, readTopics, startsOf } from '../http/topics-query.ts';
 import { type CompatiblePollDeps, registerCompatiblePoll } from './compatible-route.ts';
 import { POLL_ERRORS, runPoll, waitMsOf } from './run.ts';
 import { encodePollAnswer } from './sink.ts';
 
-const PollQuery = Type.Object({
-	topics: TopicsParameter,
-	since: Type.Optional(SinceParameter),
-	timeout: Type.Integer({
-		minimum: 0,
-		maximum: 60,
-		default: 30,
-		description: 'seconds to wait for a message; 55 at most are waited',
-	}),
-	limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'messages in the answer at most' }),
-});
+const pollQuery = (owners: boolean) =>
+	Type.Object({
+		...readingParameters(owners),
+		timeout: Type.Integer({
+			minimum: 0,
+			maximum: 60,
+			default: 30,
+			description: 'seconds to wait for a message; 55 at most are waited',
+		}),
+		limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'messages in the answer at most' }),
+	});
+
+type PollQuery = Static<ReturnType<typeof pollQuery>>;
 
 /** Registers the routes. */
 export function registerLongPoll(server: FastifyInstance, deps: CompatiblePollDeps): void {
-	server.get<{ Querystring: Static<typeof PollQuery> }>(
+	const querystring = pollQuery(deps.rights.owners);
+	server.get<{ Querystring: PollQuery }>(
 		'/api/v1/poll',
 		{
 			exposeHeadRoute: false,
@@ -35,7 +38,7 @@ export function registerLongPoll(server: FastifyInstance, deps: CompatiblePollDe
 				operationId: 'poll',
 				tags: ['subscribe'],
 				summary: 'Wait for the next messages of some topics',
-				querystring: PollQuery,
+				querystring,
 				response: { 200: PollAnswer, ...errorAnswers('invalid_cursor', ...POLL_ERRORS) },
 			},
 		},
@@ -56,15 +59,11 @@ export function registerLongPoll(server: FastifyInstance, deps: CompatiblePollDe
 		},
 	);
 	// Like the GET, but for the waiting: there is nothing to send.
-	server.head<{ Querystring: Static<typeof PollQuery> }>(
-		'/api/v1/poll',
-		{ schema: { querystring: PollQuery } },
-		async (request, reply) => {
-			const { query } = request;
-			const wanted = startsOf(readTopics(query.topics, deps.rights), readSince(query.since));
-			await allowStarts(deps.rights, principalOf(request), wanted);
-			return reply.type('application/json').send();
-		},
-	);
+	server.head<{ Querystring: PollQuery }>('/api/v1/poll', { schema: { querystring } }, async (request, reply) => {
+		const { query } = request;
+		const wanted = startsOf(readTopics(query.topics, deps.rights), readSince(query.since));
+		await allowStarts(deps.rights, principalOf(request), wanted);
+		return reply.type('application/json').send();
+	});
 	registerCompatiblePoll(server, deps);
 }

@@ -22,7 +22,7 @@ import { Heartbeat } from '../http/heartbeat.ts';
 import { headersOf } from '../http/raw-answer.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
 import { errorAnswers } from '../http/schemas.ts';
-import { readSince, readTopics, SinceParameter, startsOf, TopicsParameter } from '../http/topics-query.ts';
+import { readingParameters, readSince, readTopics, startsOf } from '../http/topics-query.ts';
 import { EVENT_STREAM_TYPE, streamOfRefusal } from './closed-event.ts';
 import { SseSink } from './sink.ts';
 
@@ -42,19 +42,21 @@ export interface SseDeps {
 /** How long an `EventSource` waits before it reconnects. */
 const RETRY_MS = 1000;
 
-const Query = Type.Object({
-	topics: TopicsParameter,
-	since: Type.Optional(SinceParameter),
-	lastEventId: Type.Optional(
-		Type.Union([Type.String(), Type.Array(Type.String())], {
-			description: 'What `Last-Event-ID` says, from clients that cannot set headers; that header wins, and this over `since`',
-			documented: { type: 'string', anyOf: undefined },
-		}),
-	),
-	access_token: Type.Optional(Type.String({ description: 'A scoped token, for an `EventSource`, which sends no header' })),
-});
+const eventsQuery = (owners: boolean) =>
+	Type.Object({
+		...readingParameters(owners),
+		lastEventId: Type.Optional(
+			Type.Union([Type.String(), Type.Array(Type.String())], {
+				description: 'What `Last-Event-ID` says, from clients that cannot set headers; that header wins, and this over `since`',
+				documented: { type: 'string', anyOf: undefined },
+			}),
+		),
+		access_token: Type.Optional(Type.String({ description: 'A scoped token, for an `EventSource`, which sends no header' })),
+	});
 
-type EventsRequest = FastifyRequest<{ Querystring: Static<typeof Query> }>;
+type EventsQuery = Static<ReturnType<typeof eventsQuery>>;
+
+type EventsRequest = FastifyRequest<{ Querystring: EventsQuery }>;
 
 /** `lastEventId`, `last-event-id`, `Last-Event-ID`, `lastEventID`: polyfills differ. */
 const LAST_EVENT_ID_PARAMETER = /^last[-_]?event[-_]?id$/i;
@@ -73,7 +75,8 @@ const HEADERS = {
 /** Registers the route. Returns what stops its heartbeat. */
 export function registerSse(server: FastifyInstance, deps: SseDeps): () => void {
 	const heartbeat = new Heartbeat(deps.clock, deps.heartbeatIntervalS);
-	server.get<{ Querystring: Static<typeof Query> }>(
+	const querystring = eventsQuery(deps.rights.owners);
+	server.get<{ Querystring: EventsQuery }>(
 		'/api/v1/events',
 		{
 			exposeHeadRoute: false,
@@ -86,7 +89,7 @@ export function registerSse(server: FastifyInstance, deps: SseDeps): () => void 
 					'Each event is a message; its id is a cursor over all topics of the stream, to be sent back as `Last-Event-ID`. ' +
 					'Other events: `subscribed`, `gap`, `topic_deleted`, `topic_forbidden`, `closed`. With `Accept: text/event-stream`, as browsers ' +
 					'send it, a 429 or 503 is a 200 with `retry:`, an event `closed` and the end of the stream. See PROTOCOL.md.',
-				querystring: Query,
+				querystring,
 				response: {
 					200: {
 						description: 'Events, for as long as the client stays',
@@ -108,16 +111,12 @@ export function registerSse(server: FastifyInstance, deps: SseDeps): () => void 
 		(request, reply) => stream(deps, heartbeat, request, reply),
 	);
 	// Like the GET, but for the stream.
-	server.head<{ Querystring: Static<typeof Query> }>(
-		'/api/v1/events',
-		{ schema: { querystring: Query } },
-		async (request, reply) => {
-			await allowStarts(deps.rights, principalOf(request), startsOfRequest(request, deps.rights));
-			const refusal = deps.relay.refusal();
-			if (refusal !== null) throw refusal;
-			return reply.headers(HEADERS).send();
-		},
-	);
+	server.head<{ Querystring: EventsQuery }>('/api/v1/events', { schema: { querystring } }, async (request, reply) => {
+		await allowStarts(deps.rights, principalOf(request), startsOfRequest(request, deps.rights));
+		const refusal = deps.relay.refusal();
+		if (refusal !== null) throw refusal;
+		return reply.headers(HEADERS).send();
+	});
 	return () => heartbeat.stop();
 }
 

@@ -71,10 +71,10 @@ function mayConnect(principal: KnownPrincipal): Principal {
 }
 
 function refusalOf(request: IncomingMessage, { relay, edge }: AdmissionDeps): RelayError | null {
-	const refusal = edgeRefusal(request, edge.trustsHost);
+	const refusal = edgeRefusal(request, edge);
 	if (refusal !== null) return refusal;
 	const path = (request.url ?? '').split('?', 1)[0];
 	if (path !== '/ws' && path !== '/ws/') return new RelayError('not_found', 'WebSockets are served at /ws');
 	if (request.method !== 'GET') return new RelayError('method_not_allowed', 'a WebSocket handshake is a GET');
-	return edge.origins.refusal(request.headers.origin, request.headers.host) ?? relay.refusal();
+	return edge.origins.refusal(request) ?? relay.refusal();
 }

@@ -3,7 +3,6 @@
  * what the peer sends and the control frames; message frames are written by the sink.
  */
 
-import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
@@ -14,7 +13,7 @@ import { Heartbeat } from '../http/heartbeat.ts';
 import { rawAnswer } from '../http/raw-answer.ts';
 import { admit } from './admission.ts';
 import type { WebSocketDeps } from './command.ts';
-import { CLOSE_TIMEOUT_MS, isWatched, WebSocketConnection } from './connection.ts';
+import { type Accepted, CLOSE_TIMEOUT_MS, isWatched, WebSocketConnection } from './connection.ts';
 
 /** A message in more fragments than this is refused with 1008: no client needs them, and each costs bookkeeping. */
 const FRAGMENTS_MAX = 1024;
@@ -55,7 +54,7 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 		const accept = (principal: Principal) => {
 			wss.handleUpgrade(request, socket, head, (ws) => {
 				socket.off('error', onSocketError);
-				const connection = connect(deps, ws, socket, principal);
+				const connection = connect(deps, ws, { socket, request, principal });
 				if (connection === null) return;
 				connections.set(ws, connection);
 				connection.heartbeatPlace = heartbeat.join(connection);
@@ -95,8 +94,7 @@ function sharedListeners(
 		if (connection === undefined) return;
 		connections.delete(this);
 		heartbeat.leave(connection, connection.heartbeatPlace);
-		connection.session.close();
-		connection.held?.release();
+		connection.closed();
 		if (deps.auth !== null && isWatched(connection)) deps.auth.live.remove(connection);
 		deps.metrics.connectionClosed('websocket');
 	}
@@ -109,9 +107,9 @@ function sharedListeners(
 	};
 }
 
-function connect(deps: WebSocketDeps, ws: WebSocket, socket: Duplex, principal: Principal): WebSocketConnection | null {
+function connect(deps: WebSocketDeps, ws: WebSocket, accepted: Accepted): WebSocketConnection | null {
 	try {
-		const connection = new WebSocketConnection(deps, ws, socket, `sess_${randomBytes(6).toString('hex')}`, principal);
+		const connection = new WebSocketConnection(deps, ws, accepted);
 		deps.metrics.connectionOpened('websocket');
 		return connection;
 	} catch (error) {

@@ -58,7 +58,12 @@ export class WebSocketSink implements Sink {
 
 	/** Holds one control frame. Returns true when it is the first thing held since the last flush. */
 	send(frame: object): boolean {
-		return this.#hold(encodeTextFrame(JSON.stringify(frame)));
+		return this.sendText(JSON.stringify(frame));
+	}
+
+	/** As {@link send}, of a frame's JSON text. */
+	sendText(text: string): boolean {
+		return this.#hold(encodeTextFrame(text));
 	}
 
 	flush(): void {

@@ -96,6 +96,7 @@ test('without anything said, every setting has its default', () => {
 			maxBodyBytes: 33_554_432,
 			maxPayloadDepth: 256,
 			maxPublishQueueBytes: 268_435_456,
+			maxReceivingBytes: 256 * 1024 * 1024,
 			idempotencyWindowS: 86_400,
 			idempotencyMaxKeys: 10_000_000,
 			maxConnections: 20_000,
@@ -311,13 +312,25 @@ test('each durability goes with a store that can give it', () => {
 
 test('hosts, origins and certificates that could never be right are told', () => {
 	const wrongHosts = ['https://a.example', 'a.example:8080', 'a.example/x', 'a*.example', '*.', ''];
-	const wrongOrigins = ['app.example.org', 'https://app.example.org/', 'https://', 'null', 'https://*.example.org'];
+	const wrongOrigins = [
+		['app.example.org', ''],
+		['https://', ''],
+		['null', ''],
+		['https://*.example.org', ': name each origin, or give "*" for all'],
+		['https://app.example.org/path', ': it has a path'],
+		['https://app.example.org?', ': it has a path'],
+		['https://app.example.org:0x50', ': there is no such host or port'],
+		['https://app.example.org:99999', ': there is no such host or port'],
+		['https://app.exa mple.org', ''],
+		['file:///home', ': no page has one with file:'],
+		['wss://app.example.org', ': no page has one with wss:'],
+	] as const;
 	const wrongProxies = ['proxy', '10.0.0.0/33', '10.0.0', '10.0.0.256', '::1/129', ':::', '10.0.0.0/', ''];
 	const found = problems({
 		env: {
 			PULSAR_TRUSTED_PROXIES: JSON.stringify(wrongProxies),
 			PULSAR_TRUSTED_HOSTS: JSON.stringify(wrongHosts),
-			PULSAR_ALLOWED_ORIGINS: JSON.stringify(wrongOrigins),
+			PULSAR_ALLOWED_ORIGINS: JSON.stringify(wrongOrigins.map(([origin]) => origin)),
 			PULSAR_TLS_CLIENT_CA: 'ca.pem',
 		},
 	});
@@ -326,11 +339,11 @@ test('hosts, origins and certificates that could never be right are told', () =>
 			found.includes(`PULSAR_TRUSTED_HOSTS: ${JSON.stringify(host)} is not a name or address without scheme and port`),
 			host,
 		);
-	for (const origin of wrongOrigins)
-		assert(
-			found.includes(`PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(origin)} is not an origin such as https://app.example.org`),
-			origin,
-		);
+	for (const [origin, why] of wrongOrigins) {
+		const shown = origin.replace(/\?$/, '?***');
+		const problem = `PULSAR_ALLOWED_ORIGINS: ${JSON.stringify(origin.endsWith('?') ? shown : origin)} is not an origin such as https://app.example.org${why}`;
+		assert(found.includes(problem), `${problem} is not among\n${found.join('\n')}`);
+	}
 	for (const proxy of wrongProxies)
 		assert(
 			found.includes(`PULSAR_TRUSTED_PROXIES: ${JSON.stringify(proxy)} is not an address or a network such as 10.0.0.0/8`),
@@ -348,4 +361,44 @@ test('hosts, origins and certificates that could never be right are told', () =>
 			PULSAR_TLS_CLIENT_CA: 'ca.pem',
 		},
 	});
+});
+
+test('hosts, origins and addresses are put into the form in which browsers, clients and proxies write them', () => {
+	const { config } = loaded({
+		env: {
+			PULSAR_ALLOWED_ORIGINS: JSON.stringify([
+				'https://app.example.org:443',
+				'http://app.example.org:80',
+				'http://app.example.org:443',
+				'HTTPS://App.Example.ORG:8443',
+				'https://bücher.example/',
+				' https://a.example ',
+				'http://[FD00:0:0::1]:80',
+				'Capacitor://localhost/',
+			]),
+			PULSAR_TRUSTED_HOSTS: '["BÜCHER.example","*.Bücher.example","relay.example.org.","[FD00:0:0::1]"]',
+			PULSAR_TRUSTED_PROXIES: '["::ffff:10.0.0.1","::ffff:10.0.0.0/104","[fd00::1]","10.0.0.0/8"]',
+			PULSAR_OIDC__BASE_URL: 'https://Bücher.example:443/relay/',
+		},
+	});
+	assert.deepEqual(config.allowedOrigins, [
+		'https://app.example.org',
+		'http://app.example.org',
+		'http://app.example.org:443',
+		'https://app.example.org:8443',
+		'https://xn--bcher-kva.example',
+		'https://a.example',
+		'http://[fd00::1]',
+		'capacitor://localhost',
+	]);
+	assert.deepEqual(config.trustedHosts, ['xn--bcher-kva.example', '*.xn--bcher-kva.example', 'relay.example.org', 'fd00::1']);
+	assert.deepEqual(config.trustedProxies, ['10.0.0.1', '10.0.0.0/8', 'fd00::1', '10.0.0.0/8']);
+	assert.equal(config.oidcBaseUrl, 'https://xn--bcher-kva.example/relay');
+	assert.deepEqual(problems({ env: { PULSAR_OIDC__BASE_URL: 'https://relay.example.org/?a=1' } }), [
+		'PULSAR_OIDC__BASE_URL: "https://relay.example.org/?***" has a query, after which no path can stand',
+	]);
+	assert.match(
+		problems({ env: { PULSAR_ALLOWED_ORIGINS: '["https://me:secret@app.example.org"]' } })[0] ?? '',
+		/^PULSAR_ALLOWED_ORIGINS: "https:\/\/\*\*\*@app.example.org" is not an origin .*: it has credentials$/,
+	);
 });

@@ -10,6 +10,7 @@ import type { AnswerError } from '../errors.ts';
 import { FORM_BYTES_MAX, FORM_MEDIA_TYPES } from '../form-body.ts';
 import { errorAnswers } from '../schemas.ts';
 import {
+	DEVICE_GRANT,
 	DeviceCodeAnswer,
 	DeviceCodeForm,
 	DeviceDenial,
@@ -20,7 +21,6 @@ import {
 import { invalid } from '../validation.ts';
 
 const TAGS = ['sign-in'];
-const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 const FLAGS: ReadonlyMap<string, boolean> = new Map([
 	...['1', 'true', 'yes', 'on', 't', 'y'].map((word) => [word, true] as const),
 	...['0', 'false', 'no', 'off', 'f', 'n'].map((word) => [word, false] as const),
