@@ -287,6 +287,7 @@ export function rowOf(method: string, url: string, own?: RouteAccess): RouteAcce
 }
 
 function hasSmallBody({ headers }: IncomingMessage): boolean {
-	if (headers['transfer-encoding'] !== undefined) return false;
+	// One that waits to be asked for is not asked for either.
+	if (headers['transfer-encoding'] !== undefined || headers.expect !== undefined) return false;
 	return Number(headers['content-length'] ?? 0) <= REFUSED_BODY_BYTES_MAX;
 }

@@ -11,6 +11,7 @@ import type { PollAnswer, PollRequest } from '../../relay/poll.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
+import { onClientLeft } from '../http/client-left.ts';
 import { type AllowedStarts, allowStarts, watchRights } from '../http/rights.ts';
 
 export interface PollDeps {
@@ -68,11 +69,7 @@ export async function runPoll(
 	const { starts } = placed;
 	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(holderOf(principal)) ?? null);
 	const gone = new AbortController();
-	const onClose = () => gone.abort();
-	// Also called once the answer is out, when it no longer matters.
-	reply.raw.on('close', onClose);
-	// Whoever left while the rights were read has been told of already.
-	if (reply.raw.destroyed) gone.abort();
+	const unwatchClient = onClientLeft(request.raw, reply.raw, () => gone.abort());
 	let refusal: RelayError | null = null;
 	const refuse = (error: RelayError) => {
 		refusal = error;
@@ -89,6 +86,7 @@ export async function runPoll(
 		if (refusal !== null) throw refusal;
 		return answer;
 	} finally {
+		unwatchClient();
 		unwatch();
 		held?.release();
 		deps.metrics.connectionClosed('longpoll');
