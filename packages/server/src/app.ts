@@ -111,7 +111,8 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 		servesMetrics: config.metricsAddress === null,
 		...access,
 	});
-	const operations = openOperations(config, { relay, metrics, logger, clock, version: packageJson.version, metricsToken });
+	const forOperators = { relay, metrics, logger, clock, version: packageJson.version, metricsToken };
+	const operations = openOperations(config, forOperators, edge);
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
 	boundConnections(server.server, { connectionsMax, openFilesMax, clock, logger, metrics });

@@ -3,6 +3,7 @@
 import type { AddressInfo } from 'node:net';
 import { isLoopback } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
+import type { EdgeOptions } from '../transports/http/deps.ts';
 import { trustedHosts } from '../transports/http/hosts.ts';
 import { createOperationsServer, type OperationsServerDeps } from '../transports/http/operations-server.ts';
 import { reachable } from './edge.ts';
@@ -16,13 +17,14 @@ export interface OperationsListener {
 /** Null where metrics and probes have no address of their own. */
 export function openOperations(
 	{ metricsAddress, trustedHosts: names }: Config,
-	deps: Omit<OperationsServerDeps, 'trustsHost'>,
+	deps: Omit<OperationsServerDeps, 'edge'>,
+	{ logRefusal }: EdgeOptions,
 ): OperationsListener | null {
 	if (metricsAddress === null) return null;
 	const colon = metricsAddress.lastIndexOf(':');
 	const host = metricsAddress.slice(0, colon).replace(/^\[(.*)\]$/, '$1');
 	const trustsHost = trustedHosts({ trustedHosts: names, listenHost: host, onLoopback: isLoopback(host) });
-	const server = createOperationsServer({ ...deps, trustsHost });
+	const server = createOperationsServer({ ...deps, edge: { trustsHost, logRefusal } });
 	return {
 		async listen() {
 			await server.listen({ host, port: Number(metricsAddress.slice(colon + 1)) }).catch((error: unknown) => {

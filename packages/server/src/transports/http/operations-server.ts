@@ -2,10 +2,9 @@
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import fastify, { type FastifyInstance } from 'fastify';
-import type { HttpDeps } from './deps.ts';
+import type { EdgeOptions, HttpDeps } from './deps.ts';
 import { createRequestIds, edgeRefusal } from './edge.ts';
 import { createErrorAnswers } from './errors.ts';
-import type { TrustsHost } from './hosts.ts';
 import { registerOperations } from './routes/operations.ts';
 import { ErrorAnswer } from './schemas.ts';
 import { SECURITY_HEADERS } from './security-headers.ts';
@@ -17,7 +16,7 @@ const CONNECTIONS_MAX = 200;
 
 export interface OperationsServerDeps
 	extends Pick<HttpDeps, 'relay' | 'metrics' | 'clock' | 'logger' | 'version' | 'metricsToken'> {
-	readonly trustsHost: TrustsHost;
+	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'logRefusal'>;
 }
 
 /** Makes the server. It does not listen yet. */
@@ -39,7 +38,7 @@ export function createOperationsServer(deps: OperationsServerDeps): FastifyInsta
 	server.setNotFoundHandler((request, reply) => answerError(request, reply, new RelayError('not_found', 'no such route')));
 	server.addHook('onRequest', (request, reply, done) => {
 		reply.headers(SECURITY_HEADERS).header('x-request-id', request.id);
-		const refusal = edgeRefusal(request.raw, deps.trustsHost);
+		const refusal = edgeRefusal(request.raw, deps.edge);
 		const isMetrics = request.routeOptions.url === '/metrics';
 		done(refusal ?? (isMetrics ? deps.metricsToken?.refusal(request.raw) : null) ?? undefined);
 	});
