@@ -195,8 +195,17 @@ export interface Storage {
 	readonly openRecords: () => Promise<Records>;
 }
 
-/** The configured store, and how its records are opened once it is. */
-export async function openStorage(config: Config, clock: Clock, logger: Logger): Promise<Storage> {
+/**
+ * The configured store, and how its records are opened once it is.
+ *
+ * @param timeFrom of a store that has a clock of its own: whether that or `clock` tells the time
+ */
+export async function openStorage(
+	config: Config,
+	clock: Clock,
+	logger: Logger,
+	timeFrom: 'server' | 'clock' = 'server',
+): Promise<Storage> {
 	const { dataDir, maxTopics: topicsMax } = config;
 	switch (config.storageBackend) {
 		case 'memory':
@@ -216,6 +225,7 @@ export async function openStorage(config: Config, clock: Clock, logger: Logger):
 				demands: valkeyDemands(config),
 				topicsMax,
 				clock,
+				timeFrom,
 				onWarning: (text, fields) => logger.warn(fields, text),
 			});
 			return { store, openRecords: () => store.openRecords() };
