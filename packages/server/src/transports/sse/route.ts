@@ -17,6 +17,7 @@ import type { Relay } from '../../relay/relay.ts';
 import type { Session } from '../../relay/session.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
+import { onClientLeft } from '../http/client-left.ts';
 import type { FailureAnswer } from '../http/errors.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { headersOf } from '../http/raw-answer.ts';
@@ -149,6 +150,7 @@ async function stream(deps: SseDeps, heartbeat: Heartbeat, request: EventsReques
 		held?.release();
 		deps.metrics.connectionClosed('sse');
 	});
+	onClientLeft(request.raw, response, () => request.raw.socket.destroySoon());
 	try {
 		await session.subscribe(
 			starts,
