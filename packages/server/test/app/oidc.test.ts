@@ -433,7 +433,7 @@ test('nothing that lets somebody in is in any log or metric', async () => {
 		'a user code': userCode,
 		'a ticket': ticket,
 	};
-	const written = world.relay.log() + (await send(`${base}/metrics`)).text;
+	const written = world.relay.log() + (await world.call('GET', '/metrics', world.admin)).text;
 	assert(written.includes('/auth/oidc/:provider/callback'), 'it is at its most talkative');
 	for (const [what, value] of Object.entries(secrets)) {
 		assert(value.length >= 9, `${what} is there`);
