@@ -24,14 +24,16 @@ import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
 import { boundConnections } from './transports/http/connection-bound.ts';
+import { MetricsToken } from './transports/http/metrics-token.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
 import { registerUpgradeRequired } from './transports/websocket/upgrade-required.ts';
 import { warnOfAccess } from './wiring/access-warnings.ts';
-import { edgeOf, tlsOf } from './wiring/edge.ts';
+import { edgeOf, reachable, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
+import { openOperations } from './wiring/operations.ts';
 import { signInOf } from './wiring/sign-in.ts';
 import { valkeyDemands, valkeyServer } from './wiring/valkey.ts';
 
@@ -55,8 +57,8 @@ export interface App {
 	readonly durability: string;
 	/** The metrics of this process. */
 	report(): Promise<Report>;
-	/** Starts serving; resolves with the URL. Rejects when the address cannot be had. */
-	listen(): Promise<{ readonly url: string }>;
+	/** Starts serving; resolves with the URLs. Rejects when the address cannot be had. */
+	listen(): Promise<{ readonly url: string; readonly metricsUrl: string }>;
 	/** Logs what would otherwise look like a loss of data or a locked door, where there are accounts. Never rejects. */
 	warnOfAccess(): Promise<void>;
 	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
@@ -82,7 +84,8 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 		throw error;
 	});
 	const { limiting, caps, usage, rights, budgets, partyOf } = limits;
-	const access = { auth, limiting, caps, usage, rights, budgets, partyOf, edge };
+	const metricsToken = config.metricsToken === null ? null : new MetricsToken(config.metricsToken);
+	const access = { auth, limiting, caps, usage, rights, budgets, partyOf, edge, metricsToken };
 	const metrics = createMetrics({
 		store,
 		logger,
@@ -105,8 +108,11 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 		version: packageJson.version,
 		appName: config.appName,
 		ownerId: UNOWNED_ID,
+		servesMetrics: config.metricsAddress === null,
 		...access,
 	});
+	const forOperators = { relay, metrics, logger, clock, version: packageJson.version, metricsToken };
+	const operations = openOperations(config, forOperators, edge);
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
 	boundConnections(server.server, { connectionsMax, openFilesMax, clock, logger, metrics });
@@ -144,6 +150,7 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 		stopSse();
 		server.server.closeAllConnections();
 		await server.close();
+		await operations?.close();
 		relay.close();
 		limits.close();
 		pollStarts?.close();
@@ -157,7 +164,8 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 		async listen() {
 			await server.listen({ host: config.host, port: config.port });
 			const { port } = server.server.address() as AddressInfo;
-			return { url: `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}` };
+			const url = `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}`;
+			return { url, metricsUrl: `${(await operations?.listen()) ?? url}/metrics` };
 		},
 		warnOfAccess: async () => {
 			if (auth !== null) await warnOfAccess({ topics: relay.topics, accounts: auth.accounts, logger });
@@ -181,21 +189,23 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 	};
 }
 
-/** The host of a URL that reaches the relay from its own machine. */
-function reachable(host: string): string {
-	if (host === '0.0.0.0') return '127.0.0.1';
-	if (host === '::') return '[::1]';
-	return host.includes(':') ? `[${host}]` : host;
-}
-
 export interface Storage {
 	readonly store: Store;
 	/** Opens what is stored besides the log. */
 	readonly openRecords: () => Promise<Records>;
 }
 
-/** The configured store, and how its records are opened once it is. */
-export async function openStorage(config: Config, clock: Clock, logger: Logger): Promise<Storage> {
+/**
+ * The configured store, and how its records are opened once it is.
+ *
+ * @param timeFrom of a store that has a clock of its own: whether that or `clock` tells the time
+ */
+export async function openStorage(
+	config: Config,
+	clock: Clock,
+	logger: Logger,
+	timeFrom: 'server' | 'clock' = 'server',
+): Promise<Storage> {
 	const { dataDir, maxTopics: topicsMax } = config;
 	switch (config.storageBackend) {
 		case 'memory':
@@ -215,6 +225,7 @@ export async function openStorage(config: Config, clock: Clock, logger: Logger):
 				demands: valkeyDemands(config),
 				topicsMax,
 				clock,
+				timeFrom,
 				onWarning: (text, fields) => logger.warn(fields, text),
 			});
 			return { store, openRecords: () => store.openRecords() };

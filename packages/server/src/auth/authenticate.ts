@@ -7,8 +7,9 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import { type AccessTokens, invalidToken } from './access-tokens.ts';
 import type { Account, Accounts } from './accounts.ts';
-import { type ApiKey, type ApiKeys, type KeySecret, secretOf } from './api-keys.ts';
+import type { ApiKey, ApiKeys, ShownKey } from './api-keys.ts';
 import { isCurrent } from './credential-version.ts';
+import { type KeySecret, secretOf } from './key-secrets.ts';
 import type { Credential, KeyCredential, KnownPrincipal, TokenCredential } from './principal.ts';
 import type { Revocation, Revocations } from './revocations.ts';
 import { uncovered } from './scopes.ts';
@@ -59,14 +60,15 @@ export class Authenticator {
 		const key = keys.peek(credential);
 		const account = key === undefined ? undefined : accounts.peek(key.accountId);
 		if (key === undefined || account === undefined) return this.#loadByKey(credential);
+		const principal = this.#keyPrincipal(account, key, credentialOf(key));
 		keys.used(key);
-		return this.#keyPrincipal(account, key, key.secretCv);
+		return principal;
 	}
 
 	async #loadByKey(credential: string): Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
 		const key = await keys.verify(credential);
-		const principal = this.#keyPrincipal(await accounts.get(key.accountId), key, key.secretCv);
+		const principal = this.#keyPrincipal(await accounts.get(key.accountId), key, credentialOf(key));
 		keys.used(key);
 		return principal;
 	}
@@ -84,24 +86,24 @@ export class Authenticator {
 		if (key === null) throw invalidToken();
 		const account = key === undefined ? undefined : accounts.peek(key.accountId);
 		if (key === undefined || account === undefined) return this.#loadKey(credential);
-		return this.#keyPrincipal(account, key, credential.secretCv);
+		return this.#keyPrincipal(account, key, credential);
 	}
 
-	async #loadKey({ keyId, secretCv }: KeyCredential): Promise<KnownPrincipal> {
+	async #loadKey(credential: KeyCredential): Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
-		const key = await keys.get(keyId);
+		const key = await keys.get(credential.keyId);
 		if (key === null) throw invalidToken();
-		return this.#keyPrincipal(await accounts.get(key.accountId), key, secretCv);
+		return this.#keyPrincipal(await accounts.get(key.accountId), key, credential);
 	}
 
-	#keyPrincipal(found: Account | null, key: ApiKey, secretCv: number): KnownPrincipal {
+	#keyPrincipal(found: Account | null, key: ApiKey, credential: KeyCredential): KnownPrincipal {
 		const account = active(found);
-		const secret = secretOf(key, { secretCv, issuedAtMs: 0 }, this.#options.clock.nowMs());
+		const { secretCv } = credential;
+		const secret = secretOf(key.secrets, { secretCv, issuedAtMs: 0 }, this.#options.clock.nowMs());
 		if (secret === undefined) throw invalidToken();
 		const { accountId, username, permissions, cv } = account;
 		const { keyId, scopes } = key;
 		const expiresAtMs = earliest(key.expiresAtMs, secret.expiresAtMs);
-		const credential = { kind: 'key', keyId, secretCv } as const;
 		return { kind: 'apiKey', accountId, username, permissions, cv, keyId, secretCv, scopes, expiresAtMs, credential };
 	}
 
@@ -152,7 +154,7 @@ export class Authenticator {
 	/** The secret by which a key minted a token. Throws when it or the key is gone, or when the key may do less by now than the token says. */
 	#minterOf({ accountId, issuedAtMs, limits }: TokenCredential, key: ApiKey | null): KeySecret {
 		const secretCv = limits?.mintedBy.kind === 'key' ? limits.mintedBy.secretCv : null;
-		const secret = key === null ? undefined : secretOf(key, { secretCv, issuedAtMs }, this.#options.clock.nowMs());
+		const secret = key === null ? undefined : secretOf(key.secrets, { secretCv, issuedAtMs }, this.#options.clock.nowMs());
 		if (secret === undefined || key?.accountId !== accountId || uncovered(key.scopes, limits?.scopes ?? []) !== undefined) {
 			throw invalidToken();
 		}
@@ -178,6 +180,10 @@ function isOver({ issuedAtMs, limits }: TokenCredential, session: Revocation | n
 	if (session === null || session.isOver || limits === null) return session?.isOver === true;
 	const { mintedBy } = limits;
 	return mintedBy.kind === 'session' && !isCurrent(session, { cv: mintedBy.sessionCv, issuedAtMs });
+}
+
+function credentialOf({ keyId, secretCv }: ShownKey): KeyCredential {
+	return { kind: 'key', keyId, secretCv };
 }
 
 function earliest(a: number | null, b: number | null): number | null {

@@ -799,6 +799,28 @@ export const SETTING_GROUPS = [
 		],
 	},
 	{
+		title: 'Metrics',
+		settings: [
+			{
+				key: 'metricsToken',
+				env: 'PULSAR_METRICS_TOKEN',
+				type: 'string',
+				default: null,
+				secret: true,
+				form: { pattern: /^[!-~]{16,1024}$/, words: '16 to 1024 visible ASCII characters' },
+				doc: 'What a scraper sends as `Authorization: Bearer …` to read `/metrics`; 16 to 1024 visible ASCII characters. Where credentials are asked for, `/metrics` is readable by this token and by administrators only. In open mode everybody may read it, unless this is set.',
+			},
+			{
+				key: 'metricsAddress',
+				env: 'PULSAR_METRICS_ADDRESS',
+				type: 'string',
+				default: null,
+				form: { pattern: /^(\[[0-9a-f:.]+\]|[^\s@/?#:]+):\d{1,5}$/i, words: 'host:port, such as 127.0.0.1:9091' },
+				doc: 'An address of its own, `host:port`, where `/metrics`, `/health` and `/ready` are served over plain HTTP, for an internal network; `/metrics` is then not served elsewhere. It asks for `PULSAR_METRICS_TOKEN` if that is set, else for nothing.',
+			},
+		],
+	},
+	{
 		title: 'Logging',
 		settings: [
 			{

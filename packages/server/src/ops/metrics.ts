@@ -41,7 +41,7 @@ export interface Metrics extends Observer, ConnectionMetrics {
 }
 
 export interface MetricsOptions {
-	readonly store: Pick<Store, 'stats' | 'health'>;
+	readonly store: Pick<Store, 'stats' | 'health' | 'clocks'>;
 	/** Where failures of the background work are told; default nowhere, they are counted all the same. */
 	readonly logger?: Pick<Logger, 'info' | 'warn' | 'error'>;
 	/** Gives how many lines of the log were lost; default none. */
@@ -261,6 +261,15 @@ class RelayMetrics implements Metrics {
 				value: health.status === 'ok' && health.durability === level ? 1 : 0,
 			}));
 		});
+		const { clocks } = this.#options.store;
+		if (clocks !== undefined) {
+			this.#add('relay_storage_clock_skew_seconds', 'gauge', "By how much this machine's clock is ahead of the store's.", () =>
+				one(clocks().skewMs / 1000),
+			);
+			this.#add('relay_topics_ahead_of_clock', 'gauge', 'Topics with ids more than a minute ahead of the clock.', () =>
+				one(clocks().topicsAhead),
+			);
+		}
 		this.#add('relay_storage_operations_total', 'counter', 'Calls to the store.', () =>
 			Object.entries(this.#operations).map(([key, value]) => {
 				const [operation = '', status = ''] = key.split(' ');

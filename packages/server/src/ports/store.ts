@@ -207,6 +207,12 @@ export interface Store {
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number };
 
 	/**
+	 * How the clocks stand: by how much this machine's is ahead of the store's, and how many topics have ids that are ahead of the store's by
+	 * more than a minute. Absent when the store does not look.
+	 */
+	readonly clocks?: () => { readonly skewMs: number; readonly topicsAhead: number };
+
+	/**
 	 * Finishes what is under way and lets go of every resource. Later calls reject with `storage_unavailable`; a second close resolves
 	 * when the first does.
 	 */

@@ -11,12 +11,11 @@ export async function runAlone(config: Config, warnings: readonly string[]): Pro
 	const log = openLog(config);
 	const { logger } = log;
 	exitOnDefects(logger);
-	for (const warning of warnings) logger.warn(warning);
-
 	// Before the start, so that a signal during it is not lost: the relay then starts, and drains at once.
 	const stopSignal = firstStopSignal(logger);
 	let reload = () => logger.info('SIGHUP has no effect while the relay starts');
 	onHangUp(() => reload());
+	for (const warning of warnings) logger.warn(warning);
 	const outcome = await serve({ config, logger, openFilesMax: openFilesMax(), lostLogLines: () => log.output.lostLines });
 	if (outcome.status === 'failed') failToStart(outcome.reason);
 	const { app } = outcome;

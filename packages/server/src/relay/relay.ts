@@ -16,6 +16,7 @@ import { type Publication, Publisher, type PublishOutcome } from './publish.ts';
 import { type RetentionOptions, startRetention } from './retention.ts';
 import { Session, type SessionOptions, type SharedSubscriptions } from './session.ts';
 import { type BlockRange, Slice } from './slice.ts';
+import { followAll } from './start.ts';
 import { ownNameOf } from './topic-log.ts';
 
 export interface RelayOptions {
@@ -136,6 +137,18 @@ export class Relay {
 		}
 		const { clock, observer } = this.#options;
 		return poll({ hub: this.#hub, clock, observer, underWay: this.#polls }, request);
+	}
+
+	/** Where topics end now, by their names in the store: what a poll that starts at `last` begins after. Rejects with `storage_unavailable`. */
+	async endsOf(topics: Iterable<string>): Promise<ReadonlyMap<string, MessageId>> {
+		const ends = new Map<string, MessageId>();
+		await followAll(this.#hub, new Map(Array.from(topics, (topic) => [topic, 'last'])), (followed) => {
+			for (const { topic, start } of followed) {
+				ends.set(topic.name, start.cursor);
+				this.#hub.unfollow(topic);
+			}
+		});
+		return ends;
 	}
 
 	/**

@@ -29,3 +29,10 @@ export function edgeOf(config: Config, logger: Logger, clock: Clock): EdgeOption
 export function tlsOf({ tlsCert: certificate, tlsKey: key, tlsClientCa: clientCa }: Config): TlsCredentials | null {
 	return certificate === null || key === null ? null : readTls({ certificate, key, clientCa });
 }
+
+/** The host of a URL that reaches the relay from its own machine. */
+export function reachable(host: string): string {
+	if (host === '0.0.0.0') return '127.0.0.1';
+	if (host === '::') return '[::1]';
+	return host.includes(':') ? `[${host}]` : host;
+}

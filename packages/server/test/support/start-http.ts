@@ -109,6 +109,8 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 		ownerId: OWNER_ID,
 		auth: null,
 		limiting: options.limiting ?? null,
+		metricsToken: null,
+		servesMetrics: true,
 		usage: null,
 		rights: OPEN_RIGHTS,
 		budgets,

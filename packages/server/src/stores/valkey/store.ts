@@ -38,6 +38,7 @@ import { whyUnreachable } from './reachability.ts';
 import { ValkeyRecords } from './records.ts';
 import { checkReplicas, checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
 import { Sizes } from './sizes.ts';
+import { StoreClock } from './store-clock.ts';
 import { Sweep } from './sweep.ts';
 import { unlist } from './topic-list.ts';
 import { createTopic, deleteTopic, getTopic, listTopics, updateTopic } from './topics.ts';
@@ -49,6 +50,8 @@ export interface ValkeyStoreOptions {
 	readonly demands: ServerDemands;
 	readonly topicsMax: number;
 	readonly clock: Clock;
+	/** `clock`: the time is that clock's alone, as for an import, which chooses the ids. Default: the server's. */
+	readonly timeFrom?: 'server' | 'clock';
 	/** Told what an operator should know, and nobody else is told. */
 	readonly onWarning: (text: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -113,6 +116,7 @@ class ServerStore implements ValkeyStore {
 	readonly #watches: Watches;
 	readonly #looking: Looking;
 	readonly #confirmations: Confirmations;
+	readonly #time: StoreClock;
 	readonly #sizes = new Sizes();
 	readonly #readers = new Places(READERS_AT_ONCE_MAX);
 	#writes: Connection | null = null;
@@ -136,15 +140,17 @@ class ServerStore implements ValkeyStore {
 
 	constructor(options: ValkeyStoreOptions) {
 		this.#options = options;
-		const { clock, onWarning, server, demands } = options;
+		const { clock, onWarning, server, demands, timeFrom } = options;
+		const connection = () => this.#reads as Connection;
+		this.#time = new StoreClock({ clock, onWarning, connection: timeFrom === 'clock' ? null : connection });
 		this.#turns = new Turns({ clock, take: (turn) => this.#take(turn) });
 		this.#watches = new Watches({ clock, look: (topics) => void this.#looking.look(topics) });
 		this.#looking = new Looking({
-			connection: () => this.#reads as Connection,
+			connection,
 			clock,
 			watches: this.#watches,
 			onWarning,
-			ended: (topics) => this.#control((connection) => unlist(connection, topics, clock.nowMs())),
+			ended: (topics) => this.#control((connection) => unlist(connection, topics, this.#time.nowMs())),
 			onUnconfirmed: (topic, end) => this.#confirmations.note(topic, end),
 			track: (call) => this.#tracked(call),
 		});
@@ -185,13 +191,16 @@ class ServerStore implements ValkeyStore {
 		await checkPermissions(this.#writes, this.#announcements);
 		this.#tellFinding(null);
 		await this.#findOlderNodes();
+		await this.#time.open();
 		this.#sweep = new Sweep({
 			connection: this.#writes,
 			clock,
+			time: this.#time,
 			cluster: server.cluster,
 			topicsMax,
 			sizes: this.#sizes,
 			onTrimmed: (topic, floor) => this.#watches.trimmed(topic, floor),
+			onWarning: this.#options.onWarning,
 		});
 		await this.#sweep.count();
 		this.#checkLater();
@@ -206,6 +215,7 @@ class ServerStore implements ValkeyStore {
 			cluster: server.cluster,
 			replicas: demands.replicas,
 			clock,
+			nowMs: () => this.#time.nowMs(),
 			inTurn: (run) => this.#control(run),
 		});
 		return this.#records;
@@ -262,9 +272,9 @@ class ServerStore implements ValkeyStore {
 	}
 
 	createTopic(name: string, change: TopicChange): Promise<{ readonly status: 'created' | 'exists'; readonly topic: Topic }> {
-		const { clock, topicsMax } = this.#options;
+		const { topicsMax } = this.#options;
 		return this.#control(async (connection) => {
-			const { created, topic } = await createTopic(connection, name, change, { nowMs: clock.nowMs(), topicsMax });
+			const { created, topic } = await createTopic(connection, name, change, { nowMs: this.#time.nowMs(), topicsMax });
 			this.#sizes.set(name, topic.messages, topic.bytes);
 			return { status: created ? 'created' : 'exists', topic };
 		});
@@ -283,9 +293,9 @@ class ServerStore implements ValkeyStore {
 	}
 
 	deleteTopic(name: string): Promise<boolean> {
-		const { clock, server } = this.#options;
+		const { server } = this.#options;
 		return this.#control(async (connection) => {
-			const ended = await deleteTopic(connection, name, { nowMs: clock.nowMs(), cluster: server.cluster });
+			const ended = await deleteTopic(connection, name, { nowMs: this.#time.nowMs(), cluster: server.cluster });
 			if (ended === undefined) return false;
 			this.#sizes.delete(name);
 			this.#watches.deleted(name, ended.tip, ended.topicId);
@@ -313,8 +323,10 @@ class ServerStore implements ValkeyStore {
 		for (const connection of [this.#writes, this.#reads, this.#announcements]) {
 			if (connection?.state.status === 'down') return connection.state.reason;
 		}
-		return this.#finding.status === 'unfit' ? this.#finding.reason : null;
+		return this.#finding.status === 'unfit' ? this.#finding.reason : this.#time.trouble;
 	}
+
+	readonly clocks = () => ({ skewMs: this.#time.skewMs, topicsAhead: this.#sweep?.topicsAhead ?? 0 });
 
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number } {
 		return this.#sizes.totals;
@@ -328,6 +340,7 @@ class ServerStore implements ValkeyStore {
 	async #close(): Promise<void> {
 		this.#cancelCheck();
 		this.#looking.stop();
+		this.#time.stop();
 		this.#confirmations.stop();
 		await this.#turns.idle();
 		await Promise.allSettled(this.#underWay);
@@ -376,14 +389,14 @@ class ServerStore implements ValkeyStore {
 	}
 
 	#appends(): AppendsOptions {
-		const { server, demands, topicsMax, clock } = this.#options;
+		const { server, demands, topicsMax } = this.#options;
 		return {
 			connection: this.#writes as Connection,
 			cluster: server.cluster,
 			topicsMax,
 			replicas: demands.replicas,
 			announcesAfterWait: demands.replicas > 0 && !this.#hasOlderNodes,
-			nowMs: () => clock.nowMs(),
+			nowMs: () => this.#time.nowMs(),
 			onAppended: (topic, previous, floor, block) => {
 				this.#looking.appended(topic, lastIdOf(block));
 				this.#watches.appended(topic, previous, floor, block);

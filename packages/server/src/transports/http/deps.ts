@@ -10,6 +10,7 @@ import type { Clock } from '../../ports/clock.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { TrustsHost } from './hosts.ts';
 import type { Limiting } from './limiting.ts';
+import type { MetricsToken } from './metrics-token.ts';
 import type { Origins } from './origins.ts';
 import type { PartyOf } from './party-of.ts';
 import type { LogRefusal } from './refusal-log.ts';
@@ -53,6 +54,10 @@ export interface HttpDeps {
 	readonly auth: Auth | null;
 	/** Null where there are no rate limits. */
 	readonly limiting: Limiting | null;
+	/** Null where there is none. */
+	readonly metricsToken: MetricsToken | null;
+	/** Whether `/metrics` is served here, and not at an address of its own. */
+	readonly servesMetrics: boolean;
 	readonly budgets: Budgets;
 	readonly partyOf: PartyOf;
 	readonly rights: TopicRights;

@@ -109,7 +109,7 @@ export function createErrorAnswers({
 		if (wait !== undefined) reply.header('retry-after', wait);
 		// The framework closes the connection after every failure to read a body. Only where the rest of it is not awaited must it.
 		if (error.code === 'request_timeout') reply.header('connection', 'close');
-		else if (reply.hasHeader('connection')) reply.removeHeader('connection');
+		else if (reply.hasHeader('connection')) reply.header('connection', reply.raw.shouldKeepAlive ? 'keep-alive' : 'close');
 		const own =
 			request.routeOptions.config?.failureAnswer?.(request, error, wait === undefined ? undefined : Number(wait)) ?? null;
 		if (own !== null) return reply.code(own.status).header('content-type', own.type).send(own.body);

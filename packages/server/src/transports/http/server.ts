@@ -20,6 +20,7 @@ import { BodyReader, hasBody } from './bodies.ts';
 import type { HttpDeps } from './deps.ts';
 import { createRequestIds, edgeRefusal, HEADERS_MAX } from './edge.ts';
 import { type AnswerError, createErrorAnswers } from './errors.ts';
+import { askForBodiesWhenRead } from './expect-continue.ts';
 import { parseJsonBody } from './json-body.ts';
 import { OpenConnections } from './open-connections.ts';
 import { isMissingDocsFile, registerOpenApi } from './openapi.ts';
@@ -150,6 +151,9 @@ function createServer(
 			? fastify({ ...options, http })
 			: fastifyOverTls({ ...options, https: { ...http, ...tlsOptions(edge.tls) } });
 	server.server.maxHeadersCount = HEADERS_MAX;
+	// A client that has closed its sending side gets its answer. Not among the documented properties, but as old as they are.
+	Object.assign(server.server, { httpAllowHalfOpen: true });
+	askForBodiesWhenRead(server.server);
 	boundPipelining(server.server);
 	return server;
 }
@@ -158,6 +162,7 @@ function tlsOptions(credentials: TlsCredentials) {
 	const clientsNeedCertificates = credentials.ca !== undefined;
 	return {
 		...credentials,
+		allowHalfOpen: true,
 		requestCert: clientsNeedCertificates,
 		rejectUnauthorized: clientsNeedCertificates,
 		handshakeTimeout: HEADERS_TIMEOUT_MS,
