@@ -15,8 +15,8 @@ function create({ bytesMax = 100, shareBytesMax = 40 } = {}) {
 	const clock = createFakeClock();
 	const receptions = new Receptions({ clock, bytesMax, shareBytesMax, timeoutMs: 60_000 });
 	const failures: string[] = [];
-	const begin = (name: string, kind: Party['kind'] = 'account', more: Partial<Receiver> = {}) =>
-		receptions.begin(() => ({ kind, name }), {
+	const begin = (name: string, kind: Party['kind'] = 'account', more: Partial<Receiver> & { credential?: string } = {}) =>
+		receptions.begin(() => ({ kind, name, credential: more.credential ?? null }), {
 			onFail: ({ code }: RelayError) => failures.push(`${name} ${code}`),
 			...more,
 		});
@@ -48,6 +48,18 @@ test('where all is held, the largest share gives way to a smaller one', () => {
 	assert(begin('d').take(10), 'a share of its own');
 	assert.deepEqual(failures, ['a overloaded']);
 	assert(!begin('c').take(39), 'nobody gives way to one who would hold more');
+	assert.deepEqual(failures, ['a overloaded']);
+});
+
+test('a token that has used up the share of its account gives way to the account and its other tokens', () => {
+	const { failures, begin } = create();
+	const token = () => begin('a', 'account', { credential: 'token' });
+	assert(token().take(25));
+	assert(token().take(15));
+	assert(!token().take(1));
+	assert(begin('a').take(10), 'the account itself');
+	assert.deepEqual(failures, ['a overloaded']);
+	assert(begin('a', 'account', { credential: 'key' }).take(15));
 	assert.deepEqual(failures, ['a overloaded']);
 });
 

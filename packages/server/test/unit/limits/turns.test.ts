@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { STEP_BYTES, type Steps, Turns } from '../../../src/limits/turns.ts';
 import { createFakeClock } from '../../support/clock.ts';
 
-const party = (name: string) => ({ kind: 'account', name }) as const;
+const party = (name: string) => ({ kind: 'account', name, credential: null }) as const;
 
 /** Work whose steps take a turn each, by the clock; notes them. */
 function create() {
