@@ -8,8 +8,8 @@ import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import type { Records, StoredRecord } from '../ports/records.ts';
-import { invalidToken } from './access-tokens.ts';
 import { ACCOUNT } from './accounts.ts';
+import { invalidToken } from './invalid-token.ts';
 import type { Scope } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
 import { type RequestedScope, shownScopes } from './scopes.ts';
@@ -251,7 +251,8 @@ export class ApiKeys {
 			const times = key?.fields.secrets[i];
 			if (equal && times !== undefined && isLive(times, nowMs)) shown = times;
 		}
-		if (shown === undefined || key === null) throw invalidToken();
+		if (key === null) throw invalidToken('there is no such key, or it has expired');
+		if (shown === undefined) throw invalidToken('the secret of the key is wrong, or was replaced');
 		return { ...this.#keyOf(key), secretCv: shown.cv };
 	}
 
@@ -306,7 +307,7 @@ function isLive({ expiresAtMs }: KeySecret, nowMs: number): boolean {
 
 function parse(credential: string): { readonly keyId: string; readonly secret: string } {
 	const [, keyId, secret] = FORM.exec(credential) ?? [];
-	if (keyId === undefined || secret === undefined) throw invalidToken();
+	if (keyId === undefined || secret === undefined) throw invalidToken('it has not the form of a key');
 	return { keyId, secret };
 }
 

@@ -19,6 +19,8 @@ const SHARED_BYTES_MIN = 64 * 1024;
 export class SseSink implements Sink, HeartbeatMember {
 	readonly transport = 'sse';
 	onWritable: () => void = () => {};
+	/** Messages that were delivered. */
+	messages = 0;
 	readonly #response: ServerResponse;
 	readonly #bufferBytesMax: number;
 	/** What the stream follows, with the cursor of each. */
@@ -51,6 +53,7 @@ export class SseSink implements Sink, HeartbeatMember {
 	}
 
 	deliver(slice: Deliverable): boolean {
+		this.messages += slice.count;
 		if (this.#ofSeveral) return this.#deliverOneOfSeveral(slice);
 		this.#cursors.set(slice.topic, slice.last);
 		return slice.count > 0 && this.#hold(slice.sse());
