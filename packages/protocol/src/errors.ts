@@ -30,7 +30,7 @@ export const ERRORS = {
 	credentials_expired: { status: 401, closeCode: 4401, retryable: false, meaning: 'what the connection was opened with has expired or was revoked; reconnect with a new token' },
 	forbidden: { status: 403, closeCode: null, retryable: false, meaning: 'the account, key or token may not do that; the message names what is missing' },
 	access_revoked: { status: 403, closeCode: 4403, retryable: false, meaning: 'the account was disabled or lost a permission that the connection needs' },
-	account_exists: { status: 400, closeCode: null, retryable: false, meaning: 'an account of this name exists already' },
+	account_exists: { status: 400, closeCode: null, retryable: false, meaning: 'an account of this name, or of one that looks like it, exists already' },
 	account_conflict: { status: 409, closeCode: null, retryable: false, meaning: 'whoever signed in at a provider is called like an account that is not theirs' },
 	provider_unavailable: { status: 502, closeCode: null, retryable: true, meaning: 'the identity provider, or the issuer of a token, does not answer' },
 	authorization_pending: { status: 400, closeCode: null, retryable: true, meaning: 'device flow: nobody has decided yet; ask again after the interval' },

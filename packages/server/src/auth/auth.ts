@@ -30,6 +30,8 @@ const PURGE_AGAIN_MS = 100;
 export interface AuthOptions {
 	readonly records: Records;
 	readonly clock: Clock;
+	/** Whether what has expired by the clock may be removed; default always. */
+	readonly mayPurge?: () => boolean;
 	readonly log: AuthLog;
 	readonly jwtSecret: string;
 	readonly accessTokenLifetimeS: number;
@@ -245,6 +247,10 @@ export class Auth {
 	#purgeLater(delayMs: number): void {
 		if (this.#closed) return;
 		this.#cancelPurge = this.#options.clock.after(delayMs, () => {
+			if (this.#options.mayPurge?.() === false) {
+				this.#purgeLater(PURGE_INTERVAL_MS);
+				return;
+			}
 			this.#options.records.purge().then(
 				({ more }) => this.#purgeLater(more ? PURGE_AGAIN_MS : PURGE_INTERVAL_MS),
 				(error: unknown) => {

@@ -7,9 +7,10 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import type { AccessTokens } from './access-tokens.ts';
 import type { Account, Accounts } from './accounts.ts';
-import { type ApiKey, type ApiKeys, type KeySecret, type ShownKey, secretOf } from './api-keys.ts';
+import type { ApiKey, ApiKeys, ShownKey } from './api-keys.ts';
 import { isCurrent } from './credential-version.ts';
 import { invalidToken } from './invalid-token.ts';
+import { type KeySecret, secretOf } from './key-secrets.ts';
 import type { Credential, KeyCredential, KnownPrincipal, TokenCredential } from './principal.ts';
 import type { Revocation, Revocations } from './revocations.ts';
 import { uncovered } from './scopes.ts';
@@ -99,7 +100,7 @@ export class Authenticator {
 	#keyPrincipal(found: Account | null, key: ApiKey, credential: KeyCredential): KnownPrincipal {
 		const account = active(found);
 		const { secretCv } = credential;
-		const secret = secretOf(key, { secretCv, issuedAtMs: 0 }, this.#options.clock.nowMs());
+		const secret = secretOf(key.secrets, { secretCv, issuedAtMs: 0 }, this.#options.clock.nowMs());
 		if (secret === undefined) throw invalidToken('the secret of the key was replaced');
 		const { accountId, username, permissions, cv } = account;
 		const { keyId, scopes } = key;
@@ -155,7 +156,7 @@ export class Authenticator {
 	/** The secret by which a key minted a token. Throws when it or the key is gone, or when the key may do less by now than the token says. */
 	#minterOf({ accountId, issuedAtMs, limits }: TokenCredential, key: ApiKey | null): KeySecret {
 		const secretCv = limits?.mintedBy.kind === 'key' ? limits.mintedBy.secretCv : null;
-		const secret = key === null ? undefined : secretOf(key, { secretCv, issuedAtMs }, this.#options.clock.nowMs());
+		const secret = key === null ? undefined : secretOf(key.secrets, { secretCv, issuedAtMs }, this.#options.clock.nowMs());
 		if (secret === undefined || key?.accountId !== accountId || uncovered(key.scopes, limits?.scopes ?? []) !== undefined) {
 			throw invalidToken('the key that minted it is gone, has another secret, or may do less by now');
 		}

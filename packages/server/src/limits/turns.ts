@@ -10,7 +10,7 @@ import type { Party } from './party.ts';
 /** Bytes of a message up to which it may be looked at in one go; about 0.5 ms of the most laborious JSON. */
 export const STEP_BYTES = 64 * 1024;
 /** Bytes that are looked at in one go in one turn. */
-const TURN_BYTES = 512 * 1024;
+const TURN_BYTES = 256 * 1024;
 /** How long the steps of one turn may take, in ms; the last one may exceed it by its own length. */
 const TURN_MS = 2;
 

@@ -116,7 +116,7 @@ test('a refusal that passes is a stream that ends for those who accept nothing e
 	const refused = await ask({ accept: 'text/event-stream', 'last-event-id': '5-0' });
 	assert.equal(refused.status, 200);
 	assert.equal(refused.headers.get('content-type'), 'text/event-stream; charset=utf-8');
-	assert.match(refused.text, /^retry: [1-6][0-9]{3}\nevent: closed\nid: 5-0\ndata: \{.*"last_event_id":"5-0"\}\n\n$/);
+	assert.match(refused.text, /^retry: [1-6][0-9]{3}\nevent: closed\ndata: \{.*"last_event_id":"5-0"\}\nid: 5-0\n\n$/);
 	// The last event id of strict clients is that of the last event, whatever it was.
 	assert.match((await ask({ accept: 'text/event-stream' }, 'topics=a&lastEventId=6-0')).text, /\nid: 6-0\n/);
 	assert(!(await ask({ accept: 'text/event-stream' }, 'topics=a&lastEventId=6-0%0Adata:%20x')).text.includes('data: x'));

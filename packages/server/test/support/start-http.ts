@@ -77,6 +77,7 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 	const relay = new Relay({
 		store,
 		clock,
+		ageClock: clock,
 		observer: metrics,
 		hotTier: { retentionMs: 60_000, bytesMax: 64 * MIB, messagesPerTopicMax: 100_000 },
 		publishQueueBytesMax: options.publishQueueBytesMax ?? 64 * MIB,

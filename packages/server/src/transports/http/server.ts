@@ -210,6 +210,8 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		route.onResponse = [counted, ...[route.onResponse ?? []].flat()];
 	});
 	server.addHook('onRequest', (request, reply, done) => {
+		// What a connection has sent beyond its bound is not served after it was cut off.
+		if (request.raw.socket.destroyed) return void reply.hijack();
 		reply.headers(securityHeaders).header('x-request-id', request.id);
 		const refuse = (error: RelayError) => answerError(request, reply, error);
 		const refusal = edgeRefusal(request.raw, edge);

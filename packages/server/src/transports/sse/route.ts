@@ -3,7 +3,6 @@
  * `Last-Event-ID`, which wins over `lastEventId` in the query, as polyfills send it, and that over `since`.
  */
 
-import { parseSince } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
@@ -24,7 +23,7 @@ import { Heartbeat } from '../http/heartbeat.ts';
 import { headersOf } from '../http/raw-answer.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
 import { errorAnswers } from '../http/schemas.ts';
-import { readingParameters, readSince, readTopics, startsOf } from '../http/topics-query.ts';
+import { cursorOf, readingParameters, readSince, readTopics, startsOf } from '../http/topics-query.ts';
 import { EVENT_STREAM_TYPE, streamOfRefusal } from './closed-event.ts';
 import { SseSink } from './sink.ts';
 
@@ -204,8 +203,8 @@ function startsOfRequest(request: EventsRequest, rights: TopicRights): Map<strin
 	const { query } = request;
 	const topics = readTopics(query.topics, rights);
 	const lastEventId = lastEventIdOf(request);
-	if (lastEventId === '') return startsOf(topics, readSince(query.since));
-	const since = parseSince(lastEventId);
+	if (lastEventId === '') return startsOf(topics, readSince(query.since, topics));
+	const since = cursorOf(lastEventId, topics);
 	return since === undefined ? new Map(topics.map((topic) => [topic, 'unknown'])) : startsOf(topics, since);
 }
 

@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import type { WebSocket } from 'ws';
 import type { LiveConnection } from '../../auth/live-connections.ts';
-import { holderOf, type KnownPrincipal, type Principal } from '../../auth/principal.ts';
+import { holderOf, type KnownPrincipal, mayPublish, type Principal } from '../../auth/principal.ts';
 import type { Held } from '../../limits/account-caps.ts';
 import { tokensFor } from '../../limits/budgets.ts';
 import type { Party } from '../../limits/party.ts';
@@ -20,8 +20,8 @@ import type { Session } from '../../relay/session.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
 import type { CommandContext, WebSocketDeps } from './command.ts';
 import { commands } from './commands.ts';
-import { type ClientFrame, readFrame } from './frame.ts';
-import { Incoming } from './incoming.ts';
+import { type ClientFrame, readFrame, TOPIC_FRAME_BYTES_MAX } from './frame.ts';
+import { Incoming, type MessageReceiver } from './incoming.ts';
 import { type SinkPeer, WebSocketSink } from './sink.ts';
 
 /** Beats without a sign of life after which a peer is taken for dead. */
@@ -55,7 +55,7 @@ interface Arrived {
 	reception: Reception | null;
 }
 
-export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer {
+export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer, MessageReceiver {
 	principal: Principal;
 	readonly id: string;
 	readonly deps: WebSocketDeps;
@@ -101,10 +101,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 			this.held?.release();
 			throw error;
 		}
-		this.#incoming = new Incoming(socket, this.#party, deps.budgets.receptions, {
-			onFail: (error) => this.#giveUp(error),
-			isHeldUp: () => this.#busy || this.#publishBytes >= PUBLISH_BYTES_MAX,
-		});
+		this.#incoming = new Incoming(socket, this.#party, deps.budgets.receptions, this);
 	}
 
 	/** The topics followed, as they are in the store. */
@@ -260,6 +257,21 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		return !this.#givenUp;
 	}
 
+	/** For {@link Incoming}. Only a publish is longer than the frames that name topics. */
+	get messageBytesMax(): number {
+		return mayPublish(this.principal) ? this.deps.messageBytesMax : TOPIC_FRAME_BYTES_MAX;
+	}
+
+	/** For {@link Incoming}. */
+	isHeldUp(): boolean {
+		return this.#busy || this.#publishBytes >= PUBLISH_BYTES_MAX;
+	}
+
+	/** For {@link Incoming}. */
+	onFail(error: RelayError): void {
+		this.#giveUp(error);
+	}
+
 	/** Ends a connection that sends too much or too slowly. What comes is no longer looked at. */
 	#giveUp(error: RelayError): void {
 		if (this.#givenUp) return;
@@ -267,7 +279,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#closedFor = error.code;
 		this.fail(null, error);
 		this.#sink.flush();
-		this.#ws.close(error.code === 'overloaded' ? TRY_AGAIN_LATER : POLICY_VIOLATION, error.message);
+		const closeCode = ERRORS[error.code].closeCode ?? (error.code === 'overloaded' ? TRY_AGAIN_LATER : POLICY_VIOLATION);
+		this.#ws.close(closeCode, error.message);
 		this.#incoming.drop();
 		this.deps.clock.after(LAST_WORDS_MS, () => this.#ws.terminate());
 	}

@@ -69,15 +69,17 @@ test('a wrong password takes as long for nobody, for an account of here and for 
 	for (const phc of [own, imported]) passwords.learn(phc);
 	const tries = new Map<string | null, number[]>([null, own, imported].map((phc) => [phc, []]));
 	await passwords.verify(null, 'warm');
-	for (let i = 0; i < 7; i++) {
+	for (let i = 0; i < 5; i++) {
 		for (const [phc, times] of tries) {
-			const startMs = performance.now();
+			// The work of all threads: on a busy machine it is steadier than the time.
+			const before = process.cpuUsage();
 			assert.equal(await passwords.verify(phc, 'wrong horse'), false);
-			times.push(performance.now() - startMs);
+			const { user, system } = process.cpuUsage(before);
+			times.push((user + system) / 1000);
 		}
 	}
-	const [nobody = 0, here = 0, elsewhere = 0] = [...tries.values()].map((times) => times.sort((a, b) => a - b)[3]);
-	// One alone costs a fifth of the other: without the making up it would be that far apart.
+	const [nobody = 0, here = 0, elsewhere = 0] = [...tries.values()].map((times) => times.sort((a, b) => a - b)[2]);
+	// One alone costs a fifth of the other: without the making up they would be that far apart.
 	assert(Math.max(nobody, here, elsewhere) < 1.6 * Math.min(nobody, here, elsewhere), `${nobody}, ${here}, ${elsewhere} ms`);
 });
 
@@ -87,9 +89,9 @@ test('only so many costs are made up for, and none that would take the machine a
 	const digest = 'q2JtVn1uQ4V0h5b0F0m0u1S9Jq0M8rV0m3q0bq2Jt1U';
 	passwords.learn(`$argon2id$v=19$m=262144,t=16,p=1$${salt}$${digest}`);
 	for (let m = 100; m < 1000; m++) passwords.learn(`$argon2id$v=19$m=${m},t=1,p=1$${salt}$${digest}`);
-	const startMs = performance.now();
+	const before = process.cpuUsage();
 	await passwords.verify(null, 'wrong horse');
-	assert(performance.now() - startMs < 1500, 'it takes seconds with the dear one, or with all of the others');
+	assert(process.cpuUsage(before).user < 1_500_000, 'it takes seconds with the dear one, or with all of the others');
 });
 
 test('so many are checked at once, so many wait in their order, and more are refused', async () => {
