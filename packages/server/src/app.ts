@@ -218,6 +218,7 @@ export async function openStorage(
 				topicsMax,
 				clock,
 				onWarning: (text, fields) => logger.warn(fields, text),
+				onNotice: (text, fields) => logger.info(fields, text),
 			});
 			return { store, openRecords: () => store.openRecords() };
 		}
