@@ -58,7 +58,7 @@ export interface App {
 	warnOfAccess(): Promise<void>;
 	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
 	reloadCertificates(): void;
-	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
+	/** Stops listening, answers what comes on open connections, sends subscribers away; after the drain timeout closes what is left. */
 	drain(): Promise<void>;
 	/** Lets go of everything, at once. Idempotent, and part of {@link drain}. */
 	close(): Promise<void>;
