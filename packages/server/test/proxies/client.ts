@@ -31,6 +31,8 @@ export async function askOnce(front: Front, path: string, { body, ...options }: 
 	const asked = begin(front, path, options);
 	asked.end(body);
 	const [response] = (await once(asked, 'response')) as [IncomingMessage];
+	// An answer to a body that is too large comes before its end, which then has nowhere to go.
+	asked.on('error', (error) => response.destroy(error));
 	return { status: response.statusCode ?? 0, headers: response.headers, body: await text(response) };
 }
 

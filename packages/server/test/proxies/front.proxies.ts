@@ -4,18 +4,21 @@
  */
 
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { sectionsWithCommands } from '../deploy/handbook.ts';
 import { type Certificates, makeCertificates, opensslUnavailable } from '../support/certificates.ts';
 import { chromiumUnavailable, withPage } from '../support/chromium.ts';
 import { type RelayProcess, startRelayProcess } from '../support/process.ts';
 import { startValkey, type Valkey, valkeyUnavailable } from '../support/valkey.ts';
-import { askOnce, begin, Incoming, keepAliveAgent, publish, subscribe } from './client.ts';
+import { askOnce, begin, Incoming, publish, subscribe } from './client.ts';
+import { Load } from './load.ts';
 import { PROXIES, type ProxyName, type ProxyProcess, proxyUnavailable, startProxy } from './proxy.ts';
 
 const skip = valkeyUnavailable() ?? opensslUnavailable() ?? false;
@@ -36,7 +39,6 @@ const settings = () => ({
 });
 /** Without a rate that fills up while the test counts. */
 const ACCOUNTS = {
-	PULSAR_STORAGE_BACKEND: 'memory',
 	PULSAR_AUTH: 'required',
 	PULSAR_JWT_SECRET_KEY: 'a secret of the tests, longer than 32 characters',
 	PULSAR_RATE_LIMIT_ADDRESS: '100',
@@ -99,7 +101,7 @@ async function quietMinute(proxy: ProxyProcess): Promise<void> {
 	const stored = new Incoming(results);
 	await stored.until('"line":1');
 
-	const poll = await askOnce(proxy, `/api/v1/poll?topics=silent-${proxy.name}&timeout=${process.env['QUICK'] ? 1 : 60}`);
+	const poll = await askOnce(proxy, `/api/v1/poll?topics=silent-${proxy.name}&timeout=60`);
 	assert.equal(poll.status, 200, poll.body);
 	assert.deepEqual((JSON.parse(poll.body) as { messages: unknown[] }).messages, []);
 
@@ -115,6 +117,19 @@ async function quietMinute(proxy: ProxyProcess): Promise<void> {
 
 function cases(front: () => ProxyProcess, index: number): void {
 	const topic = `topic-${index}`;
+	/** Another proxy of this kind, before one relay. */
+	const withRelayOfItsOwn = async (env: Readonly<Record<string, string>>, run: (proxy: ProxyProcess) => Promise<void>) => {
+		const relay = await startRelayProcess(directory, { ...settings(), PULSAR_STORAGE_BACKEND: 'memory', ...env });
+		const port = portOf(relay);
+		const place = await mkdtemp(join(directory, 'own-'));
+		const proxy = await startProxy(front().name, { certificates, relayPorts: [port, port], directory: place });
+		try {
+			await run(proxy);
+		} finally {
+			await proxy.end();
+			await relay.end('SIGKILL');
+		}
+	};
 
 	test('a WebSocket of the page of this host, and messages in both directions', async () => {
 		const socket = await subscribe(front(), topic);
@@ -161,33 +176,38 @@ function cases(front: () => ProxyProcess, index: number): void {
 		await results.until('"complete":true');
 	});
 
-	test('a body as large as the relay takes is taken, a larger one refused', async () => {
-		const large = `large-${topic}`;
-		const room = 32 * MIB - JSON.stringify({ topic: large, payload: '' }).length;
-		assert.equal((await publish(front(), large, 'x'.repeat(room))).status, 201);
-		const tooLarge = await publish(front(), large, 'x'.repeat(room + 1)).catch((error: NodeJS.ErrnoException) => error);
-		// The refusal may come while the body is on its way, which then has nowhere to go.
-		if (tooLarge instanceof Error) assert.match(tooLarge.code ?? '', /^(EPIPE|ECONNRESET)$/);
-		else assert.equal(tooLarge.status, 413);
-	});
+	test('a body as large as the relay takes is taken, a larger one refused', () =>
+		withRelayOfItsOwn({}, async (proxy) => {
+			const room = 32 * MIB - JSON.stringify({ topic, payload: '' }).length;
+			const full = await publish(proxy, topic, 'x'.repeat(room));
+			assert.equal(full.status, 201, full.body);
+			const tooLarge = await publish(proxy, topic, 'x'.repeat(room + 1)).catch((error: NodeJS.ErrnoException) => error);
+			// The refusal may come while the body is on its way, which then has nowhere to go.
+			if (tooLarge instanceof Error) assert.match(tooLarge.code ?? '', /^(EPIPE|ECONNRESET)$/);
+			else assert.equal(tooLarge.status, 413);
+		}));
 
-	test('the address of a client is its own, whatever it says', async () => {
-		const relay = await startRelayProcess(directory, { ...settings(), ...ACCOUNTS });
-		const port = portOf(relay);
-		const proxy = await startProxy(front().name, {
-			certificates,
-			relayPorts: [port, port],
-			directory: await mkdtemp(join(directory, 'address-')),
-		});
-		const left = async (localAddress: string, forwarded: string) => {
-			const { headers } = await askOnce(proxy, '/openapi.json', { localAddress, headers: { 'x-forwarded-for': forwarded } });
-			return Number(headers['x-ratelimit-remaining']);
-		};
-		const [first, second] = CLIENTS;
-		assert.deepEqual([await left(first, ''), await left(first, '203.0.113.1'), await left(first, '203.0.113.2')], [99, 98, 97]);
-		assert.equal(await left(second, '203.0.113.1'), 99);
-		await proxy.end();
-		assert.equal(await relay.end('SIGTERM'), 0);
+	test('the address of a client is its own, whatever it says', () =>
+		withRelayOfItsOwn(ACCOUNTS, async (proxy) => {
+			const left = async (localAddress: string, forwarded: string) => {
+				const { headers } = await askOnce(proxy, '/openapi.json', { localAddress, headers: { 'x-forwarded-for': forwarded } });
+				return Number(headers['x-ratelimit-remaining']);
+			};
+			const [first, second] = CLIENTS;
+			assert.deepEqual([await left(first, ''), await left(first, '203.0.113.1'), await left(first, '203.0.113.2')], [99, 98, 97]);
+			assert.equal(await left(second, '203.0.113.1'), 99);
+		}));
+
+	test('the commands of the guide show that it works', async () => {
+		const [block = ''] = sectionsWithCommands('docs/behind-a-proxy.md').flatMap(({ blocks }) => blocks);
+		const [relay] = relays;
+		const command = block
+			.replaceAll('127.0.0.1:8081', `127.0.0.1:${relay === undefined ? 0 : portOf(relay)}`)
+			.replaceAll('https://relay.example.org', `https://localhost:${front().port}`)
+			.replaceAll('relay.example.org', 'localhost');
+		const env = { ...process.env, CURL_CA_BUNDLE: certificates.ca };
+		const { stdout } = await promisify(execFile)('sh', ['-c', command], { env });
+		assert.match(stdout, /^HTTP\/2 426 *\r?\nHTTP\/1\.1 426 .*\r?\n$/);
 	});
 
 	test('another name than that of the relay is refused', async () => {
@@ -230,33 +250,19 @@ function cases(front: () => ProxyProcess, index: number): void {
 		);
 	});
 
-	test('a relay that ends fails no request', async () => {
+	test('a relay that ends fails no request, and nothing is stored twice', async () => {
 		const relay = relays[0] ?? assert.fail();
-		const agent = keepAliveAgent(12);
-		const failures: string[] = [];
-		const stop = new AbortController();
-		let answered = 0;
-		let afterwards = 0;
-		const client = async (n: number) => {
-			while (!stop.signal.aborted) {
-				const answer = await (n % 3 === 0
-					? askOnce(front(), `/api/v1/poll?topics=${topic}&timeout=1`, { agent })
-					: publish(front(), `drain-${topic}`, n, { agent, headers: { 'idempotency-key': randomUUID() } })
-				).catch(String);
-				if (typeof answer === 'string') failures.push(answer);
-				else if (answer.status !== 200 && answer.status !== 201) failures.push(`${answer.status} ${answer.body}`);
-				answered++;
-				if (relay.child.exitCode !== null) afterwards++;
-			}
-		};
-		const clients = Array.from({ length: 12 }, (_, n) => client(n));
-		while (answered < 200) await new Promise((resolve) => setTimeout(resolve, 20));
+		const drained = `drain-${topic}`;
+		const load = new Load(front(), drained);
+		await load.answers(200);
 		assert.equal(await relay.end('SIGTERM'), 0);
-		while (afterwards < 200) await new Promise((resolve) => setTimeout(resolve, 20));
-		stop.abort();
-		await Promise.all(clients);
-		agent.destroy();
+		await load.answers(200);
+		const published = await load.stop();
 		relays[0] = await startRelayProcess(directory, { ...settings(), PULSAR_PORT: String(portOf(relay)) });
-		assert.deepEqual(failures, [], front().log());
+		assert.deepEqual(load.failures, [], front().log());
+		// Caddy 2.6 sends no body again: its clients do.
+		if (front().name !== 'caddy') assert.equal(load.repeated, 0);
+		const { body } = await askOnce(front(), `/api/v1/topics/${drained}`);
+		assert.equal((JSON.parse(body) as { message_count: number }).message_count, published);
 	});
 }
