@@ -48,6 +48,7 @@ async function openValkey(dir: string): Promise<Opened> {
 		demands: { durability: [], replicas: 0, assumeDurability: null, allowEviction: false },
 		topicsMax: 1000,
 		clock,
+		timeFrom: 'clock',
 		onWarning: () => {},
 	});
 	const records = await store.openRecords();
