@@ -170,14 +170,14 @@ export class Auth {
 				const { accountId, jti } = outcome;
 				this.#options.log.warn({ account_id: accountId, session: jti }, 'a used refresh token came again; its session was ended');
 			}
-			throw invalidRefreshToken();
+			throw invalidRefreshToken(`the refresh token is ${outcome.status}`);
 		}
 		const account = await this.accounts.get(outcome.accountId);
 		if (account?.isActive === true && isCurrent(account, outcome)) {
 			return this.#issue(account, outcome.cv ?? account.cv, outcome.refreshToken);
 		}
 		await this.sessions.delete(outcome.accountId, outcome.jti);
-		if (account?.isActive === true) throw invalidRefreshToken();
+		if (account?.isActive === true) throw invalidRefreshToken('the session is from before a change of the password, or the like');
 		throw new RelayError('invalid_credentials', 'user not found', { detail: 'user not found' });
 	}
 
@@ -262,8 +262,8 @@ export class Auth {
 	}
 }
 
-function invalidRefreshToken(): RelayError {
-	return new RelayError('invalid_credentials', 'invalid refresh token', { detail: 'invalid refresh token' });
+function invalidRefreshToken(check: string): RelayError {
+	return new RelayError('invalid_credentials', 'invalid refresh token', { detail: 'invalid refresh token', cause: check });
 }
 
 function wrongPassword(): RelayError {

@@ -18,11 +18,13 @@ import type { Limiting } from '../../src/transports/http/limiting.ts';
 import { Origins } from '../../src/transports/http/origins.ts';
 import { type PartyOf, parties } from '../../src/transports/http/party-of.ts';
 import { createHttpServer } from '../../src/transports/http/server.ts';
+import { TrafficLog } from '../../src/transports/http/traffic-log.ts';
 
 export const OWNER_ID = '00000000-0000-0000-0000-000000000000';
 export const VERSION = '1.2.3';
 /** Reached under any name, by no foreign page, without TLS. */
 export const PLAIN_EDGE: EdgeOptions = {
+	traffic: new TrafficLog(createLogger({ level: 'critical', format: 'json', to: new PassThrough() }), () => ''),
 	trustsHost: () => true,
 	origins: new Origins([], () => {}),
 	logRefusal: () => {},

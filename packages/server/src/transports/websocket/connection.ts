@@ -15,6 +15,7 @@ import { tokensFor } from '../../limits/budgets.ts';
 import type { Party } from '../../limits/party.ts';
 import type { Reception } from '../../limits/receptions.ts';
 import { atOnce, type Steps } from '../../limits/turns.ts';
+import { printable } from '../../ops/printable.ts';
 import type { Session } from '../../relay/session.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
 import type { CommandContext, WebSocketDeps } from './command.ts';
@@ -76,6 +77,12 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	#silentBeats = 0;
 	#controlFrames = 0;
 	#controlSecond = 0;
+	/** For the log; empty when it says nothing of connections. */
+	readonly #client: string;
+	readonly #openedMs: number;
+	#framesIn = 0;
+	/** Why the relay has closed it; null when it has not. */
+	#closedFor: string | null = null;
 
 	/** Throws what {@link Relay.attach} throws, and `account_limit`. */
 	constructor(deps: WebSocketDeps, ws: WebSocket, { socket, request, principal }: Accepted) {
@@ -85,6 +92,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#ws = ws;
 		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, this);
 		this.#party = deps.partyOf(principal, request);
+		this.#client = deps.edge.traffic.isOn ? deps.edge.traffic.clientOf(request) : '';
+		this.#openedMs = deps.clock.monotonicMs();
 		this.held = principal.kind === 'open' ? null : (deps.caps?.openConnection(holderOf(principal)) ?? null);
 		try {
 			this.session = deps.relay.attach(this.#sink, this.held);
@@ -158,10 +167,12 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		if (error.code === 'internal_error')
 			this.deps.logger.error({ err: error.cause, session_id: this.id }, 'a WebSocket command failed');
 		this.deps.metrics.errorAnswered('websocket', error.code);
+		this.deps.edge.traffic.frameRefused(this.id, this.principal, error, frame?.type ?? null);
 		const details = error.problems ?? (error.retryAfterS === undefined ? null : { retry_after: error.retryAfterS });
 		this.reply(frame, { type: 'error', code: error.code, message: error.message, details });
 		const { closeCode } = ERRORS[error.code];
 		if (closeCode === null) return;
+		this.#closedFor = error.code;
 		this.#sink.flush();
 		this.#ws.close(closeCode, error.message);
 	}
@@ -177,6 +188,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 
 	beat(): void {
 		if (this.#silentBeats >= SILENT_BEATS_MAX) {
+			this.#closedFor = 'silence';
 			this.#ws.terminate();
 			return;
 		}
@@ -191,6 +203,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	/** Takes a frame of the peer. */
 	take(data: Buffer, binary: boolean): void {
 		this.#silentBeats = 0;
+		this.#framesIn++;
 		const reception = this.#incoming.next();
 		if (this.#givenUp) {
 			reception?.end();
@@ -208,12 +221,34 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	}
 
 	/** The connection has closed: nothing of what it has sent is of use. */
-	closed(): void {
+	closed(code: number, reason: string): void {
+		this.#logEnd(code, reason);
 		this.#givenUp = true;
 		this.#incoming.end();
 		for (const { reception } of this.#waiting.splice(0)) reception?.end();
 		this.session.close();
 		this.held?.release();
+	}
+
+	#logEnd(code: number, reason: string): void {
+		const { traffic } = this.deps.edge;
+		if (!traffic.isOn) return;
+		traffic.ended({
+			transport: 'websocket',
+			principal: this.principal,
+			client: this.#client,
+			durationMs: this.deps.clock.monotonicMs() - this.#openedMs,
+			topics: [...this.session.topics].length,
+			messagesOut: this.#sink.messages,
+			socket: this.#sink.socket,
+			more: {
+				session_id: this.id,
+				frames_in: this.#framesIn,
+				close_code: code,
+				close_reason: printable(reason),
+				closed_for: this.#closedFor ?? undefined,
+			},
+		});
 	}
 
 	/** Accounts for a frame that has to wait. False when there is no room, which ends the connection. */
@@ -241,6 +276,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	#giveUp(error: RelayError): void {
 		if (this.#givenUp) return;
 		this.#givenUp = true;
+		this.#closedFor = error.code;
 		this.fail(null, error);
 		this.#sink.flush();
 		const closeCode = ERRORS[error.code].closeCode ?? (error.code === 'overloaded' ? TRY_AGAIN_LATER : POLICY_VIOLATION);
