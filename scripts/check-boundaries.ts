@@ -26,6 +26,8 @@ const SERVER = 'packages/server/src/';
 /** The table. A file that is in none of these rooms is an error, so that a new room gets its line here. */
 const ROOMS: readonly Room[] = [
 	{ at: 'packages/protocol/src', rooms: [], npm: [], node: false },
+	{ at: 'packages/client/src/node.ts', rooms: ['protocol', 'client'], npm: [], node: true },
+	{ at: 'packages/client/src/react.ts', rooms: ['protocol', 'client'], npm: ['react'], node: false },
 	{ at: 'packages/client/src', rooms: ['protocol'], npm: [], node: false },
 	{ at: `${SERVER}log`, rooms: ['protocol'], npm: [], node: false },
 	{ at: `${SERVER}ports`, rooms: ['protocol'], types: ['log'], npm: [], node: false },

@@ -2,7 +2,8 @@
  * The grammar of JSON over UTF-8 bytes: the inner part of the payload scanner (json-scan.ts), which has the contract.
  *
  * Each `skip…` function takes the index of the first byte of its part, which may be `end`, and returns the index after the
- * part. A position is a number ≥ 0, a failure one < 0 ({@link malformed}, {@link tooDeep}), so that the hot path allocates nothing.
+ * part. A position is a number ≥ 0, a failure or a pause one < 0 ({@link failureKindOf}, {@link isPaused}), so that the hot path
+ * allocates nothing.
  */
 
 const TAB = 0x09;
@@ -11,7 +12,7 @@ const CARRIAGE_RETURN = 0x0d;
 const SPACE = 0x20;
 const QUOTE = 0x22;
 const PLUS = 0x2b;
-export const COMMA = 0x2c;
+const COMMA = 0x2c;
 const MINUS = 0x2d;
 const DOT = 0x2e;
 const ZERO = 0x30;
@@ -19,14 +20,14 @@ const NINE = 0x39;
 const COLON = 0x3a;
 export const OPEN_ARRAY = 0x5b;
 const BACKSLASH = 0x5c;
-export const CLOSE_ARRAY = 0x5d;
+const CLOSE_ARRAY = 0x5d;
 const LETTER_E = 0x65;
 const LETTER_F = 0x66;
 const LETTER_N = 0x6e;
 const LETTER_T = 0x74;
 const LETTER_U = 0x75;
 export const OPEN_OBJECT = 0x7b;
-export const CLOSE_OBJECT = 0x7d;
+const CLOSE_OBJECT = 0x7d;
 const NO_BYTE = -1;
 const SURROGATES = 0xd800;
 const LOW_SURROGATES = 0xdc00;
@@ -47,24 +48,45 @@ const HEX_DIGITS = Int8Array.from({ length: 256 }, (_, byte) =>
 	'0123456789abcdef'.indexOf(String.fromCharCode(byte).toLowerCase()),
 );
 
+/** What a negative position says, in its lowest two bits. */
+const MALFORMED = 0;
+const TOO_DEEP = 1;
+const UNPAIRED_SURROGATE = 2;
+const PAUSED = 3;
+
 /** The failure `malformed` at an index. */
 export function malformed(at: number): number {
-	return -1 - 2 * at;
+	return -1 - (4 * at + MALFORMED);
 }
 
 /** The failure `too_deep` at an index. */
-export function tooDeep(at: number): number {
-	return -2 - 2 * at;
+function tooDeep(at: number): number {
+	return -1 - (4 * at + TOO_DEEP);
 }
 
-/** Whether a failure is `too_deep`; else it is `malformed`. */
-export function isTooDeep(failure: number): boolean {
-	return failure % 2 === 0;
+function unpairedSurrogate(at: number): number {
+	return -1 - (4 * at + UNPAIRED_SURROGATE);
 }
 
-/** The index that a failure is about. */
-export function placeOf(failure: number): number {
-	return Math.floor((-1 - failure) / 2);
+function paused(at: number): number {
+	return -1 - (4 * at + PAUSED);
+}
+
+/** Whether a negative position is no failure: {@link skipValue} has paused there. */
+export function isPaused(position: number): boolean {
+	return ((-1 - position) & 3) === PAUSED;
+}
+
+/** What a failure is. */
+export function failureKindOf(failure: number): 'malformed' | 'too_deep' | 'unpaired_surrogate' {
+	const kind = (-1 - failure) & 3;
+	if (kind === TOO_DEEP) return 'too_deep';
+	return kind === UNPAIRED_SURROGATE ? 'unpaired_surrogate' : 'malformed';
+}
+
+/** The index that a negative position is about. */
+export function placeOf(position: number): number {
+	return (-1 - position) >> 2;
 }
 
 /** The byte at an index, -1 at the end. */
@@ -83,56 +105,138 @@ export function skipSpace(bytes: Uint8Array, at: number, end: number): number {
 	return i;
 }
 
-/** Any value. Fails with `too_deep` at the bracket that opens a level beyond `depthMax`. */
-export function skipValue(bytes: Uint8Array, at: number, end: number, depthMax: number): number {
+/** What comes next within a value. In the order of the tests that follow. */
+const NEXT_VALUE = 0;
+const NEXT_NAME = 1;
+const NEXT_COLON = 2;
+/** A comma or a closing bracket. */
+const NEXT_SEPARATOR = 3;
+/** The first value of an array, or its end. */
+const NEXT_ELEMENT = 4;
+/** The first name of an object, or its end. */
+const NEXT_MEMBER = 5;
+/** The rest of a string that is a value, or a name. */
+const IN_STRING = 6;
+const IN_NAME = 7;
+
+/** Where a long value has been paused, to go on from there. */
+export interface ValueWalk {
+	/** The index from which on it pauses again. */
+	pauseAt: number;
+	next: number;
+	depth: number;
+	kinds: number;
+	outer: number[] | null;
+}
+
+/** A walk over a value from its beginning. */
+export function startWalk(): ValueWalk {
+	return { pauseAt: 0, next: NEXT_VALUE, depth: 0, kinds: 0, outer: null };
+}
+
+/** Hears of the members or elements of the outermost object or array. */
+export interface PartListener {
+	/** For {@link skipValue}: where the name or the value under way begins. */
+	partStart: number;
+	/** The name of a member: its text, already checked, lies from `start` to `end`. */
+	onName(bytes: Uint8Array, start: number, end: number): void;
+	/** The value of a member, or an element. False pauses the scan, for good. */
+	onValue(start: number, end: number): boolean;
+}
+
+/**
+ * Any value. Fails with `too_deep` at the bracket that opens a level beyond `depthMax`.
+ *
+ * @param walk null scans the value in one go. Else the scan pauses at `walk.pauseAt` or a few bytes later ({@link isPaused}), and goes
+ * on when it is called again with the same walk and the place of the pause; only a number is never paused in.
+ */
+export function skipValue(
+	bytes: Uint8Array,
+	at: number,
+	end: number,
+	depthMax: number,
+	walk: ValueWalk | null = null,
+	parts: PartListener | null = null,
+): number {
 	let i = at;
 	let depth = 0;
 	// What the open brackets are, innermost in the lowest bit, 1 = object: 32 levels here, those further out in `outer`. Not
 	// recursion, so that depth costs no call stack; not an array, so that common payloads allocate nothing.
 	let kinds = 0;
 	let outer: number[] | null = null;
+	let next = NEXT_VALUE;
+	let stop = end;
+	if (walk !== null) {
+		({ depth, kinds, outer, next } = walk);
+		if (walk.pauseAt < end) stop = walk.pauseAt;
+	}
 	for (;;) {
-		const first = byteAt(bytes, i, end);
-		if (first === OPEN_OBJECT || first === OPEN_ARRAY) {
-			if (depth >= depthMax) return tooDeep(i);
-			if (depth > 0 && depth % LEVELS_PER_WORD === 0) {
-				outer ??= [];
-				outer.push(kinds);
-			}
-			depth++;
-			kinds = (kinds << 1) | (first === OPEN_OBJECT ? 1 : 0);
-			i = skipSpace(bytes, i + 1, end);
-			if (byteAt(bytes, i, end) !== (first === OPEN_OBJECT ? CLOSE_OBJECT : CLOSE_ARRAY)) {
-				if (first === OPEN_OBJECT) i = skipName(bytes, i, end);
-				if (i < 0) return i;
+		if (next < IN_STRING) i = skipSpace(bytes, i, stop);
+		if (i >= stop && stop < end && walk !== null) {
+			walk.next = next;
+			walk.depth = depth;
+			walk.kinds = kinds;
+			walk.outer = outer;
+			return paused(i);
+		}
+		const byte = byteAt(bytes, i, end);
+		if (next === NEXT_ELEMENT) next = byte === CLOSE_ARRAY ? NEXT_SEPARATOR : NEXT_VALUE;
+		else if (next === NEXT_MEMBER) next = byte === CLOSE_OBJECT ? NEXT_SEPARATOR : NEXT_NAME;
+		if (parts !== null && depth === 1 && (next === NEXT_VALUE || next === NEXT_NAME)) parts.partStart = i;
+		if (next === NEXT_VALUE) {
+			if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
+				if (depth >= depthMax) return tooDeep(i);
+				if (depth > 0 && depth % LEVELS_PER_WORD === 0) {
+					outer ??= [];
+					outer.push(kinds);
+				}
+				depth++;
+				kinds = (kinds << 1) | (byte === OPEN_OBJECT ? 1 : 0);
+				i++;
+				next = byte === OPEN_OBJECT ? NEXT_MEMBER : NEXT_ELEMENT;
 				continue;
 			}
-		} else {
-			i = skipScalar(bytes, i, end, first);
-			if (i < 0) return i;
-		}
-		// A value has ended here, or an empty bracket is about to: close what closes, up to the next value.
-		for (;;) {
-			if (depth === 0) return i;
-			i = skipSpace(bytes, i, end);
+			i = byte === QUOTE ? skipString(bytes, i + 1, end, stop) : skipScalar(bytes, i, end, byte);
+			next = i < 0 ? IN_STRING : NEXT_SEPARATOR;
+		} else if (next === NEXT_SEPARATOR) {
 			const inObject = (kinds & 1) === 1;
-			const next = byteAt(bytes, i, end);
-			if (next === COMMA) {
-				i = skipSpace(bytes, i + 1, end);
-				if (inObject) i = skipName(bytes, i, end);
-				if (i < 0) return i;
-				break;
+			if (byte === COMMA) next = inObject ? NEXT_NAME : NEXT_VALUE;
+			else if (byte !== (inObject ? CLOSE_OBJECT : CLOSE_ARRAY)) return malformed(i);
+			else {
+				depth--;
+				kinds = depth % LEVELS_PER_WORD === 0 ? (outer?.pop() ?? 0) : kinds >> 1;
 			}
-			if (next !== (inObject ? CLOSE_OBJECT : CLOSE_ARRAY)) return malformed(i);
 			i++;
-			depth--;
-			kinds = depth % LEVELS_PER_WORD === 0 ? (outer?.pop() ?? 0) : kinds >> 1;
+		} else if (next === NEXT_NAME) {
+			i = byte === QUOTE ? skipString(bytes, i + 1, end, stop) : malformed(i);
+			next = i < 0 ? IN_NAME : NEXT_COLON;
+		} else if (next === NEXT_COLON) {
+			if (byte !== COLON) return malformed(i);
+			i++;
+			next = NEXT_VALUE;
+			continue;
+		} else {
+			i = skipString(bytes, i, end, stop);
+			if (i >= 0) next = next === IN_NAME ? NEXT_COLON : NEXT_SEPARATOR;
+		}
+		if (i < 0) {
+			if (!isPaused(i)) return i;
+			i = placeOf(i);
+		} else if (next === NEXT_SEPARATOR) {
+			// A value has ended.
+			if (depth === 0) return i;
+			if (parts !== null && depth === 1 && !parts.onValue(parts.partStart, i)) return paused(i);
+		} else if (next === NEXT_COLON) {
+			if (parts !== null && depth === 1) parts.onName(bytes, parts.partStart + 1, i - 1);
+			if (i < stop && bytes[i] === COLON) {
+				i++;
+				next = NEXT_VALUE;
+			}
 		}
 	}
 }
 
 function skipScalar(bytes: Uint8Array, at: number, end: number, first: number): number {
-	if (first === QUOTE) return skipString(bytes, at + 1, end);
 	if (first === MINUS || (first >= ZERO && first <= NINE)) return skipNumber(bytes, at, end);
 	if (first === LETTER_T) return skipLiteral(bytes, at, end, 'true');
 	if (first === LETTER_F) return skipLiteral(bytes, at, end, 'false');
@@ -168,31 +272,15 @@ function skipDigits(bytes: Uint8Array, at: number, end: number): number {
 	return i === at ? malformed(at) : i;
 }
 
-/** A member's key with the colon and the whitespace after it. */
-function skipName(bytes: Uint8Array, at: number, end: number): number {
-	const i = skipKey(bytes, at, end);
-	return i < 0 ? i : skipColon(bytes, i, end);
-}
-
-/** The key of a member with its quotes. */
-export function skipKey(bytes: Uint8Array, at: number, end: number): number {
-	return byteAt(bytes, at, end) === QUOTE ? skipString(bytes, at + 1, end) : malformed(at);
-}
-
-/** The colon after a key and the whitespace on its two sides. */
-export function skipColon(bytes: Uint8Array, at: number, end: number): number {
-	const i = skipSpace(bytes, at, end);
-	return byteAt(bytes, i, end) === COLON ? skipSpace(bytes, i + 1, end) : malformed(i);
-}
-
-/** The rest of a string after its opening quote. */
-function skipString(bytes: Uint8Array, at: number, end: number): number {
+/** The rest of a string after its opening quote, or after where it has been paused. Pauses at `stop` when that is before the end. */
+function skipString(bytes: Uint8Array, at: number, end: number, stop: number): number {
 	let i = at;
 	for (;;) {
-		i = skipPlain(bytes, i, end);
-		const stop = byteAt(bytes, i, end);
-		if (stop === QUOTE) return i + 1;
-		if (stop !== BACKSLASH) return malformed(i);
+		i = skipPlain(bytes, i, stop);
+		if (i >= stop && stop < end) return paused(i);
+		const byte = byteAt(bytes, i, end);
+		if (byte === QUOTE) return i + 1;
+		if (byte !== BACKSLASH) return malformed(i);
 		i = skipEscape(bytes, i, end);
 		if (i < 0) return i;
 	}
@@ -214,15 +302,15 @@ function skipEscape(bytes: Uint8Array, at: number, end: number): number {
 	if (letter !== LETTER_U) return letter !== NO_BYTE && ESCAPED[letter] !== 0 ? at + 2 : malformed(at + 1);
 	const unit = readHex(bytes, at + 2, end);
 	if (unit < SURROGATES || unit >= SURROGATES_END) return unit < 0 ? unit : at + 6;
-	if (unit >= LOW_SURROGATES) return malformed(at);
+	if (unit >= LOW_SURROGATES) return unpairedSurrogate(at);
 	for (let ahead = 6; ahead < 8; ahead++) {
 		const byte = byteAt(bytes, at + ahead, end);
 		if (byte === NO_BYTE) return malformed(end);
-		if (byte !== (ahead === 6 ? BACKSLASH : LETTER_U)) return malformed(at);
+		if (byte !== (ahead === 6 ? BACKSLASH : LETTER_U)) return unpairedSurrogate(at);
 	}
 	const low = readHex(bytes, at + 8, end);
 	if (low < 0) return low;
-	return low >= LOW_SURROGATES && low < SURROGATES_END ? at + 12 : malformed(at);
+	return low >= LOW_SURROGATES && low < SURROGATES_END ? at + 12 : unpairedSurrogate(at);
 }
 
 /** The value of four hexadecimal digits, or a failure. */

@@ -9,20 +9,18 @@
 
 import {
 	byteAt,
-	CLOSE_ARRAY,
-	CLOSE_OBJECT,
-	COMMA,
+	failureKindOf,
 	findName,
-	isTooDeep,
+	isPaused,
 	malformed,
 	OPEN_ARRAY,
 	OPEN_OBJECT,
+	type PartListener,
 	placeOf,
-	skipColon,
-	skipKey,
 	skipSpace,
 	skipValue,
-	tooDeep,
+	startWalk,
+	type ValueWalk,
 } from './json-grammar.ts';
 
 /** A value's bytes, from `start` up to but not including `end`, without surrounding whitespace. */
@@ -32,13 +30,14 @@ export interface ByteRange {
 }
 
 /**
- * Why a text was refused. `at` is an index into the scanned bytes; for `malformed` of the first byte that cannot stand there,
- * of the end when the text is cut short, or of the backslash of an unpaired surrogate escape; for `too_deep` of the bracket
- * that opens one level too many.
+ * Why a text was refused. `at` is an index into the scanned bytes; for `malformed` of the first byte that cannot stand there, or
+ * of the end when the text is cut short; for `unpaired_surrogate` of the backslash of the escape; for `too_deep` of the bracket that
+ * opens one level too many.
  */
-export type ScanFailure =
-	| { readonly status: 'malformed'; readonly at: number }
-	| { readonly status: 'too_deep'; readonly at: number };
+export interface ScanFailure {
+	readonly status: 'malformed' | 'too_deep' | 'unpaired_surrogate';
+	readonly at: number;
+}
 
 /** What {@link scanJson} and {@link scanDocument} found. */
 export type ValueScan = { readonly status: 'ok'; readonly valueStart: number; readonly valueEnd: number } | ScanFailure;
@@ -49,14 +48,6 @@ export type ObjectScan<Names extends readonly string[]> =
 	| { readonly status: 'not_object' }
 	| ScanFailure;
 
-/** Scans one JSON document in `bytes` from `start` up to `end`; made by {@link objectScanner}. */
-export type ObjectScanner<Names extends readonly string[]> = (
-	bytes: Uint8Array,
-	start: number,
-	end: number,
-	depthMax: number,
-) => ObjectScan<Names>;
-
 /** What {@link scanArray} found. `too_many`: more elements than allowed; what comes after them was not looked at. */
 export type ArrayScan =
 	| { readonly status: 'ok'; readonly elements: readonly ByteRange[] }
@@ -64,10 +55,39 @@ export type ArrayScan =
 	| { readonly status: 'too_many' }
 	| ScanFailure;
 
-/** Bounds on {@link scanArray}. */
+/** A scan of a document that may be too long for one turn of an event loop. */
+export interface SteppedScan<Result> {
+	/**
+	 * Goes on up to about an index of the bytes. Returns the result once the whole document was looked at, null before it. Only a
+	 * number is never paused in, however long it is.
+	 */
+	advance(until: number): Result | null;
+}
+
+/** Scans one JSON document in `bytes` from `start` up to `end`; made by {@link objectScanner}. */
+export interface ObjectScanner<Names extends readonly string[]> {
+	(bytes: Uint8Array, start: number, end: number, depthMax: number): ObjectScan<Names>;
+	/** The same in steps. `found` has the values that were met so far, in the order of the names. */
+	inSteps(
+		bytes: Uint8Array,
+		start: number,
+		end: number,
+		depthMax: number,
+	): SteppedScan<ObjectScan<Names>> & { readonly found: readonly (ByteRange | undefined)[] };
+}
+
+/** What {@link scanMembersInSteps} found: names, with their quotes, and values. `too_many`: as of {@link ArrayScan}. */
+export type MembersScan =
+	| { readonly status: 'ok'; readonly members: readonly { readonly name: ByteRange; readonly value: ByteRange }[] }
+	| { readonly status: 'not_object' }
+	| { readonly status: 'too_many' }
+	| ScanFailure;
+
+/** Bounds on {@link scanArray} and {@link scanMembersInSteps}. */
 export interface ArrayLimits {
-	/** Levels of nesting, the array itself being the first. */
+	/** Levels of nesting, the array or object itself being the first. */
 	readonly depthMax: number;
+	/** Elements, or members. */
 	readonly elementsMax: number;
 }
 
@@ -103,64 +123,173 @@ export function objectScanner<const Names extends readonly string[]>(names: Name
 	for (const name of names) {
 		if (!/^[\x20-\x7e]*$/.test(name)) throw new RangeError(`member name ${JSON.stringify(name)} is not ASCII`);
 	}
-	return (bytes, start, end, depthMax) => {
-		requireRange(bytes, start, end);
-		let i = skipSpace(bytes, start, end);
-		if (byteAt(bytes, i, end) !== OPEN_OBJECT) {
-			const scan = scanDocument(bytes, i, end, depthMax);
-			return scan.status === 'ok' ? { status: 'not_object' } : scan;
-		}
-		if (depthMax < 1) return failureOf(tooDeep(i));
-		const members = names.map((): ByteRange | undefined => undefined);
-		i = skipSpace(bytes, i + 1, end);
-		let more = byteAt(bytes, i, end) !== CLOSE_OBJECT;
-		while (more) {
-			const keyStart = i + 1;
-			i = skipKey(bytes, i, end);
-			if (i < 0) return failureOf(i);
-			const slot = findName(names, bytes, keyStart, i - 1);
-			const valueStart = skipColon(bytes, i, end);
-			if (valueStart < 0) return failureOf(valueStart);
-			i = skipValue(bytes, valueStart, end, depthMax - 1);
-			if (i < 0) return failureOf(i);
-			if (slot >= 0) members[slot] = { start: valueStart, end: i };
-			i = skipSpace(bytes, i, end);
-			more = byteAt(bytes, i, end) === COMMA;
-			if (more) i = skipSpace(bytes, i + 1, end);
-		}
-		if (byteAt(bytes, i, end) !== CLOSE_OBJECT) return failureOf(malformed(i));
-		const rest = skipSpace(bytes, i + 1, end);
-		if (rest < end) return failureOf(malformed(rest));
-		return { status: 'ok', members: members as { [I in keyof Names]: ByteRange | undefined } };
-	};
+	const inSteps = (bytes: Uint8Array, start: number, end: number, depthMax: number) =>
+		new ObjectSteps(names, new DocumentSteps(bytes, start, end, depthMax));
+	const scan = (bytes: Uint8Array, start: number, end: number, depthMax: number) =>
+		inOneStep(inSteps(bytes, start, end, depthMax), end);
+	return Object.assign(scan, { inSteps });
 }
 
 /** Splits a JSON document that is an array into the ranges of its elements, in order. */
 export function scanArray(bytes: Uint8Array, start: number, end: number, limits: ArrayLimits): ArrayScan {
-	requireRange(bytes, start, end);
-	const { depthMax, elementsMax } = limits;
-	let i = skipSpace(bytes, start, end);
-	if (byteAt(bytes, i, end) !== OPEN_ARRAY) {
-		const scan = scanDocument(bytes, i, end, depthMax);
-		return scan.status === 'ok' ? { status: 'not_array' } : scan;
+	return inOneStep(scanArrayInSteps(bytes, start, end, limits), end);
+}
+
+/** The same in steps. */
+export function scanArrayInSteps(bytes: Uint8Array, start: number, end: number, limits: ArrayLimits): SteppedScan<ArrayScan> {
+	return new ArraySteps(limits.elementsMax, new DocumentSteps(bytes, start, end, limits.depthMax));
+}
+
+/** Splits a JSON document that is an object into the ranges of all its members, in order, in steps. */
+export function scanMembersInSteps(bytes: Uint8Array, start: number, end: number, limits: ArrayLimits): SteppedScan<MembersScan> {
+	return new MembersSteps(limits.elementsMax, new DocumentSteps(bytes, start, end, limits.depthMax));
+}
+
+function inOneStep<Result>(scan: SteppedScan<Result>, end: number): Result {
+	const result = scan.advance(end);
+	if (result === null) throw new Error('a scan has paused at the end of its document');
+	return result;
+}
+
+/** Steps through a document, whatever it is. */
+class DocumentSteps {
+	readonly #bytes: Uint8Array;
+	readonly #end: number;
+	readonly #depthMax: number;
+	#at: number;
+	#next: 'space' | 'value' | 'rest' = 'space';
+	/** Null when the value is scanned in one go. */
+	#walk: ValueWalk | null = null;
+	/** The first byte of the value, once it is known. */
+	first = 0;
+
+	constructor(bytes: Uint8Array, start: number, end: number, depthMax: number) {
+		requireRange(bytes, start, end);
+		this.#bytes = bytes;
+		this.#at = start;
+		this.#end = end;
+		this.#depthMax = depthMax;
 	}
-	if (depthMax < 1) return failureOf(tooDeep(i));
-	const elements: ByteRange[] = [];
-	i = skipSpace(bytes, i + 1, end);
-	let more = byteAt(bytes, i, end) !== CLOSE_ARRAY;
-	while (more) {
-		if (elements.length >= elementsMax) return { status: 'too_many' };
-		const elementStart = i;
-		i = skipValue(bytes, elementStart, end, depthMax - 1);
-		if (i < 0) return failureOf(i);
-		elements.push({ start: elementStart, end: i });
-		i = skipSpace(bytes, i, end);
-		more = byteAt(bytes, i, end) === COMMA;
-		if (more) i = skipSpace(bytes, i + 1, end);
+
+	/**
+	 * @param open the bracket that makes `parts` hear of what is in it
+	 */
+	advance(until: number, open: number, parts: PartListener): 'paused' | 'ok' | ScanFailure {
+		const end = this.#end;
+		const stop = Math.min(until, end);
+		if (this.#next === 'space') {
+			this.#at = skipSpace(this.#bytes, this.#at, stop);
+			if (this.#at >= stop && stop < end) return 'paused';
+			this.first = byteAt(this.#bytes, this.#at, end);
+			this.#next = 'value';
+		}
+		if (this.#next === 'value') {
+			if (stop < end) this.#walk ??= startWalk();
+			if (this.#walk !== null) this.#walk.pauseAt = stop;
+			const listener = this.first === open ? parts : null;
+			const at = skipValue(this.#bytes, this.#at, end, this.#depthMax, this.#walk, listener);
+			if (at < 0 && !isPaused(at)) return failureOf(at);
+			this.#at = at < 0 ? placeOf(at) : at;
+			if (at < 0) return 'paused';
+			this.#next = 'rest';
+		}
+		this.#at = skipSpace(this.#bytes, this.#at, stop);
+		if (this.#at >= end) return 'ok';
+		return this.#at >= stop ? 'paused' : failureOf(malformed(this.#at));
 	}
-	if (byteAt(bytes, i, end) !== CLOSE_ARRAY) return failureOf(malformed(i));
-	const rest = skipSpace(bytes, i + 1, end);
-	return rest < end ? failureOf(malformed(rest)) : { status: 'ok', elements };
+}
+
+class ObjectSteps<Names extends readonly string[]> implements SteppedScan<ObjectScan<Names>>, PartListener {
+	partStart = 0;
+	readonly found: (ByteRange | undefined)[];
+	readonly #names: Names;
+	readonly #document: DocumentSteps;
+	/** Of the member under way; -1 when it is none of the names. */
+	#slot = -1;
+
+	constructor(names: Names, document: DocumentSteps) {
+		this.#names = names;
+		this.#document = document;
+		this.found = names.map((): ByteRange | undefined => undefined);
+	}
+
+	advance(until: number): ObjectScan<Names> | null {
+		const result = this.#document.advance(until, OPEN_OBJECT, this);
+		if (result === 'paused') return null;
+		if (result !== 'ok') return result;
+		if (this.#document.first !== OPEN_OBJECT) return { status: 'not_object' };
+		return { status: 'ok', members: this.found as { [I in keyof Names]: ByteRange | undefined } };
+	}
+
+	onName(bytes: Uint8Array, start: number, end: number): void {
+		this.#slot = findName(this.#names, bytes, start, end);
+	}
+
+	onValue(start: number, end: number): boolean {
+		if (this.#slot >= 0) this.found[this.#slot] = { start, end };
+		return true;
+	}
+}
+
+class ArraySteps implements SteppedScan<ArrayScan>, PartListener {
+	partStart = 0;
+	readonly #elements: ByteRange[] = [];
+	readonly #elementsMax: number;
+	readonly #document: DocumentSteps;
+	#tooMany = false;
+
+	constructor(elementsMax: number, document: DocumentSteps) {
+		this.#elementsMax = elementsMax;
+		this.#document = document;
+	}
+
+	advance(until: number): ArrayScan | null {
+		const result = this.#document.advance(until, OPEN_ARRAY, this);
+		if (this.#tooMany) return { status: 'too_many' };
+		if (result === 'paused') return null;
+		if (result !== 'ok') return result;
+		return this.#document.first === OPEN_ARRAY ? { status: 'ok', elements: this.#elements } : { status: 'not_array' };
+	}
+
+	onName(): void {}
+
+	onValue(start: number, end: number): boolean {
+		this.#tooMany = this.#elements.length >= this.#elementsMax;
+		if (!this.#tooMany) this.#elements.push({ start, end });
+		return !this.#tooMany;
+	}
+}
+
+class MembersSteps implements SteppedScan<MembersScan>, PartListener {
+	partStart = 0;
+	readonly #members: { name: ByteRange; value: ByteRange }[] = [];
+	readonly #membersMax: number;
+	readonly #document: DocumentSteps;
+	#name: ByteRange = { start: 0, end: 0 };
+	#tooMany = false;
+
+	constructor(membersMax: number, document: DocumentSteps) {
+		this.#membersMax = membersMax;
+		this.#document = document;
+	}
+
+	advance(until: number): MembersScan | null {
+		const result = this.#document.advance(until, OPEN_OBJECT, this);
+		if (this.#tooMany) return { status: 'too_many' };
+		if (result === 'paused') return null;
+		if (result !== 'ok') return result;
+		return this.#document.first === OPEN_OBJECT ? { status: 'ok', members: this.#members } : { status: 'not_object' };
+	}
+
+	onName(_bytes: Uint8Array, start: number, end: number): void {
+		this.#name = { start: start - 1, end: end + 1 };
+	}
+
+	onValue(start: number, end: number): boolean {
+		this.#tooMany = this.#members.length >= this.#membersMax;
+		if (!this.#tooMany) this.#members.push({ name: this.#name, value: { start, end } });
+		return !this.#tooMany;
+	}
 }
 
 function requireRange(bytes: Uint8Array, start: number, end: number): void {
@@ -170,5 +299,5 @@ function requireRange(bytes: Uint8Array, start: number, end: number): void {
 }
 
 function failureOf(failure: number): ScanFailure {
-	return { status: isTooDeep(failure) ? 'too_deep' : 'malformed', at: placeOf(failure) };
+	return { status: failureKindOf(failure), at: placeOf(failure) };
 }

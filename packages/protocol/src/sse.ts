@@ -4,6 +4,9 @@
  * An event's data is one line of JSON, unless the payload itself contains line breaks between its tokens: then each line gets
  * its own `data:` field, which the reader joins with LF again. (A CR or CRLF between tokens reaches the reader as LF: the
  * format has no way to carry it. Inside strings JSON has no raw line breaks.)
+ *
+ * The id comes last. Some clients take it as soon as they have read it, and not with the end of the event: those would skip an event that
+ * was cut off after its id.
  */
 
 const text = new TextEncoder();
@@ -16,10 +19,10 @@ export const SSE_HEARTBEAT = text.encode(': heartbeat\n\n');
 
 /** How many bytes {@link writeSseData} writes for `json`, at most. */
 export function sseDataBytesMax(json: Uint8Array): number {
-	return DATA.byteLength * countLines(json) + json.byteLength + 2;
+	return DATA.byteLength * countLines(json) + json.byteLength + 1;
 }
 
-/** Writes `json` as the data field(s) of an event, with the empty line that ends the event. Returns where it ends. */
+/** Writes `json` as the data field(s) of an event, which goes on. Returns where they end. */
 export function writeSseData(target: Uint8Array, start: number, json: Uint8Array): number {
 	let at = start;
 	let line = 0;
@@ -38,7 +41,6 @@ export function writeSseData(target: Uint8Array, start: number, json: Uint8Array
 		if (end === json.byteLength) break;
 		line = json[end] === CR && json[end + 1] === LF ? end + 2 : end + 1;
 	}
-	target[at++] = LF;
 	return at;
 }
 
@@ -46,7 +48,7 @@ export function writeSseData(target: Uint8Array, start: number, json: Uint8Array
 export function encodeSseEvent(fields: { readonly event?: string; readonly id?: string; readonly data: string }): Uint8Array {
 	const event = fields.event === undefined ? '' : `event: ${fields.event}\n`;
 	const id = fields.id === undefined ? '' : `id: ${fields.id}\n`;
-	return text.encode(`${event}${id}data: ${fields.data}\n\n`);
+	return text.encode(`${event}data: ${fields.data}\n${id}\n`);
 }
 
 function countLines(json: Uint8Array): number {

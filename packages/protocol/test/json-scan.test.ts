@@ -38,8 +38,8 @@ describe('scanDocument', () => {
 		it(`refuses ${about}, at its escape`, () => {
 			assert.notEqual(parsed(text), undefined);
 			const scan = scanText(text);
-			assert.equal(scan.status, 'malformed');
-			assert.match(text.slice(scan.status === 'malformed' ? scan.at : 0), /^\\ud[89a-f]/i);
+			assert.equal(scan.status, 'unpaired_surrogate');
+			assert.match(text.slice(scan.status === 'unpaired_surrogate' ? scan.at : 0), /^\\ud[89a-f]/i);
 		});
 	}
 
@@ -96,7 +96,10 @@ describe('scanDocument', () => {
 			['{} x', 3],
 			['"é"x', 4],
 		];
-		for (const [text, at] of places) assert.deepEqual(scanText(text), { status: 'malformed', at }, text);
+		for (const [text, at] of places) {
+			const status = text === '"\\ud83d"' ? 'unpaired_surrogate' : 'malformed';
+			assert.deepEqual(scanText(text), { status, at }, text);
+		}
 	});
 
 	it('judges every byte in every kind of place as JSON.parse does', () => {

@@ -24,6 +24,11 @@ function write(text: string, before = 0): Uint8Array {
 	return target.subarray(before, end);
 }
 
+/** The event that data belongs to, with what else it has, to its end. */
+function ended(data: Uint8Array, more = ''): Uint8Array {
+	return Buffer.concat([data, Buffer.from(`${more}\n`)]);
+}
+
 /** Feeds a stream in pieces of `size` bytes. */
 function dispatched(bytes: Uint8Array, size = bytes.byteLength): ServerEvent[] {
 	const stream = new EventStream();
@@ -38,13 +43,15 @@ function normalised(text: string): string {
 }
 
 test('data without line breaks is one line', () => {
-	assert.equal(Buffer.from(write('{"a":1}')).toString(), 'data: {"a":1}\n\n');
-	assert.equal(sseDataBytesMax(Buffer.from('{"a":1}')), 'data: {"a":1}\n\n'.length);
+	assert.equal(Buffer.from(write('{"a":1}')).toString(), 'data: {"a":1}\n');
+	assert.equal(sseDataBytesMax(Buffer.from('{"a":1}')), 'data: {"a":1}\n'.length);
 });
 
 test('each kind of line break between tokens begins a data field and reaches the reader as LF', () => {
-	assert.equal(Buffer.from(write('[1,\n2,\r3,\r\n4]')).toString(), 'data: [1,\ndata: 2,\ndata: 3,\ndata: 4]\n\n');
-	assert.deepEqual(dispatched(write('[1,\n2,\r3,\r\n4]')), [{ type: 'message', data: '[1,\n2,\n3,\n4]', lastEventId: '' }]);
+	assert.equal(Buffer.from(write('[1,\n2,\r3,\r\n4]')).toString(), 'data: [1,\ndata: 2,\ndata: 3,\ndata: 4]\n');
+	assert.deepEqual(dispatched(ended(write('[1,\n2,\r3,\r\n4]'))), [
+		{ type: 'message', data: '[1,\n2,\n3,\n4]', lastEventId: '' },
+	]);
 });
 
 test('whatever the line breaks are and wherever they stand, the data arrives', () => {
@@ -54,7 +61,7 @@ test('whatever the line breaks are and wherever they stand, the data arrives', (
 	fc.assert(
 		fc.property(text, fc.nat(5), fc.integer({ min: 1, max: 7 }), (text, before, size) => {
 			const expected = { type: 'message', data: normalised(text), lastEventId: '' };
-			assert.deepEqual(dispatched(write(text, before), size), [expected]);
+			assert.deepEqual(dispatched(ended(write(text, before)), size), [expected]);
 		}),
 		{ numRuns: 1000 },
 	);
@@ -62,7 +69,7 @@ test('whatever the line breaks are and wherever they stand, the data arrives', (
 
 test('events back to back stay apart', () => {
 	const texts = ['{"a":\n1}', '2', '"\\n"', '[\r\n]'];
-	const bytes = Buffer.concat(texts.map((text, i) => Buffer.concat([Buffer.from(`id: 1-${i}\n`), write(text)])));
+	const bytes = Buffer.concat(texts.map((text, i) => ended(write(text), `id: 1-${i}\n`)));
 	assert.deepEqual(
 		dispatched(bytes, 3),
 		texts.map((text, i) => ({ type: 'message', data: normalised(text), lastEventId: `1-${i}` })),
@@ -73,7 +80,7 @@ test('a text of very many lines is read once', { timeout: 20_000 }, () => {
 	const lines = 300_000;
 	for (const lineBreak of ['\n', '\r', '\r\n']) {
 		const bytes = write(`[${`1,${lineBreak}`.repeat(lines)}2]`);
-		assert.equal(bytes.byteLength, 'data: '.length * (lines + 1) + '1,\n'.length * lines + '[2]\n\n'.length);
+		assert.equal(bytes.byteLength, 'data: '.length * (lines + 1) + '1,\n'.length * lines + '[2]\n'.length);
 	}
 });
 
@@ -82,6 +89,11 @@ test('a whole event carries its type and id', () => {
 		{ type: 'gap', data: '{}', lastEventId: 'a:1-0,b:2-0' },
 	]);
 	assert.deepEqual(dispatched(encodeSseEvent({ data: '{}' })), [{ type: 'message', data: '{}', lastEventId: '' }]);
+});
+
+test('the id comes last, so that clients which take it early do not skip an event that was cut off', () => {
+	const bytes = Buffer.from(encodeSseEvent({ event: 'gap', id: '1-0', data: '{}' }));
+	assert.equal(bytes.toString(), 'event: gap\ndata: {}\nid: 1-0\n\n');
 });
 
 test('a heartbeat is nothing to the reader, and does not forget the last id', () => {

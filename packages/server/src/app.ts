@@ -7,7 +7,7 @@ import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
-import { Auth } from './auth/auth.ts';
+import { Auth, type AuthOptions } from './auth/auth.ts';
 import { UNOWNED_ID } from './auth/topic-access.ts';
 import { PollStarts } from './compat/poll-starts.ts';
 import type { Config } from './config/schema.ts';
@@ -18,19 +18,23 @@ import type { Report } from './ops/report.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Records } from './ports/records.ts';
 import type { Store } from './ports/store.ts';
-import { Relay } from './relay/relay.ts';
+import { AgeClock } from './relay/age-clock.ts';
+import { Relay, type RelayOptions } from './relay/relay.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
+import { boundConnections } from './transports/http/connection-bound.ts';
+import { MetricsToken } from './transports/http/metrics-token.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
 import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
 import { registerUpgradeRequired } from './transports/websocket/upgrade-required.ts';
 import { warnOfAccess } from './wiring/access-warnings.ts';
-import { edgeOf, tlsOf } from './wiring/edge.ts';
+import { edgeOf, reachable, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
+import { openOperations } from './wiring/operations.ts';
 import { signInOf } from './wiring/sign-in.ts';
 import { valkeyDemands, valkeyServer } from './wiring/valkey.ts';
 
@@ -40,6 +44,8 @@ const OTHER_CONNECTIONS_MAX = 10_000;
 export interface AppOptions {
 	readonly config: Config;
 	readonly logger: Logger;
+	/** Files that the process may have open; null = no limit is known. */
+	readonly openFilesMax: number | null;
 	/** Gives how many lines of the log were lost so far. */
 	readonly lostLogLines: () => number;
 	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
@@ -52,8 +58,8 @@ export interface App {
 	readonly durability: string;
 	/** The metrics of this process. */
 	report(): Promise<Report>;
-	/** Starts serving; resolves with the URL. Rejects when the address cannot be had. */
-	listen(): Promise<{ readonly url: string }>;
+	/** Starts serving; resolves with the URLs. Rejects when the address cannot be had. */
+	listen(): Promise<{ readonly url: string; readonly metricsUrl: string }>;
 	/** Logs what would otherwise look like a loss of data or a locked door, where there are accounts. Never rejects. */
 	warnOfAccess(): Promise<void>;
 	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
@@ -65,11 +71,18 @@ export interface App {
 }
 
 /** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
+export async function createApp({ config, logger, openFilesMax, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
 	const clock = systemClock;
 	const edge = edgeOf(config, logger, clock);
 	const { store, openRecords } = await openStorage(config, clock, logger);
-	const identity = await openIdentity(config, clock, logger, { store, openRecords });
+	const metrics = createMetrics({
+		store,
+		logger,
+		lostLogLines,
+		...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }),
+	});
+	const ageClock = new AgeClock({ clock, lastKnownMs: store.lastKnownMs, observer: metrics });
+	const identity = await openIdentity(config, clock, logger, { store, openRecords, mayPurge: () => !ageClock.doubts });
 	const auth = identity?.auth ?? null;
 	const shared = config.storageBackend === 'valkey' ? valkeyServer(config) : null;
 	const limits = await openLimits(config, { store, clock, logger, auth, server: shared }).catch(async (error: unknown) => {
@@ -78,15 +91,10 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		await store.close();
 		throw error;
 	});
-	const { limiting, caps, usage, rights } = limits;
-	const access = { auth, limiting, caps, usage, rights, edge };
-	const metrics = createMetrics({
-		store,
-		logger,
-		lostLogLines,
-		...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }),
-	});
-	const relay = createRelay(config, store, clock, metrics);
+	const { limiting, caps, usage, rights, budgets, partyOf } = limits;
+	const metricsToken = config.metricsToken === null ? null : new MetricsToken(config.metricsToken);
+	const access = { auth, limiting, caps, usage, rights, budgets, partyOf, edge, metricsToken };
+	const relay = createRelay(config, { store, clock, ageClock, observer: metrics });
 	metrics.observeLoad(() => relay.load);
 	const server = await createHttpServer({
 		relay,
@@ -102,10 +110,14 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		version: packageJson.version,
 		appName: config.appName,
 		ownerId: UNOWNED_ID,
+		servesMetrics: config.metricsAddress === null,
 		...access,
 	});
+	const forOperators = { relay, metrics, logger, clock, version: packageJson.version, metricsToken };
+	const operations = openOperations(config, forOperators, edge);
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
-	server.server.maxConnections = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
+	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
+	boundConnections(server.server, { connectionsMax, openFilesMax, clock, logger, metrics });
 	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
 	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
@@ -140,6 +152,7 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		stopSse();
 		server.server.closeAllConnections();
 		await server.close();
+		await operations?.close();
 		relay.close();
 		limits.close();
 		pollStarts?.close();
@@ -153,7 +166,8 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 		async listen() {
 			await server.listen({ host: config.host, port: config.port });
 			const { port } = server.server.address() as AddressInfo;
-			return { url: `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}` };
+			const url = `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}`;
+			return { url, metricsUrl: `${(await operations?.listen()) ?? url}/metrics` };
 		},
 		warnOfAccess: async () => {
 			if (auth !== null) await warnOfAccess({ topics: relay.topics, accounts: auth.accounts, logger });
@@ -177,21 +191,23 @@ export async function createApp({ config, logger, lostLogLines, metricsOfAll }: 
 	};
 }
 
-/** The host of a URL that reaches the relay from its own machine. */
-function reachable(host: string): string {
-	if (host === '0.0.0.0') return '127.0.0.1';
-	if (host === '::') return '[::1]';
-	return host.includes(':') ? `[${host}]` : host;
-}
-
 export interface Storage {
 	readonly store: Store;
 	/** Opens what is stored besides the log. */
 	readonly openRecords: () => Promise<Records>;
 }
 
-/** The configured store, and how its records are opened once it is. */
-export async function openStorage(config: Config, clock: Clock, logger: Logger): Promise<Storage> {
+/**
+ * The configured store, and how its records are opened once it is.
+ *
+ * @param timeFrom of a store that has a clock of its own: whether that or `clock` tells the time
+ */
+export async function openStorage(
+	config: Config,
+	clock: Clock,
+	logger: Logger,
+	timeFrom: 'server' | 'clock' = 'server',
+): Promise<Storage> {
 	const { dataDir, maxTopics: topicsMax } = config;
 	switch (config.storageBackend) {
 		case 'memory':
@@ -211,6 +227,7 @@ export async function openStorage(config: Config, clock: Clock, logger: Logger):
 				demands: valkeyDemands(config),
 				topicsMax,
 				clock,
+				timeFrom,
 				onWarning: (text, fields) => logger.warn(fields, text),
 			});
 			return { store, openRecords: () => store.openRecords() };
@@ -228,7 +245,7 @@ async function openIdentity(
 	config: Config,
 	clock: Clock,
 	logger: Logger,
-	{ store, openRecords }: Storage,
+	{ store, openRecords, mayPurge }: Storage & Required<Pick<AuthOptions, 'mayPurge'>>,
 ): Promise<Identity | null> {
 	if (config.auth === 'open') return null;
 	let records: Records | null = null;
@@ -237,6 +254,7 @@ async function openIdentity(
 		const auth = new Auth({
 			records,
 			clock,
+			mayPurge,
 			log: logger,
 			// One of this process alone; the start has warned that tokens end with it.
 			jwtSecret: config.jwtSecretKey ?? randomBytes(32).toString('base64url'),
@@ -255,11 +273,9 @@ async function openIdentity(
 	}
 }
 
-function createRelay(config: Config, store: Store, clock: Clock, observer: ReturnType<typeof createMetrics>): Relay {
+function createRelay(config: Config, parts: Pick<RelayOptions, 'store' | 'clock' | 'ageClock' | 'observer'>): Relay {
 	return new Relay({
-		store,
-		clock,
-		observer,
+		...parts,
 		hotTier: {
 			retentionMs: config.hotTierRetentionS * 1000,
 			bytesMax: config.hotTierMaxBytes,

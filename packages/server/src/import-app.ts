@@ -36,7 +36,7 @@ export async function importEarlierData({ config, logger, dryRun, listener }: Im
 	const source = await openEarlierData(sourceOf(config), systemClock);
 	const opened: { close(): unknown }[] = [source];
 	try {
-		const { store, openRecords } = await openStorage(target, clock, logger);
+		const { store, openRecords } = await openStorage(target, clock, logger, 'clock');
 		opened.push(store);
 		const records = await openRecords();
 		opened.push(records);

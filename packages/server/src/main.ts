@@ -10,7 +10,8 @@ import type { Config } from './config/schema.ts';
 import { runAlone } from './process/alone.ts';
 import { announce } from './process/announcement.ts';
 import { runImportProcess } from './process/import.ts';
-import { CLOSE_GRACE_S, EXIT_WRONG_SETTINGS, openLog, outliveReaders } from './process/lifetime.ts';
+import { CLOSE_GRACE_S, EXIT_WRONG_SETTINGS, NOTHING_TO_RELOAD, openLog, outliveReaders } from './process/lifetime.ts';
+import { openFilesMax, openFilesWarnings } from './process/open-files.ts';
 import { runPrimary } from './process/primary.ts';
 
 /** Over the time in which every worker ends by itself, how long the primary waits for it. */
@@ -35,7 +36,10 @@ async function main(): Promise<void> {
 			return;
 		case 'ok':
 			if (loaded.task.kind === 'import') await runImportProcess(loaded.config, loaded.task.dryRun);
-			else await (loaded.config.workers === 1 ? runAlone : runWorkers)(loaded.config, loaded.warnings);
+			else {
+				const warnings = [...loaded.warnings, ...openFilesWarnings(loaded.config, openFilesMax())];
+				await (loaded.config.workers === 1 ? runAlone : runWorkers)(loaded.config, warnings);
+			}
 	}
 }
 
@@ -47,7 +51,7 @@ function runWorkers(config: Config, warnings: readonly string[]): Promise<never>
 		workers: config.workers,
 		setup: config,
 		log,
-		reloadOnHangUp: config.tlsCert !== null,
+		nothingToReload: config.tlsCert === null ? NOTHING_TO_RELOAD : null,
 		stopTimeoutS: config.drainTimeoutS + CLOSE_GRACE_S + WORKERS_GRACE_S,
 		onServing: (served) => announce(served, config, log),
 	});

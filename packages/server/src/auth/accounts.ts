@@ -275,7 +275,7 @@ function accountOf({ id, value, version }: StoredRecord): Account {
 }
 
 function accountExists(username: string): RelayError {
-	return new RelayError('account_exists', 'an account of this name exists already', {
+	return new RelayError('account_exists', 'an account of this name, or of one that looks like it, exists already', {
 		detail: `Username '${username}' already exists`,
 	});
 }

@@ -4,12 +4,13 @@
  * credential version: connections and scoped tokens know which secret they come from, and end with it.
  */
 
-import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import type { Records, StoredRecord } from '../ports/records.ts';
-import { invalidToken } from './access-tokens.ts';
 import { ACCOUNT } from './accounts.ts';
+import { invalidToken } from './invalid-token.ts';
+import { hashOf, isLive, type KeySecret, newSecret, parseKey, placeOf, type StoredSecret, timesOf } from './key-secrets.ts';
 import type { Scope } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
 import { type RequestedScope, shownScopes } from './scopes.ts';
@@ -20,8 +21,6 @@ const ACCOUNT_KEY = 'account-api-key';
 /** When a key was last used. Apart from the key, so that noting a use can never undo a change of the key. */
 const KEY_USE = 'api-key-use';
 
-const FORM = /^prk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/;
-const SECRET_BYTES = 32;
 /** Keys of one account. */
 export const API_KEYS_MAX = 100;
 /** How exact `last_used_at` is. */
@@ -30,19 +29,7 @@ const USE_KEPT_MS = 400 * 86_400_000;
 const USES_HELD_MAX = 10_000;
 const ATTEMPTS_MAX = 10;
 
-/** A secret, without what it is. */
-export interface KeySecret {
-	/** Its credential version. */
-	readonly cv: number;
-	/** Unix time in ms at which it was made; of a secret that a relay 0.3.0 made, that of the key. */
-	readonly sinceMs: number;
-	/** When it stops being good; null = with the key. */
-	readonly expiresAtMs: number | null;
-}
-
-/** Relays up to 0.3.0 wrote neither the version nor the time of a secret, nor the scopes as they were asked for. */
-type StoredSecret = Pick<KeySecret, 'expiresAtMs'> & Partial<KeySecret> & { readonly hash: string };
-
+/** Relays up to 0.3.0 wrote the scopes only as they are in the store. */
 interface KeyDocument {
 	readonly accountId: string;
 	readonly name: string;
@@ -146,14 +133,14 @@ export class ApiKeys {
 
 	/** The key of a credential, as far as it is known without asking anybody. Throws `invalid_credentials`. */
 	peek(credential: string): ShownKey | undefined {
-		const { keyId, secret } = parse(credential);
+		const { keyId, secret } = parseKey(credential);
 		const key = this.#cache.peek(keyId);
 		return key === undefined ? undefined : this.#check(key, secret);
 	}
 
 	/** The key of a credential. Rejects with `invalid_credentials`. */
 	async verify(credential: string): Promise<ShownKey> {
-		const { keyId, secret } = parse(credential);
+		const { keyId, secret } = parseKey(credential);
 		return this.#check(await this.#cache.get(keyId), secret);
 	}
 
@@ -195,7 +182,7 @@ export class ApiKeys {
 		const nowMs = this.#options.clock.nowMs();
 		const key = await this.#update(accountId, keyId, (document) => {
 			const [newest] = document.secrets;
-			const [times] = secretsOf(document);
+			const [times] = timesOf(document.secrets, document.createdAtMs);
 			const before =
 				newest === undefined || overlapS === 0 ? [] : [{ ...newest, ...times, expiresAtMs: nowMs + overlapS * 1000 }];
 			const made = { hash: hashOf(secret), cv: (times?.cv ?? 0) + 1, sinceMs: nowMs, expiresAtMs: null };
@@ -243,15 +230,11 @@ export class ApiKeys {
 
 	/** The same work for a key that is not there as for one whose secret is wrong. */
 	#check(key: CachedKey | null, secret: string): ShownKey {
-		const presented = Buffer.from(hashOf(secret));
-		const nowMs = this.#options.clock.nowMs();
-		let shown: KeySecret | undefined;
-		for (const [i, hash] of (key?.hashes ?? NOBODYS).entries()) {
-			const equal = timingSafeEqual(Buffer.from(hash), presented);
-			const times = key?.fields.secrets[i];
-			if (equal && times !== undefined && isLive(times, nowMs)) shown = times;
+		const shown = key?.fields.secrets[placeOf(secret, key?.hashes)];
+		if (key === null) throw invalidToken('there is no such key, or it has expired');
+		if (shown === undefined || !isLive(shown, this.#options.clock.nowMs())) {
+			throw invalidToken('the secret of the key is wrong, or was replaced');
 		}
-		if (shown === undefined || key === null) throw invalidToken();
 		return { ...this.#keyOf(key), secretCv: shown.cv };
 	}
 
@@ -283,41 +266,6 @@ export class ApiKeys {
 	}
 }
 
-const NOBODYS: readonly string[] = ['0'.repeat(64)];
-
-/**
- * The secret of a key that something was made with, while it is good. Without its version, as in tokens of relays up to 0.3.0, the newest
- * that was there when it was issued.
- */
-export function secretOf(
-	{ secrets }: Pick<ApiKey, 'secrets'>,
-	made: { readonly secretCv: number | null; readonly issuedAtMs: number },
-	nowMs: number,
-): KeySecret | undefined {
-	return secrets.find((secret) => {
-		const isIts = made.secretCv === null ? secret.sinceMs <= made.issuedAtMs : secret.cv === made.secretCv;
-		return isIts && isLive(secret, nowMs);
-	});
-}
-
-function isLive({ expiresAtMs }: KeySecret, nowMs: number): boolean {
-	return expiresAtMs === null || expiresAtMs > nowMs;
-}
-
-function parse(credential: string): { readonly keyId: string; readonly secret: string } {
-	const [, keyId, secret] = FORM.exec(credential) ?? [];
-	if (keyId === undefined || secret === undefined) throw invalidToken();
-	return { keyId, secret };
-}
-
-function newSecret(): string {
-	return randomBytes(SECRET_BYTES).toString('base64url');
-}
-
-function hashOf(secret: string): string {
-	return hash('sha256', secret, 'hex');
-}
-
 function cachedOf(keyId: string, document: KeyDocument): CachedKey {
 	const { accountId, name, scopes, requestedScopes, createdAtMs, expiresAtMs } = document;
 	return {
@@ -329,15 +277,10 @@ function cachedOf(keyId: string, document: KeyDocument): CachedKey {
 			requestedScopes: requestedScopes ?? shownScopes(accountId, scopes),
 			createdAtMs,
 			expiresAtMs,
-			secrets: secretsOf(document),
+			secrets: timesOf(document.secrets, document.createdAtMs),
 		},
-		hashes: document.secrets.map(({ hash: stored }) => stored),
+		hashes: document.secrets.map(({ hash }) => hash),
 	};
-}
-
-/** Secrets that relays up to 0.3.0 made have the versions 0 and -1: whatever is made later has a higher one. */
-function secretsOf({ createdAtMs, secrets }: KeyDocument): KeySecret[] {
-	return secrets.map(({ cv, sinceMs, expiresAtMs }, i) => ({ cv: cv ?? -i, sinceMs: sinceMs ?? createdAtMs, expiresAtMs }));
 }
 
 function documentOf({ value }: StoredRecord): KeyDocument {

@@ -5,10 +5,12 @@
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
-import { type AccessTokens, invalidToken } from './access-tokens.ts';
+import type { AccessTokens } from './access-tokens.ts';
 import type { Account, Accounts } from './accounts.ts';
-import { type ApiKey, type ApiKeys, type KeySecret, secretOf } from './api-keys.ts';
+import type { ApiKey, ApiKeys, ShownKey } from './api-keys.ts';
 import { isCurrent } from './credential-version.ts';
+import { invalidToken } from './invalid-token.ts';
+import { type KeySecret, secretOf } from './key-secrets.ts';
 import type { Credential, KeyCredential, KnownPrincipal, TokenCredential } from './principal.ts';
 import type { Revocation, Revocations } from './revocations.ts';
 import { uncovered } from './scopes.ts';
@@ -59,14 +61,15 @@ export class Authenticator {
 		const key = keys.peek(credential);
 		const account = key === undefined ? undefined : accounts.peek(key.accountId);
 		if (key === undefined || account === undefined) return this.#loadByKey(credential);
+		const principal = this.#keyPrincipal(account, key, credentialOf(key));
 		keys.used(key);
-		return this.#keyPrincipal(account, key, key.secretCv);
+		return principal;
 	}
 
 	async #loadByKey(credential: string): Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
 		const key = await keys.verify(credential);
-		const principal = this.#keyPrincipal(await accounts.get(key.accountId), key, key.secretCv);
+		const principal = this.#keyPrincipal(await accounts.get(key.accountId), key, credentialOf(key));
 		keys.used(key);
 		return principal;
 	}
@@ -81,27 +84,27 @@ export class Authenticator {
 	#renewKey(credential: KeyCredential): KnownPrincipal | Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
 		const key = keys.peekById(credential.keyId);
-		if (key === null) throw invalidToken();
+		if (key === null) throw invalidToken('the key was deleted or has expired');
 		const account = key === undefined ? undefined : accounts.peek(key.accountId);
 		if (key === undefined || account === undefined) return this.#loadKey(credential);
-		return this.#keyPrincipal(account, key, credential.secretCv);
+		return this.#keyPrincipal(account, key, credential);
 	}
 
-	async #loadKey({ keyId, secretCv }: KeyCredential): Promise<KnownPrincipal> {
+	async #loadKey(credential: KeyCredential): Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
-		const key = await keys.get(keyId);
-		if (key === null) throw invalidToken();
-		return this.#keyPrincipal(await accounts.get(key.accountId), key, secretCv);
+		const key = await keys.get(credential.keyId);
+		if (key === null) throw invalidToken('the key was deleted or has expired');
+		return this.#keyPrincipal(await accounts.get(key.accountId), key, credential);
 	}
 
-	#keyPrincipal(found: Account | null, key: ApiKey, secretCv: number): KnownPrincipal {
+	#keyPrincipal(found: Account | null, key: ApiKey, credential: KeyCredential): KnownPrincipal {
 		const account = active(found);
-		const secret = secretOf(key, { secretCv, issuedAtMs: 0 }, this.#options.clock.nowMs());
-		if (secret === undefined) throw invalidToken();
+		const { secretCv } = credential;
+		const secret = secretOf(key.secrets, { secretCv, issuedAtMs: 0 }, this.#options.clock.nowMs());
+		if (secret === undefined) throw invalidToken('the secret of the key was replaced');
 		const { accountId, username, permissions, cv } = account;
 		const { keyId, scopes } = key;
 		const expiresAtMs = earliest(key.expiresAtMs, secret.expiresAtMs);
-		const credential = { kind: 'key', keyId, secretCv } as const;
 		return { kind: 'apiKey', accountId, username, permissions, cv, keyId, secretCv, scopes, expiresAtMs, credential };
 	}
 
@@ -129,19 +132,20 @@ export class Authenticator {
 	}
 
 	#tokenPrincipal(token: TokenCredential, grounds: Grounds): KnownPrincipal {
-		if (grounds.token !== null || isOver(token, grounds.session)) throw revoked();
+		if (grounds.token !== null) throw revoked('it was logged out');
+		if (isOver(token, grounds.session)) throw revoked('its session has ended');
 		const account = active(grounds.account);
 		const { accountId, username, permissions, cv } = account;
 		const { jti, sessionId, expiresAtMs, limits } = token;
 		const holder = { accountId, username, permissions, cv, expiresAtMs, credential: token };
 		if (limits === null) {
-			if (!isCurrent(account, token)) throw revoked();
+			if (!isCurrent(account, token)) throw revoked('it is from before a change of the password, or the like');
 			return { ...holder, kind: 'account', jti, sessionId };
 		}
-		if (jti === null) throw invalidToken();
+		if (jti === null) throw invalidToken('it is a scoped token without a name');
 		const { scopes, mintedBy } = limits;
 		if (mintedBy.kind === 'session') {
-			if (!isCurrent(account, token)) throw revoked();
+			if (!isCurrent(account, token)) throw revoked('it is from before a change of the password, or the like');
 			return { ...holder, kind: 'scoped', jti, scopes, mintedBy };
 		}
 		const secret = this.#minterOf(token, grounds.key);
@@ -152,9 +156,9 @@ export class Authenticator {
 	/** The secret by which a key minted a token. Throws when it or the key is gone, or when the key may do less by now than the token says. */
 	#minterOf({ accountId, issuedAtMs, limits }: TokenCredential, key: ApiKey | null): KeySecret {
 		const secretCv = limits?.mintedBy.kind === 'key' ? limits.mintedBy.secretCv : null;
-		const secret = key === null ? undefined : secretOf(key, { secretCv, issuedAtMs }, this.#options.clock.nowMs());
+		const secret = key === null ? undefined : secretOf(key.secrets, { secretCv, issuedAtMs }, this.#options.clock.nowMs());
 		if (secret === undefined || key?.accountId !== accountId || uncovered(key.scopes, limits?.scopes ?? []) !== undefined) {
-			throw invalidToken();
+			throw invalidToken('the key that minted it is gone, has another secret, or may do less by now');
 		}
 		return secret;
 	}
@@ -180,20 +184,27 @@ function isOver({ issuedAtMs, limits }: TokenCredential, session: Revocation | n
 	return mintedBy.kind === 'session' && !isCurrent(session, { cv: mintedBy.sessionCv, issuedAtMs });
 }
 
+function credentialOf({ keyId, secretCv }: ShownKey): KeyCredential {
+	return { kind: 'key', keyId, secretCv };
+}
+
 function earliest(a: number | null, b: number | null): number | null {
 	return a === null || b === null ? (a ?? b) : Math.min(a, b);
 }
 
 function active(account: Account | null): Account {
 	if (account === null) {
-		throw new RelayError('invalid_credentials', 'the account is gone', { detail: 'User not found' });
+		throw new RelayError('invalid_credentials', 'the account is gone', {
+			detail: 'User not found',
+			cause: 'there is no account of this id',
+		});
 	}
 	if (!account.isActive) throw new RelayError('forbidden', 'the account is not active', { detail: 'User is inactive' });
 	return account;
 }
 
-function revoked(): RelayError {
-	return new RelayError('invalid_credentials', 'the token has been revoked', { detail: 'Token has been revoked' });
+function revoked(check: string): RelayError {
+	return new RelayError('invalid_credentials', 'the token has been revoked', { detail: 'Token has been revoked', cause: check });
 }
 
 /** The credential in an `Authorization` header. Throws `not_authenticated` when there is none of a kind that is understood. */

@@ -53,9 +53,11 @@ async function apply({ records, accounts, passwords, log }: BootstrapParts, admi
 		try {
 			await accounts.create({ username, password, email, permissions: ['admin', 'read', 'write'] }, () => [note]);
 			return true;
-		} catch (error) {
-			if (RelayError.from(error).code !== 'account_exists' || (await accounts.idOf(username)) === null) throw error;
-			return false;
+		} catch (thrown) {
+			const { code, message } = RelayError.from(thrown);
+			if (code === 'account_exists' && (await accounts.idOf(username)) !== null) return false;
+			if (code !== 'account_exists' && code !== 'invalid_request') throw thrown;
+			throw new RelayError(code, `the bootstrap account '${username}' cannot be made: ${message}`);
 		}
 	}
 	if (await passwords.verify(account.passwordHash, password)) return (await records.write([note])).status === 'ok';

@@ -15,10 +15,11 @@ import { REVOCATION } from './revocations.ts';
 import { TOPIC_ACCESS, type TopicAccess } from './topic-access.ts';
 
 /**
- * How often every connection is looked at even if nothing was announced (I10). What it rests on may be four seconds old in memory
- * (record-cache.ts): together five, also when an announcement was lost.
+ * Every connection is looked at each second even if nothing was announced (I10). What it rests on may be four seconds old in memory
+ * (record-cache.ts): together five, also when an announcement was lost. A part of them at a time, so that no turn of the loop is long.
  */
 const LOOK_INTERVAL_MS = 1000;
+const PARTS = 20;
 
 /** A connection, as far as its rights go. */
 export interface LiveConnection {
@@ -44,6 +45,9 @@ export class LiveConnections {
 	readonly #options: LiveConnectionsOptions;
 	/** Each connection with the records that it rests on. */
 	readonly #connections = new Map<LiveConnection, readonly string[]>();
+	/** The connections by when in a second they are looked at. */
+	readonly #parts = Array.from({ length: PARTS }, () => new Set<LiveConnection>());
+	#nextPart = 0;
 	readonly #byRecord = new Map<string, Set<LiveConnection>>();
 	/** Those for whose check something is being read: one regular check of each at a time, as an outage may last for hours (I8). */
 	readonly #reading = new Set<LiveConnection>();
@@ -81,6 +85,7 @@ export class LiveConnections {
 			if (set?.size === 0) this.#byRecord.delete(key);
 		}
 		this.#connections.delete(connection);
+		for (const part of this.#parts) if (part.delete(connection)) break;
 	}
 
 	/** Stops watching. */
@@ -89,11 +94,13 @@ export class LiveConnections {
 		this.#cancelTimer();
 		this.#connections.clear();
 		this.#byRecord.clear();
+		for (const part of this.#parts) part.clear();
 	}
 
 	#index(connection: LiveConnection): void {
 		const keys = recordsOf(connection.principal);
 		this.#connections.set(connection, keys);
+		this.#parts.reduce((a, b) => (b.size < a.size ? b : a)).add(connection);
 		for (const key of keys) {
 			const set = this.#byRecord.get(key);
 			if (set === undefined) this.#byRecord.set(key, new Set([connection]));
@@ -116,10 +123,11 @@ export class LiveConnections {
 	}
 
 	#scheduleLook(): void {
-		this.#cancelTimer = this.#options.clock.after(LOOK_INTERVAL_MS, () => {
+		this.#cancelTimer = this.#options.clock.after(LOOK_INTERVAL_MS / PARTS, () => {
 			this.#scheduleLook();
 			const nowMs = this.#options.clock.nowMs();
-			for (const connection of this.#connections.keys()) {
+			this.#nextPart = (this.#nextPart + 1) % PARTS;
+			for (const connection of this.#parts[this.#nextPart] ?? []) {
 				const { expiresAtMs } = connection.principal;
 				if (expiresAtMs !== null && expiresAtMs <= nowMs) this.#end(connection, expired());
 				else if (!this.#reading.has(connection)) this.#check(connection);

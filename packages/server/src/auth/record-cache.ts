@@ -8,7 +8,8 @@ import type { Records, StoredRecord } from '../ports/records.ts';
 
 /** Revocations take effect within five seconds, whatever is lost on the way. */
 const AGE_MS_MAX = 4000;
-const ENTRIES_MAX = 10_000;
+/** As many as there may be connections, each with a token of its own, and some more; an entry is some hundred bytes. */
+const ENTRIES_MAX = 65_536;
 
 export interface RecordCacheOptions<T> {
 	readonly records: Records;

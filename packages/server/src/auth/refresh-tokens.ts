@@ -25,10 +25,18 @@ import {
 	successorOf,
 } from './refresh-secrets.ts';
 import type { Revocations } from './revocations.ts';
-
-const SESSION = 'session';
-/** `<account>/<session>`, so that an account's sessions can be listed. */
-const ACCOUNT_SESSION = 'account-session';
+import {
+	ACCOUNT_SESSION,
+	deleteSession,
+	documentOf,
+	originOf,
+	putSession,
+	type RefreshSession,
+	SESSION,
+	type SessionDocument,
+	type SessionOrigin,
+	sessionOf,
+} from './session-records.ts';
 
 const HINT_LENGTH_MAX = 255;
 /**
@@ -38,48 +46,12 @@ const HINT_LENGTH_MAX = 255;
 export const SESSIONS_MAX = 500;
 const ATTEMPTS_MAX = 10;
 
-interface SessionDocument {
-	readonly accountId: string;
-	/** The account's credential version that it was begun under; absent in what relays up to 0.3.0 and imports have written. */
-	readonly accountCv?: number;
-	/** Its own credential version, which rises with a logout. Absent = 0. */
-	readonly cv?: number;
-	readonly clientHint: string | null;
-	readonly issuedAtMs: number;
-	readonly expiresAtMs: number;
-	readonly lastUsedAtMs: number | null;
-	/** SHA-256 of the secret that is good now, in hex. */
-	readonly secretHash: string;
-	/** Computes the check in each secret; base64url. */
-	readonly checkKey: string;
-	/** The secret before, while it can still be presented by mistake. */
-	readonly previous: { readonly secretHash: string; readonly salt: string; readonly rotatedAtMs: number } | null;
-}
-
-/** A session as its owner sees it. */
-export interface RefreshSession {
-	readonly jti: string;
-	readonly issuedAtMs: number;
-	readonly expiresAtMs: number;
-	readonly lastUsedAtMs: number | null;
-	readonly clientHint: string | null;
-}
-
 /** A session that another server began: its secret is known by its hash only. */
 export interface AdoptedSession extends RefreshSession {
 	readonly accountId: string;
 	readonly secretHash: string;
 	/** Its token came from a refresh, so that somebody keeps it. */
 	readonly isSuccessor: boolean;
-}
-
-/** Whose a session is, and since when. */
-export interface SessionOrigin {
-	readonly jti: string;
-	readonly accountId: string;
-	readonly issuedAtMs: number;
-	/** The account's credential version that it was begun under; null where that is not known. */
-	readonly cv: number | null;
 }
 
 /**
@@ -294,34 +266,4 @@ export class RefreshTokens {
 		const byUse = sessions.toSorted((a, b) => usedMs(a) - usedMs(b) || a.issuedAtMs - b.issuedAtMs);
 		for (const { jti } of byUse.slice(0, tooMany)) await this.#forget(jti, accountId);
 	}
-}
-
-/** Also renews the entry under the account, so that it lives as long as the session. */
-function putSession(jti: string, document: SessionDocument, expected: 'absent' | number): RecordOp[] {
-	const { accountId, expiresAtMs } = document;
-	return [
-		{ op: 'put', kind: SESSION, id: jti, value: { ...document }, expected, expiresAtMs },
-		{ op: 'put', kind: ACCOUNT_SESSION, id: `${accountId}/${jti}`, value: {}, expected: 'any', expiresAtMs },
-	];
-}
-
-function deleteSession(jti: string, accountId: string): RecordOp[] {
-	return [
-		{ op: 'delete', kind: SESSION, id: jti, expected: 'present' },
-		{ op: 'delete', kind: ACCOUNT_SESSION, id: `${accountId}/${jti}`, expected: 'any' },
-	];
-}
-
-function originOf(record: StoredRecord): SessionOrigin {
-	const { accountId, issuedAtMs, accountCv } = documentOf(record);
-	return { jti: record.id, accountId, issuedAtMs, cv: accountCv ?? null };
-}
-
-function documentOf({ value }: StoredRecord): SessionDocument {
-	return value as unknown as SessionDocument;
-}
-
-function sessionOf(record: StoredRecord): RefreshSession {
-	const { issuedAtMs, expiresAtMs, lastUsedAtMs, clientHint } = documentOf(record);
-	return { jti: record.id, issuedAtMs, expiresAtMs, lastUsedAtMs, clientHint };
 }

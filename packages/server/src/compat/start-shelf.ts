@@ -7,10 +7,10 @@ import { hash } from 'node:crypto';
 import { compareMessageIds, formatMessageId, type MessageId, parseMessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import type { RecordValue } from '../ports/records.ts';
 
-/** Shelves there are. With {@link ENTRIES_MAX} of 1.1 KB at most, all of them together are below 60 MB. */
+/** Shelves there are. A record has 256 KiB at most, so all of them together have 64 MiB at most, and usually a hundredth of that. */
 const SHELVES = 256;
-/** Entries on one shelf; the account with most of them loses its oldest first. */
-export const ENTRIES_MAX = 200;
+/** Entries on one shelf, which fit into a record however long they are; the account with most of them loses its oldest first. */
+export const ENTRIES_MAX = 120;
 /** Sets of topics of one session or key. */
 export const TOPIC_SETS_MAX = 20;
 /** How long an entry lives without a poll. Longer than messages usually do, so an outage of hours loses nothing. */

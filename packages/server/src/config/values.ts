@@ -21,6 +21,9 @@ const PRINTED_LENGTH_MAX = 80;
  */
 export function readValue(setting: Setting, raw: unknown): ReadValue {
 	const given = typeof raw === 'string' ? raw.trim() : raw;
+	if (typeof given === 'string' && /^(["']).*\1$/s.test(given)) {
+		return wrong(`${printed(setting, given)} is in quotes, which count as part of the value here; leave them out`);
+	}
 	switch (setting.type) {
 		case 'int':
 			return readInt(setting, given);

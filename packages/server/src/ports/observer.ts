@@ -19,6 +19,10 @@ export interface Observer {
 	gap(reason: GapReason): void;
 	/** Subscriptions (+1, -1) that are behind the tip because of their socket or of a resume. */
 	behind(change: number): void;
+	/** The clock is `aheadMs` ahead of the time that was expected; if that lasts for `graceMs`, it is believed. */
+	clockDoubted(aheadMs: number, graceMs: number): void;
+	/** The clock is believed again: it was set right, or the grace is over. */
+	clockBelieved(): void;
 	/** A background step (trim, forget) failed; the next one tries again. */
 	housekeepingFailed(error: unknown): void;
 }
@@ -27,6 +31,8 @@ export interface Observer {
 export interface ConnectionMetrics {
 	connectionOpened(transport: TransportName): void;
 	connectionClosed(transport: TransportName): void;
+	/** A connection was cut off without an answer: there were too many. */
+	connectionDropped(): void;
 	/** A failure was answered on one of the wires (`http` for plain requests). */
 	errorAnswered(type: TransportName | 'http', code: ErrorCode): void;
 }

@@ -20,7 +20,7 @@ export interface Deliverable {
 	websocket(): Uint8Array;
 	/** An SSE event per message, each with its message id as event id. */
 	sse(): Uint8Array;
-	/** Calls `take` for each message in order with its id and what its SSE event has after the event id, the same bytes for all. */
+	/** Calls `take` for each message in order with its id and what its SSE event has before the event id, the same bytes for all. */
 	forEachEvent(take: (id: MessageId, data: Uint8Array) => void): void;
 	/** Calls `take` for each message in order with its id and its JSON object. */
 	forEach(take: (id: MessageId, json: Uint8Array) => void): void;

@@ -2,7 +2,8 @@
 
 import type { Config } from '../config/schema.ts';
 import { announce } from './announcement.ts';
-import { exitOnDefects, failToStart, firstStopSignal, onHangUp, openLog } from './lifetime.ts';
+import { exitOnDefects, failToStart, firstStopSignal, NOTHING_TO_RELOAD, onHangUp, openLog } from './lifetime.ts';
+import { openFilesMax } from './open-files.ts';
 import { serve, stopServing } from './serving.ts';
 
 /** Serves until it is told to stop, and ends the process. */
@@ -10,15 +11,15 @@ export async function runAlone(config: Config, warnings: readonly string[]): Pro
 	const log = openLog(config);
 	const { logger } = log;
 	exitOnDefects(logger);
-	for (const warning of warnings) logger.warn(warning);
-
 	// Before the start, so that a signal during it is not lost: the relay then starts, and drains at once.
 	const stopSignal = firstStopSignal(logger);
-	let reload = () => {};
-	if (config.tlsCert !== null) onHangUp(() => reload());
-	const outcome = await serve({ config, logger, lostLogLines: () => log.output.lostLines });
+	let reload = () => logger.info('SIGHUP has no effect while the relay starts');
+	onHangUp(() => reload());
+	for (const warning of warnings) logger.warn(warning);
+	const outcome = await serve({ config, logger, openFilesMax: openFilesMax(), lostLogLines: () => log.output.lostLines });
 	if (outcome.status === 'failed') failToStart(outcome.reason);
-	reload = () => outcome.app.reloadCertificates();
+	const { app } = outcome;
+	reload = config.tlsCert === null ? () => logger.info(NOTHING_TO_RELOAD) : () => app.reloadCertificates();
 	announce(outcome.served, config, log);
 	void outcome.app.warnOfAccess();
 	return stopServing(outcome.app, { signal: await stopSignal }, config, log);

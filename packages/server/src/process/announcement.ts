@@ -7,12 +7,16 @@ import type { Served } from '../workers/messages.ts';
 import type { ProcessLog } from './lifetime.ts';
 
 /** Prints it, or logs it away from a terminal. */
-export function announce({ url, durability }: Served, config: Config, { logger, output, onTerminal }: ProcessLog): void {
+export function announce(
+	{ url, metricsUrl, durability }: Served,
+	config: Config,
+	{ logger, output, onTerminal }: ProcessLog,
+): void {
 	const places = {
 		http: url,
 		ws: `${url.replace(/^http/, 'ws')}/ws`,
 		docs: `${url}/docs`,
-		metrics: `${url}/metrics`,
+		metrics: metricsUrl,
 		data: placeOfData(config),
 		durability,
 		mode: config.auth,

@@ -79,6 +79,10 @@ export function firstStopSignal(logger: Logger, atOnce = () => {}): Promise<Node
 	});
 }
 
+/** Logged at SIGHUP by a relay without certificates. */
+export const NOTHING_TO_RELOAD =
+	'SIGHUP has no effect: without TLS there is nothing to read again, and settings are read at the start';
+
 /** Calls `run` at each SIGHUP, which no longer ends the process. */
 export function onHangUp(run: () => void): void {
 	process.on('SIGHUP', run);

@@ -6,8 +6,8 @@ import { end, exitOnDefects, failToStart, firstStopSignal, onHangUp, type Proces
 
 export interface PrimaryOptions<Setup> extends Omit<SupervisorOptions<Setup>, 'logger'> {
 	readonly log: ProcessLog;
-	/** Whether SIGHUP means that the workers shall read their certificates again. */
-	readonly reloadOnHangUp: boolean;
+	/** Why SIGHUP does nothing, to be logged; null = the workers read their certificates again. */
+	readonly nothingToReload: string | null;
 	/** How long all workers together may take to drain. */
 	readonly stopTimeoutS: number;
 	/** Called once all workers serve. */
@@ -16,13 +16,13 @@ export interface PrimaryOptions<Setup> extends Omit<SupervisorOptions<Setup>, 'l
 
 /** Runs the workers until it is told to stop, and ends the process. Workers that lose it drain by themselves. */
 export async function runPrimary<Setup>(options: PrimaryOptions<Setup>): Promise<never> {
-	const { log, stopTimeoutS, onServing, reloadOnHangUp } = options;
+	const { log, stopTimeoutS, onServing, nothingToReload } = options;
 	const { logger } = log;
 	exitOnDefects(logger);
 	const supervisor = new Supervisor({ ...options, logger });
 	const kill = () => supervisor.kill();
 	const stopSignal = firstStopSignal(logger, kill);
-	if (reloadOnHangUp) onHangUp(() => supervisor.reload());
+	onHangUp(() => (nothingToReload === null ? supervisor.reload() : logger.info(nothingToReload)));
 	const outcome = await supervisor.start();
 	if (outcome.status === 'failed') failToStart(outcome.reason);
 	onServing(outcome.served);

@@ -16,8 +16,8 @@ export async function serve(options: AppOptions): Promise<ServeOutcome> {
 	let app: App | undefined;
 	try {
 		app = await createApp(options);
-		const { url } = await app.listen();
-		return { status: 'serving', app, served: { url, durability: app.durability } };
+		const places = await app.listen();
+		return { status: 'serving', app, served: { ...places, durability: app.durability } };
 	} catch (error) {
 		logger.debug({ err: error }, 'start failed');
 		await app?.close().catch((closeError: unknown) => logger.debug({ err: closeError }, 'close failed'));

@@ -3,6 +3,7 @@
 import type { Config } from '../config/schema.ts';
 import { joinPrimary } from '../workers/link.ts';
 import { EXIT_FAILED, exitOnDefects, firstStopSignal, onHangUp, openLog, outliveReaders } from './lifetime.ts';
+import { openFilesMax } from './open-files.ts';
 import { serve, stopServing } from './serving.ts';
 
 async function main(): Promise<void> {
@@ -15,8 +16,14 @@ async function main(): Promise<void> {
 	// A terminal and some supervisors signal every process of the group, others the primary only, which then asks.
 	const stopSignal = firstStopSignal(logger);
 	// The primary passes it on.
-	if (config.tlsCert !== null) onHangUp(() => {});
-	const outcome = await serve({ config, logger, lostLogLines: () => output.lostLines, metricsOfAll: () => primary.scrape() });
+	onHangUp(() => {});
+	const outcome = await serve({
+		config,
+		logger,
+		openFilesMax: openFilesMax(),
+		lostLogLines: () => output.lostLines,
+		metricsOfAll: () => primary.scrape(),
+	});
 	if (outcome.status === 'failed') {
 		await primary.cannotStart(outcome.reason);
 		process.exit(EXIT_FAILED);

@@ -30,8 +30,6 @@ export interface PollRequest {
 	 * and so on without end: it is told with the messages, or when its time is up.
 	 */
 	readonly startGapAnswers?: boolean;
-	/** Called with where the topics are read from, by their names in the store, before the poll is answered; it is waited for. */
-	readonly begun?: (cursors: ReadonlyMap<string, MessageId>) => Promise<void>;
 	/** Aborted when nobody waits for the answer any more. */
 	readonly signal: AbortSignal;
 }
@@ -71,7 +69,6 @@ export interface PollOptions {
 export async function poll(options: PollOptions, request: PollRequest): Promise<PollAnswer> {
 	using waiting = new Waiting(options, request);
 	await waiting.follow();
-	await request.begun?.(waiting.positions);
 	while (true) {
 		const answer = await waiting.collect();
 		if (answer !== null) return answer;
@@ -137,11 +134,6 @@ class Waiting implements Waiter {
 		}
 		reader.page = [];
 		this.wake();
-	}
-
-	/** Where each topic is read from, by its name in the store. */
-	get positions(): ReadonlyMap<string, MessageId> {
-		return new Map(this.#readers.map(({ topic, cursor }) => [topic.name, cursor]));
 	}
 
 	async follow(): Promise<void> {

@@ -16,11 +16,13 @@ import { type Publication, Publisher, type PublishOutcome } from './publish.ts';
 import { type RetentionOptions, startRetention } from './retention.ts';
 import { Session, type SessionOptions, type SharedSubscriptions } from './session.ts';
 import { type BlockRange, Slice } from './slice.ts';
+import { followAll } from './start.ts';
 import { ownNameOf } from './topic-log.ts';
 
 export interface RelayOptions {
 	readonly store: Store;
 	readonly clock: Clock;
+	readonly ageClock: RetentionOptions['ageClock'];
 	readonly observer: Observer;
 	readonly hotTier: HotTierLimits;
 	readonly publishQueueBytesMax: number;
@@ -57,7 +59,7 @@ export class Relay {
 	#draining = false;
 
 	constructor(options: RelayOptions) {
-		const { store, clock, observer } = options;
+		const { store, clock, ageClock, observer } = options;
 		this.#options = options;
 		this.#hub = new Hub({ store, clock, observer, hotTier: options.hotTier });
 		this.#publisher = new Publisher({ store, clock, observer, queueBytesMax: options.publishQueueBytesMax });
@@ -69,7 +71,7 @@ export class Relay {
 			onClose: (session) => this.#sessions.delete(session),
 		};
 		store.listen(this.#hub);
-		this.#stopRetention = startRetention({ store, clock, observer, ...options.retention });
+		this.#stopRetention = startRetention({ store, clock, ageClock, observer, ...options.retention });
 	}
 
 	/** The topics themselves: create, read, change, delete. */
@@ -137,6 +139,18 @@ export class Relay {
 		}
 		const { clock, observer } = this.#options;
 		return poll({ hub: this.#hub, clock, observer, underWay: this.#polls }, this.#draining ? { ...request, waitMs: 0 } : request);
+	}
+
+	/** Where topics end now, by their names in the store: what a poll that starts at `last` begins after. Rejects with `storage_unavailable`. */
+	async endsOf(topics: Iterable<string>): Promise<ReadonlyMap<string, MessageId>> {
+		const ends = new Map<string, MessageId>();
+		await followAll(this.#hub, new Map(Array.from(topics, (topic) => [topic, 'last'])), (followed) => {
+			for (const { topic, start } of followed) {
+				ends.set(topic.name, start.cursor);
+				this.#hub.unfollow(topic);
+			}
+		});
+		return ends;
 	}
 
 	/**

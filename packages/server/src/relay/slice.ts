@@ -38,7 +38,6 @@ interface SseEvents {
 }
 
 const text = new TextEncoder();
-const LF = 0x0a;
 
 export class Slice implements Deliverable {
 	/** The name that its messages are encoded under. */
@@ -155,23 +154,22 @@ export class Slice implements Deliverable {
 		const objects: Uint8Array[] = [];
 		let bytesMax = 0;
 		this.forEach((id, json) => {
-			const line = text.encode(`id: ${id.ms}-${id.n}`);
+			const line = text.encode(`id: ${id.ms}-${id.n}\n\n`);
 			ids.push(line);
 			objects.push(json);
-			bytesMax += line.byteLength + 1 + sseDataBytesMax(json);
+			bytesMax += line.byteLength + sseDataBytesMax(json);
 		});
 		const target = new Uint8Array(bytesMax);
 		const dataStarts = new Float64Array(objects.length);
 		const dataEnds = new Float64Array(objects.length);
 		let at = 0;
 		for (let i = 0; i < objects.length; i++) {
-			const line = ids[i] as Uint8Array;
-			target.set(line, at);
-			at += line.byteLength;
-			target[at++] = LF;
 			dataStarts[i] = at;
 			at = writeSseData(target, at, objects[i] as Uint8Array);
 			dataEnds[i] = at;
+			const line = ids[i] as Uint8Array;
+			target.set(line, at);
+			at += line.byteLength;
 		}
 		return { bytes: target.subarray(0, at), dataStarts, dataEnds };
 	}

@@ -5,6 +5,7 @@ import { OPEN_RIGHTS, type TopicRights } from '../auth/topic-access.ts';
 import type { Config } from '../config/schema.ts';
 import { AccountCaps } from '../limits/account-caps.ts';
 import { AccountUsage } from '../limits/account-usage.ts';
+import { Budgets } from '../limits/budgets.ts';
 import { RateLimits, type RateLimitsOptions } from '../limits/rate-limits.ts';
 import { Tenancy } from '../limits/tenancy.ts';
 import type { Logger } from '../ops/logger.ts';
@@ -14,6 +15,7 @@ import type { ServerOptions } from '../stores/valkey/glide.ts';
 import { openValkeySharedBuckets } from '../stores/valkey/shared-buckets.ts';
 import { clientAddresses } from '../transports/http/client-address.ts';
 import { Limiting } from '../transports/http/limiting.ts';
+import { type PartyOf, parties } from '../transports/http/party-of.ts';
 import { withinQuota } from '../transports/http/topic-quota.ts';
 
 export interface LimitsDeps {
@@ -32,12 +34,19 @@ export interface Limits {
 	readonly caps: AccountCaps | null;
 	readonly usage: AccountUsage | null;
 	readonly rights: TopicRights;
+	readonly budgets: Budgets;
+	readonly partyOf: PartyOf;
 	close(): void;
 }
 
 /** Rejects when the nodes cannot share. */
 export async function openLimits(config: Config, { store, clock, logger, auth, server }: LimitsDeps): Promise<Limits> {
-	if (auth === null) return { limiting: null, caps: null, usage: null, rights: OPEN_RIGHTS, close: () => {} };
+	const addressOf = clientAddresses(config.trustedProxies);
+	const budgets = createBudgets(config, clock);
+	const everybodys = { budgets, partyOf: parties(addressOf) };
+	if (auth === null) {
+		return { limiting: null, caps: null, usage: null, rights: OPEN_RIGHTS, ...everybodys, close: () => budgets.close() };
+	}
 	const shared = server === null ? null : await openValkeySharedBuckets({ server, clock });
 	const perMinute = {
 		principal: config.rateLimitPrincipal,
@@ -68,10 +77,25 @@ export async function openLimits(config: Config, { store, clock, logger, auth, s
 		severalAccounts,
 	});
 	return {
-		limiting: new Limiting(rateLimits, clientAddresses(config.trustedProxies)),
+		limiting: new Limiting(rateLimits, addressOf),
 		caps,
 		usage,
 		rights: withinQuota(auth.topics, usage),
-		close: () => rateLimits.close(),
+		...everybodys,
+		close() {
+			rateLimits.close();
+			budgets.close();
+		},
 	};
+}
+
+/** A share takes a message of the largest size, as it comes over any transport, and more beside it. */
+function createBudgets({ maxBodyBytes, wsMaxMessageBytes, maxReceivingBytes, bodyTimeoutS }: Config, clock: Clock): Budgets {
+	const shareBytesMax = Math.ceil(1.25 * Math.max(maxBodyBytes, wsMaxMessageBytes));
+	return new Budgets({
+		clock,
+		shareBytesMax,
+		bytesMax: Math.max(maxReceivingBytes, shareBytesMax),
+		timeoutMs: bodyTimeoutS * 1000,
+	});
 }

@@ -5,6 +5,8 @@ import type { Report } from '../ops/report.ts';
 /** What a worker gives. All workers give the same. */
 export interface Served {
 	readonly url: string;
+	/** Where the metrics are. */
+	readonly metricsUrl: string;
 	/** What an acknowledgement survives. */
 	readonly durability: string;
 }

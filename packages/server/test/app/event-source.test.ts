@@ -13,7 +13,7 @@ import { startAuthRelay } from '../support/auth-relay.ts';
 import { chromiumUnavailable, withPage } from '../support/chromium.ts';
 import { send } from '../support/http-client.ts';
 import { startRelay } from '../support/relay.ts';
-import { type HttpUnderTest, startHttp } from '../support/start-http.ts';
+import { type HttpUnderTest, PLAIN_EDGE, startHttp } from '../support/start-http.ts';
 import { overlay } from '../unit/relay/support/fixture.ts';
 
 /** Opens an EventSource in the page, which notes the events that it gets, and its state with each. */
@@ -51,6 +51,7 @@ test('EventSource comes back by itself when the store is back', { skip: chromium
 		wrapStore,
 		addRoutes: (server) => {
 			stopHeartbeat = registerSse(server, {
+				edge: PLAIN_EDGE,
 				get relay() {
 					return http.relay;
 				},
@@ -115,7 +116,7 @@ test('a refusal that passes is a stream that ends for those who accept nothing e
 	const refused = await ask({ accept: 'text/event-stream', 'last-event-id': '5-0' });
 	assert.equal(refused.status, 200);
 	assert.equal(refused.headers.get('content-type'), 'text/event-stream; charset=utf-8');
-	assert.match(refused.text, /^retry: [1-6][0-9]{3}\nevent: closed\nid: 5-0\ndata: \{.*"last_event_id":"5-0"\}\n\n$/);
+	assert.match(refused.text, /^retry: [1-6][0-9]{3}\nevent: closed\ndata: \{.*"last_event_id":"5-0"\}\nid: 5-0\n\n$/);
 	// The last event id of strict clients is that of the last event, whatever it was.
 	assert.match((await ask({ accept: 'text/event-stream' }, 'topics=a&lastEventId=6-0')).text, /\nid: 6-0\n/);
 	assert(!(await ask({ accept: 'text/event-stream' }, 'topics=a&lastEventId=6-0%0Adata:%20x')).text.includes('data: x'));
@@ -134,6 +135,7 @@ test('a stream that is refused while the node drains ends with a time to reconne
 	const http: HttpUnderTest = await startHttp({
 		addRoutes: (server) => {
 			const stop = registerSse(server, {
+				edge: PLAIN_EDGE,
 				get relay() {
 					return http.relay;
 				},

@@ -6,8 +6,9 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import { after, before, describe, test } from 'node:test';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import fc from 'fast-check';
-import { ByteQuota } from '../../src/transports/http/byte-quota.ts';
+import { Receptions } from '../../src/limits/receptions.ts';
 import { LineSplitter } from '../../src/transports/http/lines.ts';
+import { createFakeClock } from '../support/clock.ts';
 import { createFailingStore, type FailingStore } from '../support/failing-store.ts';
 import { assertFailure, send } from '../support/http-client.ts';
 import { RawConnection } from '../support/raw-http.ts';
@@ -171,6 +172,11 @@ test('rejects bad lines alone, each with its reason, in order', async () => {
 	assert.equal(third.message, 'topic name starts with a dot');
 });
 
+const PARTY = () => ({ kind: 'address', name: '127.0.0.1', credential: null }) as const;
+
+const receptionsOf = (bytesMax: number) =>
+	new Receptions({ clock: createFakeClock(), bytesMax, shareBytesMax: bytesMax, timeoutMs: 60_000 });
+
 test('finds the same lines however the body is cut into chunks', () => {
 	const piece = fc.constantFrom('a', 'bc', '\n', '\r\n', '\n\n', 'x'.repeat(9), 'y'.repeat(12));
 	fc.assert(
@@ -178,22 +184,23 @@ test('finds the same lines however the body is cut into chunks', () => {
 			const text = pieces.join('');
 			const split = (chunks: readonly string[]) => {
 				const found: string[] = [];
-				const receiving = new ByteQuota(1000);
+				const receptions = receptionsOf(1000);
 				let looks = 0;
-				const splitter = new LineSplitter(10, receiving, {
+				const splitter = new LineSplitter(10, (onFail) => receptions.begin(PARTY, { onFail }), {
 					// Has enough after every third look.
 					get full() {
 						return ++looks % 3 === 0;
 					},
 					line: (bytes, from, to) => found.push(bytes.toString('utf8', from, to)),
 					dropped: (code) => found.push(code),
+					late: assert.ifError,
 				});
 				for (const chunk of chunks) {
 					let rest = Buffer.from(chunk);
 					while (rest.byteLength > 0) rest = rest.subarray(splitter.add(rest));
 				}
 				splitter.end();
-				assert(receiving.take(1000), 'nothing is held after the last line');
+				assert.equal(receptions.bytes, 0, 'nothing is held after the last line');
 				return found;
 			};
 			const chunks: string[] = [];
@@ -213,19 +220,20 @@ test('finds the same lines however the body is cut into chunks', () => {
 
 test('drops a line that there is no room to receive, says so, and goes on with the next', () => {
 	const found: string[] = [];
-	const receiving = new ByteQuota(8);
-	const splitter = new LineSplitter(100, receiving, {
+	const receptions = receptionsOf(8);
+	const splitter = new LineSplitter(100, (onFail) => receptions.begin(PARTY, { onFail }), {
 		full: false,
 		line: (bytes, from, to) => found.push(bytes.toString('utf8', from, to)),
 		dropped: (code) => found.push(code),
+		late: assert.ifError,
 	});
-	const other = 5;
-	assert(receiving.take(other));
+	const other = receptions.begin(PARTY, { onFail: assert.ifError });
+	assert(other.take(5));
 	for (const chunk of ['ab', 'cd', 'ef\n', 'gh', 'i\n', 'jk']) splitter.add(Buffer.from(chunk));
 	splitter.release();
-	receiving.give(other);
+	other.end();
 	assert.deepEqual(found, ['overloaded', 'ghi']);
-	assert(receiving.take(8), 'nothing is held after the release');
+	assert.equal(receptions.bytes, 0, 'nothing is held after the release');
 });
 
 test('gives others their turn in the middle of a body of tiny bad lines', async () => {
@@ -408,21 +416,63 @@ test('a draining node finishes the lines it has and says that the stream was cut
 	await once(answer, 'data');
 	await draining.relay.drain();
 	const { summary } = read(await textOf(answer));
-	assert.deepEqual(summary, { total: 2, accepted: 2, rejected: 0, complete: false });
+	assert.deepEqual(summary, {
+		total: 2,
+		accepted: 2,
+		rejected: 0,
+		complete: false,
+		reason: 'shutting_down',
+		message: 'this node is draining',
+	});
 	request.destroy();
 	const init = { method: 'POST', headers: { 'content-type': NDJSON }, body: lines('a', 1) };
 	assertFailure(await send(`${draining.url}/api/v1/messages/stream`, init), 503, 'shutting_down');
 });
 
-test('a body that stands still is given up on, and the answer says so', async (t) => {
+test('a line that has begun must end in time; the summary says that it did not', async (t) => {
 	const impatient = await start({ limits: { bodyTimeoutS: 1 } });
 	t.after(() => impatient.close());
-	const { request, response } = open(impatient.port);
+	for (const begun of ['{"topic"', 'x'.repeat(2 * 1024 * 1024)]) {
+		const { request, response } = open(impatient.port);
+		const answer = await response;
+		request.write(`${lines('a', 1)}${begun}`);
+		const { summary } = read(await textOf(answer));
+		assert.deepEqual(summary, {
+			total: 1,
+			accepted: 1,
+			rejected: 0,
+			complete: false,
+			reason: 'request_timeout',
+			message: 'the message was not complete after 1 s',
+		});
+		request.destroy();
+	}
+});
+
+test('a producer may be quiet between its lines for any time', async (t) => {
+	const clock = createFakeClock();
+	const patient = await start({ limits: { bodyTimeoutS: 60 }, clock });
+	t.after(() => patient.close());
+	const { request, response } = open(patient.port);
 	const answer = await response;
 	request.write(lines('a', 1));
+	await once(answer, 'data');
+	for (let minutes = 0; minutes < 10; minutes++) {
+		clock.advance(60_000);
+		await new Promise((resolve) => setImmediate(resolve));
+	}
+	request.end(lines('a', 1));
 	const { summary } = read(await textOf(answer));
-	assert.deepEqual(summary, { total: 1, accepted: 1, rejected: 0, complete: false });
-	request.destroy();
+	assert.deepEqual(summary, { total: 2, accepted: 2, rejected: 0, complete: true });
+});
+
+test('a byte order mark may begin the body, and a line', async () => {
+	const topic = newTopic();
+	const { results } = await publish(`\ufeff${lines(topic, 1)}\ufeff${lines(topic, 1)}`);
+	assert.deepEqual(
+		results.map(({ status }) => status),
+		['accepted', 'accepted'],
+	);
 });
 
 test('a broken chunk in the middle ends the connection; what came before it is stored', async () => {

@@ -121,6 +121,20 @@ function suite(backend: Backend): void {
 			await socket.end();
 		});
 
+		test('takes no token from before a new password', async () => {
+			const person = await newPerson();
+			const { secret } = await world.key(person, ['subscribe'], ['*']);
+			const scoped = await world.scoped(person, ['subscribe'], ['a']);
+			const socket = await subscribed(secret, 'a');
+			await world.call('PATCH', `/auth/users/${person.userId}`, world.admin, { password: 'another password' });
+			for (const token of [person.token, scoped]) {
+				assert.equal((await socket.ask({ type: 'refresh', token }))['code'], 'invalid_credentials');
+			}
+			const { access_token: token } = (await world.login(person.username, 'another password')).json<{ access_token: string }>();
+			assert.equal((await socket.ask({ type: 'refresh', token })).type, 'refreshed');
+			await socket.end();
+		});
+
 		test('with a narrower token ends what that may not follow', async () => {
 			const person = await newPerson();
 			const socket = await subscribed(person.token, 'wide');

@@ -304,6 +304,19 @@ describe('whose account it is', () => {
 		assert.equal((await me(await signIn('jo')))['username'], 'jo-user');
 	});
 
+	test('a name that looks like a user id, or like the name of another, becomes a different one', async () => {
+		const id = world.admin.userId;
+		provider.claims.set('ida', { email: undefined, preferred_username: id });
+		provider.claims.set('ira', { email: undefined, preferred_username: `{${id.toUpperCase()}}` });
+		assert.equal((await me(await signIn('ida')))['username'], 'ida');
+		assert.equal((await me(await signIn('ira')))['username'], 'ira');
+		const uuid = '3f0d2c9e-7a55-4e0b-9c57-0e3a3d1f5b6a';
+		provider.claims.set(uuid, { email: undefined });
+		assert.equal((await me(await signIn(uuid)))['username'], `${uuid}-example`);
+		provider.claims.set('kay', { email: undefined, preferred_username: 'ROOT' });
+		assert.equal((await signIn('kay')).status, 409);
+	});
+
 	test('the same person who signs in twice at once has one account', async () => {
 		const ways = await Promise.all([comeBack('kim'), comeBack('kim'), comeBack('kim')]);
 		const visits = await Promise.all(ways.map(([address, browser]) => browser.open(address)));
@@ -420,7 +433,7 @@ test('nothing that lets somebody in is in any log or metric', async () => {
 		'a user code': userCode,
 		'a ticket': ticket,
 	};
-	const written = world.relay.log() + (await send(`${base}/metrics`)).text;
+	const written = world.relay.log() + (await world.call('GET', '/metrics', world.admin)).text;
 	assert(written.includes('/auth/oidc/:provider/callback'), 'it is at its most talkative');
 	for (const [what, value] of Object.entries(secrets)) {
 		assert(value.length >= 9, `${what} is there`);

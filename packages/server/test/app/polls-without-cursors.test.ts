@@ -261,6 +261,19 @@ for (const backend of [MEMORY, ...backends]) {
 			assert.deepEqual(await pollOnce(mine, { topics: [`${galaxy.userId}/${a}`] }), [1]);
 		});
 
+		test('the messages come in the order of the topics asked for, and of the log', async () => {
+			const token = await newSession();
+			const [a, b] = [newTopic(), newTopic()];
+			assert.deepEqual(await pollOnce(token, { topics: [b, a] }), []);
+			for (const [topic, n] of [
+				[a, 1],
+				[b, 2],
+				[a, 3],
+			] as const)
+				await publish(topic, n);
+			assert.deepEqual(await pollOnce(token, { topics: [b, a] }), [2, 1, 3]);
+		});
+
 		test('a scoped token has no memory', async () => {
 			const topic = newTopic();
 			const token = await first.scoped(galaxy, ['subscribe'], ['*']);

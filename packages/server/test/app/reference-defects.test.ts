@@ -272,7 +272,7 @@ test('thirty-five: an unexpected failure in a bulk tells nothing of the inside',
 
 test('thirty-five: a bulk counts in the metrics like as many publishes', async () => {
 	const received = async () => {
-		const text = (await send(`${world.url}/metrics`)).text;
+		const text = (await world.call('GET', '/metrics', world.admin)).text;
 		return Number(/^relay_messages_received_total (\d+)$/m.exec(text)?.[1]);
 	};
 	const before = await received();

@@ -41,6 +41,8 @@ async function startWebSockets(t: TestContext): Promise<HttpUnderTest> {
 		limiting: null,
 		caps: null,
 		rights: OPEN_RIGHTS,
+		budgets: http.budgets,
+		partyOf: http.partyOf,
 	});
 	t.after(async () => {
 		terminate();

@@ -34,6 +34,7 @@ const SHOWN: Readonly<Record<string, readonly RegExp[]>> = {
 		/"ready":true.*\n1000\n$/,
 	],
 	Trimming: [/"max_messages":500/, /^\d+\n90\n10\n$/, /"gaps":\[\{"topic":"crash","reason":"trimmed"/, /^204$/m],
+	Clocks: [/^204\n1\n1\n[\s\S]*"ready":true/],
 	Backup: [/rdb_last_bgsave_status:ok/],
 	Restore: [/"ready":true.*\n3\n$/],
 	'A damaged file': [/Successfully truncated AOF[\s\S]*"ready":true.*\n4\n$/],
@@ -125,6 +126,11 @@ describe('the commands of the handbook', { skip, timeout: 300_000 }, () => {
 			await signIn(another.url);
 			assert.equal(await another.end('SIGTERM'), 0);
 		},
+		'Clocks 0': async () => {
+			await stack.cli('XADD', 'topic:ahead:stream', '9000000000000-0', 'payload', '1');
+			const id = (await sendJson('POST', `${url}/api/v1/messages`, { topic: 'ahead', payload: 1 })).json()['message_id'];
+			assert.equal(id, '9000000000000-1');
+		},
 		'The embedded store 0': async () => {
 			await embedded.end('SIGTERM');
 			embedded = await startRelayProcess(join(directory, 'data'), { ...ACCOUNTS, ...ADMIN });
@@ -149,6 +155,10 @@ describe('the commands of the handbook', { skip, timeout: 300_000 }, () => {
 	};
 	/** What must be true afterwards, beside what was shown. */
 	const afterwards: Readonly<Record<string, () => Promise<void>>> = {
+		'Clocks 0': async () => {
+			const { message_id: id } = (await sendJson('POST', `${url}/api/v1/messages`, { topic: 'ahead', payload: 1 })).json();
+			assert.ok(Number.parseInt(String(id), 10) <= Date.now() + 1000, `by the clock: ${id}`);
+		},
 		'Everything at once 0': async () => {
 			assert.equal((await send(`${url}/api/v1/topics/test`)).status, 404);
 			await publishThree(url);

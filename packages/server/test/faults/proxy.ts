@@ -30,6 +30,11 @@ export interface TcpProxy extends Address {
 	dropReplies(): void;
 	/** Breaks the connection on which something is answered next, open now or not, and keeps the answer back; resolves when it has. */
 	dropNextReply(): Promise<void>;
+	/**
+	 * Carries the first bytes of what is answered next, on whichever connection, and no more of that connection; resolves when it has. The
+	 * sender of a long answer is then in the middle of it.
+	 */
+	stopInNextReply(): Promise<void>;
 	close(): Promise<void>;
 	[Symbol.asyncDispose](): Promise<void>;
 }
@@ -50,6 +55,8 @@ class RunningProxy implements TcpProxy {
 	#delayMs = 0;
 	/** Called with the next answer instead of it being carried. */
 	#dropped: (() => void) | null = null;
+	/** Called when the first bytes of the next answer have been carried. */
+	#stopped: (() => void) | null = null;
 	#server: Server | null = null;
 	readonly #pairs = new Set<Pair>();
 
@@ -102,6 +109,12 @@ class RunningProxy implements TcpProxy {
 		});
 	}
 
+	stopInNextReply(): Promise<void> {
+		return new Promise((resolve) => {
+			this.#stopped = resolve;
+		});
+	}
+
 	async close(): Promise<void> {
 		await this.refuse();
 		await Promise.all(Array.from(this.#pairs, (pair) => pair.close()));
@@ -119,7 +132,13 @@ class RunningProxy implements TcpProxy {
 			dropped?.();
 			return dropped !== null;
 		};
-		const pair = new Pair(client, server, { delayMs: () => this.#delayMs, dropsReply });
+		const stopsInReply = () => {
+			const stopped = this.#stopped;
+			this.#stopped = null;
+			stopped?.();
+			return stopped !== null;
+		};
+		const pair = new Pair(client, server, { delayMs: () => this.#delayMs, dropsReply, stopsInReply });
 		this.#pairs.add(pair);
 		void pair.closed.then(() => this.#pairs.delete(pair));
 	}
@@ -130,6 +149,8 @@ interface Network {
 	readonly delayMs: () => number;
 	/** Whether the answer at hand is the one to be kept back. */
 	readonly dropsReply: () => boolean;
+	/** Whether the answer at hand is the one of which only the first bytes are carried. */
+	readonly stopsInReply: () => boolean;
 }
 
 /**
@@ -185,6 +206,7 @@ class Pair {
 				if (this.#state === 'dead') return;
 				if (direction === 'reply' && (this.#state === 'deaf' || this.#network.dropsReply())) this.reset();
 				else if (!to.destroyed && !to.write(chunk)) from.pause();
+				if (direction === 'reply' && this.#network.stopsInReply()) this.deaden();
 			}),
 		);
 		to.on('drain', () => {

@@ -23,7 +23,7 @@ export interface OpenedStore {
 export async function openStore(
 	t: TestContext,
 	server: ServerOptions,
-	more: Partial<Pick<ValkeyStoreOptions, 'demands' | 'topicsMax' | 'clock'>> = {},
+	more: Partial<Pick<ValkeyStoreOptions, 'demands' | 'topicsMax' | 'clock' | 'timeFrom'>> = {},
 ): Promise<OpenedStore> {
 	const warnings: string[] = [];
 	const store = await openValkeyStore({
@@ -31,6 +31,8 @@ export async function openStore(
 		demands: NO_DEMANDS,
 		topicsMax: 1000,
 		clock: systemClock,
+		// A clock that a test moves is the one that counts.
+		timeFrom: more.clock === undefined ? 'server' : 'clock',
 		onWarning: (text, fields) => warnings.push(`${text} ${JSON.stringify(fields)}`),
 		...more,
 	});

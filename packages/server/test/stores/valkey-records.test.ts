@@ -16,6 +16,7 @@ async function openOn({ host, port }: Valkey, cluster: boolean, clock: FakeClock
 		demands: NO_DEMANDS,
 		topicsMax: 1000,
 		clock,
+		timeFrom: 'clock',
 		onWarning: (text, fields) => {
 			throw new Error(`${text} ${JSON.stringify(fields)}`);
 		},

@@ -24,6 +24,8 @@ export interface AuthRelay {
 	readonly admin: Person;
 	person(username: string, permissions?: readonly string[]): Promise<Person>;
 	login(username: string, password: string): Promise<Answer>;
+	/** Signs in, which must succeed. */
+	signIn(username: string, password: string): Promise<Person>;
 	/** A request with a credential; a body that is no text is sent as JSON. */
 	call(method: string, path: string, credential?: string | Person | null, body?: unknown): Promise<Answer>;
 	/** Makes an API key of a person. */
@@ -36,14 +38,15 @@ export interface AuthRelay {
 
 /** Starts a relay on the memory store, unless the settings say otherwise. */
 export async function startAuthRelay(env: Readonly<Record<string, string>> = {}): Promise<AuthRelay> {
-	const relay = await startRelay({
+	const settings = {
 		PULSAR_AUTH: 'required',
 		PULSAR_STORAGE_BACKEND: 'memory',
 		PULSAR_JWT_SECRET_KEY: JWT_SECRET,
 		PULSAR_BOOTSTRAP_ADMIN_USERNAME: 'root',
 		PULSAR_BOOTSTRAP_ADMIN_PASSWORD: ADMIN_PASSWORD,
 		...env,
-	});
+	};
+	const relay = await startRelay(settings);
 	const { url } = relay;
 	const call: AuthRelay['call'] = (method, path, credential = null, body = undefined) => {
 		const token = typeof credential === 'object' ? credential?.token : credential;
@@ -66,12 +69,13 @@ export async function startAuthRelay(env: Readonly<Record<string, string>> = {})
 		const me = await call('GET', '/auth/me', token);
 		return { username, password, userId: me.json<{ user_id: string }>().user_id, token, refreshToken };
 	};
-	const admin = await signIn('root', ADMIN_PASSWORD);
+	const admin = await signIn(settings.PULSAR_BOOTSTRAP_ADMIN_USERNAME, settings.PULSAR_BOOTSTRAP_ADMIN_PASSWORD);
 	return {
 		relay,
 		url,
 		admin,
 		login,
+		signIn,
 		call,
 		async person(username, permissions = ['read', 'write']) {
 			const password = `planted-password-of-${username}`;

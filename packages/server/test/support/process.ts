@@ -9,6 +9,8 @@ const LAUNCHER = new URL('../../bin/pulsar-relay.js', import.meta.url).pathname;
 export interface RelayProcess {
 	readonly url: string;
 	readonly child: ChildProcess;
+	/** What it has printed so far. */
+	log(): string;
 	/** Sends a signal and resolves with the exit code, null when the signal killed it. */
 	end(signal: NodeJS.Signals): Promise<number | null>;
 }
@@ -33,6 +35,7 @@ export async function startRelayProcess(dataDir: string, env: Readonly<Record<st
 	return {
 		url,
 		child,
+		log: () => printed.join('\n'),
 		async end(signal) {
 			child.kill(signal);
 			const [code] = await exited;

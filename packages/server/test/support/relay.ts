@@ -13,6 +13,7 @@ import { createLogger } from '../../src/ops/logger.ts';
 export interface TestRelay {
 	/** `http://127.0.0.1:<port>` */
 	readonly url: string;
+	readonly metricsUrl: string;
 	/** Publishes one message whose payload is the given JSON text, and resolves with its id once it is stored. */
 	publish(
 		topic: string,
@@ -44,13 +45,19 @@ export async function startRelay(env: Readonly<Record<string, string>> = {}): Pr
 	const lines: string[] = [];
 	const to = new PassThrough();
 	to.on('data', (chunk: Buffer) => lines.push(chunk.toString()));
-	const logger = createLogger({ level: 'debug', format: 'json', to });
-	const app = await createApp({ config: loaded.config, logger, lostLogLines: () => 0 });
-	const { url } = await app.listen();
+	const level = env['PULSAR_LOG_LEVEL'] === undefined ? 'debug' : loaded.config.logLevel;
+	const logger = createLogger({ level, format: 'json', to });
+	const app = await createApp({ config: loaded.config, logger, openFilesMax: null, lostLogLines: () => 0 });
 	const removeData = () => rm(dataDir, { recursive: true, force: true });
+	const { url, metricsUrl } = await app.listen().catch(async (error: unknown) => {
+		await app.close();
+		await removeData();
+		throw error;
+	});
 
 	return {
 		url,
+		metricsUrl,
 		async publish(topic, payloadJson, more = {}) {
 			const body = `{"topic":${JSON.stringify(topic)},"payload":${payloadJson},"ttl":${more.ttl ?? null},"metadata":${JSON.stringify(more.metadata ?? null)}}`;
 			const response = await fetch(`${url}/api/v1/messages`, {

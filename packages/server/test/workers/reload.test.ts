@@ -12,3 +12,12 @@ test('SIGHUP has every worker read its certificates again, and all go on', { tim
 	assert.deepEqual(new Set(lines.map(({ worker }) => worker)), new Set([1, 2, 3]));
 	assert.deepEqual(await primary.everybody(3), before);
 });
+
+test('SIGHUP without certificates is logged by the primary alone, and nobody ends of it', { timeout: 60_000 }, async (t) => {
+	const primary = startPrimary(t, { nothingToReload: 'nothing to read again' });
+	const before = await primary.everybody(3);
+	primary.child.kill('SIGHUP');
+	const line = await primary.logged('nothing to read again');
+	assert.equal(line['worker'], undefined);
+	assert.deepEqual(await primary.everybody(3), before);
+});

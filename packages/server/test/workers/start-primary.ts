@@ -45,12 +45,14 @@ export interface TestPrimaryOptions {
 	readonly timings?: Partial<Timings>;
 	readonly stopTimeoutS?: number;
 	readonly worker?: WorkerSetup;
+	/** Default null. */
+	readonly nothingToReload?: string | null;
 }
 
 /** Starts a primary. It and its workers are killed when the test ends before they did. */
 export function startPrimary(t: TestContext, options: TestPrimaryOptions = {}): TestPrimary {
-	const { workers = 3, timings = {}, stopTimeoutS = 20, worker = {} } = options;
-	const setup: PrimarySetup = { workers, timings: { ...TIMINGS, ...timings }, stopTimeoutS, worker };
+	const { workers = 3, timings = {}, stopTimeoutS = 20, worker = {}, nothingToReload = null } = options;
+	const setup: PrimarySetup = { workers, timings: { ...TIMINGS, ...timings }, stopTimeoutS, worker, nothingToReload };
 	// A group of its own, by which what is left of it can be killed.
 	const child = spawn(process.execPath, [PRIMARY, JSON.stringify(setup)], { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
 	const lines: LogLine[] = [];

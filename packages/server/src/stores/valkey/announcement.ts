@@ -7,8 +7,8 @@
  *   d <tip> <id of the topic>
  */
 
-import { type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
-import { type Block, readBlock } from '../../log/block.ts';
+import { formatMessageId, type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
+import { type Block, lastIdOf, readBlock } from '../../log/block.ts';
 import { pickFromRun } from '../../log/packing.ts';
 
 export type Announcement =
@@ -26,8 +26,18 @@ export type Announcement =
 	| { readonly kind: 'trimmed'; readonly floor: MessageId }
 	| { readonly kind: 'deleted'; readonly tip: MessageId; readonly topicId: string };
 
+/** As in append.lua: a larger block is announced without its messages. */
+const ANNOUNCED_BYTES_MAX = 262_144;
 const LF = 0x0a;
 const text = new TextDecoder();
+
+/** What append.lua announces by itself where appends do not wait for replicas. */
+export function announcementOf(previous: MessageId, floor: MessageId, block: Block): Buffer {
+	const ids = [previous, floor, block, lastIdOf(block)].map(formatMessageId);
+	const { packed } = block;
+	const body = packed.byteLength <= ANNOUNCED_BYTES_MAX ? packed : new Uint8Array();
+	return Buffer.concat([Buffer.from(`a ${ids.join(' ')} \n`), body]);
+}
 
 /** Undefined when it is none: anybody who reaches the server can publish on a channel. */
 export function parseAnnouncement(message: Uint8Array): Announcement | undefined {

@@ -1,4 +1,7 @@
-/** A turn of appends: one script call per topic, all in one write; then the answers are announced and settled. */
+/**
+ * A turn of appends: one script call per topic, all in one write; then the answers are announced and settled. Where appends wait for
+ * replicas, a second write announces them to the other nodes once the replicas have them (ADR 0014).
+ */
 
 import { randomUUID } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
@@ -6,6 +9,8 @@ import { type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-i
 import { type Block, lastIdOf } from '../../log/block.ts';
 import { type PackedRun, packRuns, pickFromRun } from '../../log/packing.ts';
 import type { AppendEntry, AppendOutcome } from '../../ports/store.ts';
+import { announcementOf } from './announcement.ts';
+import { confirmCall } from './confirmations.ts';
 import type { Connection, ScriptCall } from './connection.ts';
 import { failureOf, unavailable } from './failure.ts';
 import type { Reply } from './glide.ts';
@@ -21,6 +26,8 @@ export interface AppendsOptions {
 	readonly topicsMax: number;
 	/** Replicas that must have an append before it is acknowledged; 0 = none is waited for. */
 	readonly replicas: number;
+	/** Whether appends are announced once the replicas have them, and not by the script that makes them. */
+	readonly announcesAfterWait: boolean;
 	readonly nowMs: () => number;
 	/** Hears each block before the calls are settled. */
 	readonly onAppended: (topic: string, previous: MessageId, floor: MessageId, block: Block) => void;
@@ -42,7 +49,9 @@ export async function takeAppends(options: AppendsOptions, topics: ReadonlyMap<s
 	try {
 		const replies = await evaluate(options, pieces, (piece) => callOf(options, piece, ''));
 		const created = await createMissing(options, pieces, replies);
-		for (const [i, piece] of pieces.entries()) settle(options, piece, created.get(piece) ?? replies[i] ?? null);
+		const done = pieces.map((piece, i) => outcomeOf(piece, created.get(piece) ?? replies[i] ?? null));
+		const confirmed = options.announcesAfterWait ? await confirm(options, done) : done;
+		for (const outcome of confirmed) settle(options, outcome);
 	} catch (error) {
 		for (const { calls } of pieces) for (const call of calls) call.reject(failureOf(error));
 	}
@@ -80,7 +89,7 @@ async function createMissing(options: AppendsOptions, pieces: readonly Piece[], 
 			continue;
 		}
 		const refused = isMissing(again[i]) ? topicLimit(topicsMax) : (again[i] ?? null);
-		settle(options, piece, refused);
+		settle(options, outcomeOf(piece, refused));
 		created.set(whole, SETTLED);
 	}
 	return created;
@@ -100,7 +109,7 @@ export function topicLimit(topicsMax: number): RelayError {
 
 /** @param topicId of the topic to create, '' = do not create */
 function callOf(
-	{ connection: { keys: names }, cluster, nowMs }: AppendsOptions,
+	{ connection: { keys: names }, cluster, announcesAfterWait, nowMs }: AppendsOptions,
 	{ topic, entries, runs }: Piece,
 	topicId: string,
 ): ScriptCall {
@@ -109,7 +118,7 @@ function callOf(
 	const args: (string | Buffer)[] = [
 		String(nowMs()),
 		topicId,
-		publishCommand(cluster),
+		announcesAfterWait ? '' : publishCommand(cluster),
 		channel,
 		String(runs.length),
 		...runs.map(({ packed }) => Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength)),
@@ -132,29 +141,78 @@ function evaluate<Of>(
 	return evaluateReplicated(connection, pieces.map(call), replicas);
 }
 
-/** Announces what was appended, and answers the calls. */
-function settle(options: AppendsOptions, piece: Piece, reply: Reply | RelayError): void {
-	if (reply === SETTLED) return;
+/** What became of a piece: the script's answer with the blocks that were appended, an error, or nothing that is left to be done. */
+type PieceOutcome =
+	| { readonly kind: 'answered'; readonly piece: Piece; readonly answer: Answer; readonly appended: readonly Appended[] }
+	| { readonly kind: 'failed'; readonly piece: Piece; readonly error: RelayError }
+	| { readonly kind: 'settled' };
+
+/** A block, and the message before it. */
+interface Appended {
+	readonly previous: MessageId;
+	readonly block: Block;
+}
+
+function outcomeOf(piece: Piece, reply: Reply | RelayError): PieceOutcome {
+	if (reply === SETTLED) return { kind: 'settled' };
 	const answer = reply instanceof Error ? failureOf(reply) : parseAnswer(reply);
-	if (answer instanceof RelayError) {
-		for (const call of piece.calls) call.reject(answer);
-		return;
-	}
-	const { flags, first } = answer;
-	let { previous } = answer;
+	if (answer instanceof RelayError) return { kind: 'failed', piece, error: answer };
+	return { kind: 'answered', piece, answer, appended: appendedBy(piece, answer) };
+}
+
+function appendedBy({ runs }: Piece, { flags, first, previous }: Answer): readonly Appended[] {
+	const appended: Appended[] = [];
 	let { n } = first;
+	let before = previous;
 	let seen = 0;
-	for (const run of piece.runs) {
+	for (const run of runs) {
 		const offset = seen;
 		seen += run.count;
 		const picked = flags === '' ? run : pickFromRun(run, (i) => flags[offset + i] === 'a');
 		if (picked === null) continue;
 		const block = { ms: first.ms, n, count: picked.count, packed: picked.packed };
+		appended.push({ previous: before, block });
 		n += picked.count;
-		options.onAppended(piece.topic, previous, answer.floor, block);
-		previous = lastIdOf(block);
+		before = lastIdOf(block);
 	}
-	if (n > first.n) options.onSize(piece.topic, answer.messages, answer.bytes);
+	return appended;
+}
+
+/**
+ * Makes what replicas have readable, and announces it: before its calls are answered, as every node can read what was acknowledged. A
+ * duplicate may be of a message that another node has not confirmed; its topic is confirmed up to where it ended.
+ */
+async function confirm(options: AppendsOptions, outcomes: readonly PieceOutcome[]): Promise<readonly PieceOutcome[]> {
+	const { connection, cluster } = options;
+	const answered = outcomes.filter((outcome) => outcome.kind === 'answered');
+	const replies = await connection.evaluate(
+		answered.map(({ piece: { topic }, answer: { previous, floor }, appended }) => {
+			const newest = appended.at(-1);
+			const id = newest === undefined ? previous : lastIdOf(newest.block);
+			const announcements = appended.map((one) => announcementOf(one.previous, floor, one.block));
+			return confirmCall(connection.keys, topic, id, publishCommand(cluster), announcements);
+		}),
+	);
+	return outcomes.map((outcome) => {
+		if (outcome.kind !== 'answered') return outcome;
+		const reply = replies[answered.indexOf(outcome)] ?? null;
+		if (String(reply) === 'ok') return outcome;
+		const error = reply instanceof Error ? failureOf(reply) : unavailable('another server has become the primary meanwhile');
+		return { kind: 'failed', piece: outcome.piece, error };
+	});
+}
+
+/** Announces what was appended to this node, and answers the calls. */
+function settle(options: AppendsOptions, outcome: PieceOutcome): void {
+	if (outcome.kind === 'settled') return;
+	const { piece } = outcome;
+	if (outcome.kind === 'failed') {
+		for (const call of piece.calls) call.reject(outcome.error);
+		return;
+	}
+	const { answer, appended } = outcome;
+	for (const { previous, block } of appended) options.onAppended(piece.topic, previous, answer.floor, block);
+	if (appended.length > 0) options.onSize(piece.topic, answer.messages, answer.bytes);
 	settleCalls(piece, answer);
 }
 

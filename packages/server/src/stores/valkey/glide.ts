@@ -17,6 +17,7 @@ import {
 } from '@valkey/valkey-glide';
 import type { Clock } from '../../ports/clock.ts';
 import { TWO_PRIMARIES, unavailable } from './failure.ts';
+import { clientNameOf } from './nodes.ts';
 
 export interface ServerAddress {
 	readonly host: string;
@@ -134,7 +135,7 @@ async function createClient(options: ClientOptions, addresses: readonly ServerAd
 		requestTimeout: options.requestTimeoutMs,
 		inflightRequestsLimit: IN_FLIGHT_MAX,
 		defaultDecoder: Decoder.Bytes,
-		clientName: 'pulsar-relay',
+		clientName: clientNameOf(options.keyPrefix),
 		useTLS: tls !== null,
 		...(password === null ? {} : { credentials: { password, ...(username === null ? {} : { username }) } }),
 		advancedConfiguration: {

@@ -47,6 +47,8 @@ export interface KeySpace {
 	readonly rates: string;
 	/** Channel that nobody hears: what is published on it only goes to the replicas. */
 	readonly replicated: string;
+	/** String: the time in ms at which a relay last used the store, by its clock. */
+	readonly clock: string;
 	/** Key and channel of the check of permissions. */
 	readonly probe: string;
 	topic(name: string): TopicKeys;
@@ -76,6 +78,7 @@ export function keySpace(prefix: string): KeySpace {
 		recordsChannel: `${shared}:records:changed`,
 		rates: `${shared}:rate:`,
 		replicated: `${shared}:replicated`,
+		clock: `${shared}:clock`,
 		probe: `${shared}:probe`,
 		topic,
 		idempotency(name) {

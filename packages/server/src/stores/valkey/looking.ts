@@ -4,7 +4,7 @@
  * once, and with them the topics that this node has lately appended to: it may be the only one that knows what they had.
  */
 
-import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
+import { formatMessageId, type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
 import type { Clock } from '../../ports/clock.ts';
 import type { WatchedPosition } from '../../ports/store.ts';
 import type { Connection } from './connection.ts';
@@ -32,6 +32,8 @@ export interface LookingOptions {
 	readonly onWarning: (text: string, fields: Readonly<Record<string, unknown>>) => void;
 	/** Has it remembered, for as long as of deleted ones, that topics have ended. Rejects when it cannot be. */
 	readonly ended: (topics: readonly string[]) => Promise<void>;
+	/** A topic ends with messages up to this one that are not confirmed (confirmations.ts); null = with none. */
+	readonly onUnconfirmed: (topic: string, end: MessageId | null) => void;
 	/** Has a call waited for when the store is closed. */
 	readonly track: <Result>(call: Promise<Result>) => Promise<Result>;
 }
@@ -108,7 +110,7 @@ export class Looking {
 				return { script: SCRIPTS.position, keys: [stream, meta], args: [formatMessageId(id), by] };
 			});
 			for (const [i, reply] of (await connection.evaluate(calls)).entries()) {
-				if (by === 'announced') this.#noteLoss(some[i] as Asked, reply);
+				this.#note(some[i] as Asked, reply, by);
 				positions.push(watchedPositionOf(reply));
 			}
 		}
@@ -148,8 +150,19 @@ export class Looking {
 		}
 	}
 
-	#noteLoss([topic, id]: Asked, reply: Reply): void {
+	/** Takes in what an answer says beside the position. */
+	#note(asked: Asked, reply: Reply, by: 'announced' | 'asked'): void {
 		if (!Array.isArray(reply)) return;
+		const { onUnconfirmed, onWarning } = this.#options;
+		const [topic] = asked;
+		onUnconfirmed(topic, parseMessageId(String(reply[6])) ?? null);
+		if (by === 'asked') return;
+		this.#noteLoss(asked, reply);
+		const removed = Number(reply[7]);
+		if (removed > 0) onWarning('somebody else has removed messages from the stream of a topic', { topic, removed });
+	}
+
+	#noteLoss([topic, id]: Asked, reply: readonly Reply[]): void {
 		if (reply[5] === 1) this.#lossesDue.set(topic, id);
 		else if (this.#lossesDue.get(topic) === id) this.#lossesDue.delete(topic);
 		const [exists, , , , there, due] = reply;

@@ -15,6 +15,8 @@ export interface PagesOptions {
 	readonly connection: Connection;
 	/** Entries that no relay wrote and that cannot be delivered were passed over. */
 	readonly onStrangeEntries: (topic: string, strange: StrangeEntries) => void;
+	/** The topic ends with messages up to this one that are not confirmed (confirmations.ts), and that the page is without; null = with none. */
+	readonly onUnconfirmed: (topic: string, end: MessageId | null) => void;
 }
 
 /** Entries of one read that were passed over. */
@@ -73,7 +75,7 @@ export async function readPage(
 }
 
 async function readOnce(
-	{ connection, onStrangeEntries }: PagesOptions,
+	{ connection, onStrangeEntries, onUnconfirmed }: PagesOptions,
 	topic: string,
 	direction: 'after' | 'before',
 	at: string,
@@ -85,6 +87,7 @@ async function readOnce(
 	const [reply] = await connection.evaluate([{ script: SCRIPTS.read, keys: [stream, meta], args }]);
 	if (!Array.isArray(reply)) throw failureOf(reply);
 	const position = positionOf(reply);
+	onUnconfirmed(topic, parseMessageId(String(reply[6])) ?? null);
 	const entries: Entry[] = [];
 	let reached: string | null = null;
 	const strange: { readonly id: MessageId; readonly why: string }[] = [];

@@ -47,6 +47,8 @@ export interface ValkeyRecordsOptions {
 	/** Replicas that must have a write before it is acknowledged; 0 = none is waited for. */
 	readonly replicas: number;
 	readonly clock: Clock;
+	/** Time by the store's clock. */
+	readonly nowMs: () => number;
 	/** Runs something in its turn among the store's writes. */
 	readonly inTurn: <Result>(run: () => Promise<Result>) => Promise<Result>;
 }
@@ -124,8 +126,8 @@ export class ValkeyRecords implements Records {
 
 	async purge(): Promise<{ readonly removed: number; readonly more: boolean }> {
 		this.#refuseClosed();
-		const { writes, clock } = this.#options;
-		const args = [String(clock.nowMs()), this.#node, String(PURGER_MS), String(PURGE_MAX)];
+		const { writes, nowMs } = this.#options;
+		const args = [String(nowMs()), this.#node, String(PURGER_MS), String(PURGE_MAX)];
 		const call = writes.evaluate([{ script: SCRIPTS.purgeRecords, keys: this.#scriptKeys(), args }]).catch(rethrow);
 		const [reply] = await this.#tracked(call);
 		if (!Array.isArray(reply)) throw failureOf(reply);
@@ -192,7 +194,7 @@ export class ValkeyRecords implements Records {
 			commands.push(['HMGET', this.#keys.records, ...names.slice(at, at + NAMES_PER_COMMAND_MAX)]);
 		}
 		const texts = (await this.#options.writes.run(commands)).flatMap(arrayOf);
-		const nowMs = this.#options.clock.nowMs();
+		const nowMs = this.#options.nowMs();
 		return names.map((name, i) => {
 			const record = parseRecord(name, texts[i] ?? null);
 			return record?.expiresAtMs != null && record.expiresAtMs <= nowMs ? undefined : record;
@@ -246,8 +248,8 @@ export class ValkeyRecords implements Records {
 	}
 
 	#scriptOf({ changed, parts }: WaitingWrite): ScriptCall {
-		const { clock, cluster } = this.#options;
-		const args = [String(clock.nowMs()), publishCommand(cluster), this.#channel, JSON.stringify(changed), ...parts];
+		const { nowMs, cluster } = this.#options;
+		const args = [String(nowMs()), publishCommand(cluster), this.#channel, JSON.stringify(changed), ...parts];
 		return { script: SCRIPTS.writeRecords, keys: this.#scriptKeys(), args };
 	}
 

@@ -23,6 +23,7 @@ function textOf(name: string): string {
 
 export const SCRIPTS = {
 	append: load('append', true),
+	confirm: load('confirm', true),
 	position: load('position', true),
 	read: load('read', true),
 	trim: load('trim', true),

@@ -25,10 +25,12 @@ import type {
 	WatchedPosition,
 } from '../../ports/store.ts';
 import { type AppendsOptions, takeAppends } from './appends.ts';
+import { Confirmations } from './confirmations.ts';
 import { Connection } from './connection.ts';
 import { failureOf, NO_ANSWER, reasonOf, UNREACHABLE, unavailable } from './failure.ts';
 import type { ServerAddress, ServerOptions } from './glide.ts';
 import { Looking } from './looking.ts';
+import { lowestLevel, NODE_LEVEL } from './nodes.ts';
 import { readPage, type StrangeEntries } from './pages.ts';
 import { checkPermissions } from './permissions.ts';
 import { Places } from './places.ts';
@@ -36,6 +38,7 @@ import { whyUnreachable } from './reachability.ts';
 import { ValkeyRecords } from './records.ts';
 import { checkReplicas, checkServer, type ServerDemands, type ServerFinding } from './server-check.ts';
 import { Sizes } from './sizes.ts';
+import { StoreClock } from './store-clock.ts';
 import { Sweep } from './sweep.ts';
 import { unlist } from './topic-list.ts';
 import { createTopic, deleteTopic, getTopic, listTopics, updateTopic } from './topics.ts';
@@ -47,6 +50,8 @@ export interface ValkeyStoreOptions {
 	readonly demands: ServerDemands;
 	readonly topicsMax: number;
 	readonly clock: Clock;
+	/** `clock`: the time is that clock's alone, as for an import, which chooses the ids. Default: the server's. */
+	readonly timeFrom?: 'server' | 'clock';
 	/** Told what an operator should know, and nobody else is told. */
 	readonly onWarning: (text: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -110,6 +115,8 @@ class ServerStore implements ValkeyStore {
 	readonly #turns: Turns;
 	readonly #watches: Watches;
 	readonly #looking: Looking;
+	readonly #confirmations: Confirmations;
+	readonly #time: StoreClock;
 	readonly #sizes = new Sizes();
 	readonly #readers = new Places(READERS_AT_ONCE_MAX);
 	#writes: Connection | null = null;
@@ -122,6 +129,8 @@ class ServerStore implements ValkeyStore {
 	#behind: PromiseWithResolvers<void> | null = null;
 	#catchingUp = false;
 	/** The newest entry by topic that no relay wrote and that was told of. */
+	/** Whether a node of an older version uses the same keys. */
+	#hasOlderNodes = false;
 	readonly #strangeTold = new Map<string, MessageId>();
 	/** Times that the state of a connection has changed. */
 	#changes = 0;
@@ -131,16 +140,26 @@ class ServerStore implements ValkeyStore {
 
 	constructor(options: ValkeyStoreOptions) {
 		this.#options = options;
-		const { clock, onWarning } = options;
+		const { clock, onWarning, server, demands, timeFrom } = options;
+		const connection = () => this.#reads as Connection;
+		this.#time = new StoreClock({ clock, onWarning, connection: timeFrom === 'clock' ? null : connection });
 		this.#turns = new Turns({ clock, take: (turn) => this.#take(turn) });
 		this.#watches = new Watches({ clock, look: (topics) => void this.#looking.look(topics) });
 		this.#looking = new Looking({
-			connection: () => this.#reads as Connection,
+			connection,
 			clock,
 			watches: this.#watches,
 			onWarning,
-			ended: (topics) => this.#control((connection) => unlist(connection, topics, clock.nowMs())),
+			ended: (topics) => this.#control((connection) => unlist(connection, topics, this.#time.nowMs())),
+			onUnconfirmed: (topic, end) => this.#confirmations.note(topic, end),
 			track: (call) => this.#tracked(call),
+		});
+		this.#confirmations = new Confirmations({
+			clock,
+			cluster: server.cluster,
+			replicas: demands.replicas,
+			inTurn: (run) => this.#control(run),
+			look: (topics) => this.#looking.look(topics),
 		});
 	}
 
@@ -171,13 +190,17 @@ class ServerStore implements ValkeyStore {
 		if (tooFew !== null) throw unavailable(tooFew);
 		await checkPermissions(this.#writes, this.#announcements);
 		this.#tellFinding(null);
+		await this.#findOlderNodes();
+		await this.#time.open();
 		this.#sweep = new Sweep({
 			connection: this.#writes,
 			clock,
+			time: this.#time,
 			cluster: server.cluster,
 			topicsMax,
 			sizes: this.#sizes,
 			onTrimmed: (topic, floor) => this.#watches.trimmed(topic, floor),
+			onWarning: this.#options.onWarning,
 		});
 		await this.#sweep.count();
 		this.#checkLater();
@@ -192,6 +215,7 @@ class ServerStore implements ValkeyStore {
 			cluster: server.cluster,
 			replicas: demands.replicas,
 			clock,
+			nowMs: () => this.#time.nowMs(),
 			inTurn: (run) => this.#control(run),
 		});
 		return this.#records;
@@ -248,9 +272,9 @@ class ServerStore implements ValkeyStore {
 	}
 
 	createTopic(name: string, change: TopicChange): Promise<{ readonly status: 'created' | 'exists'; readonly topic: Topic }> {
-		const { clock, topicsMax } = this.#options;
+		const { topicsMax } = this.#options;
 		return this.#control(async (connection) => {
-			const { created, topic } = await createTopic(connection, name, change, { nowMs: clock.nowMs(), topicsMax });
+			const { created, topic } = await createTopic(connection, name, change, { nowMs: this.#time.nowMs(), topicsMax });
 			this.#sizes.set(name, topic.messages, topic.bytes);
 			return { status: created ? 'created' : 'exists', topic };
 		});
@@ -269,9 +293,9 @@ class ServerStore implements ValkeyStore {
 	}
 
 	deleteTopic(name: string): Promise<boolean> {
-		const { clock, server } = this.#options;
+		const { server } = this.#options;
 		return this.#control(async (connection) => {
-			const ended = await deleteTopic(connection, name, { nowMs: clock.nowMs(), cluster: server.cluster });
+			const ended = await deleteTopic(connection, name, { nowMs: this.#time.nowMs(), cluster: server.cluster });
 			if (ended === undefined) return false;
 			this.#sizes.delete(name);
 			this.#watches.deleted(name, ended.tip, ended.topicId);
@@ -299,8 +323,10 @@ class ServerStore implements ValkeyStore {
 		for (const connection of [this.#writes, this.#reads, this.#announcements]) {
 			if (connection?.state.status === 'down') return connection.state.reason;
 		}
-		return this.#finding.status === 'unfit' ? this.#finding.reason : null;
+		return this.#finding.status === 'unfit' ? this.#finding.reason : this.#time.trouble;
 	}
+
+	readonly clocks = () => ({ skewMs: this.#time.skewMs, topicsAhead: this.#sweep?.topicsAhead ?? 0 });
 
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number } {
 		return this.#sizes.totals;
@@ -314,6 +340,8 @@ class ServerStore implements ValkeyStore {
 	async #close(): Promise<void> {
 		this.#cancelCheck();
 		this.#looking.stop();
+		this.#time.stop();
+		this.#confirmations.stop();
 		await this.#turns.idle();
 		await Promise.allSettled(this.#underWay);
 		this.#watches.close();
@@ -337,6 +365,7 @@ class ServerStore implements ValkeyStore {
 		const options = {
 			connection: this.#reads as Connection,
 			onStrangeEntries: (name: string, strange: StrangeEntries) => this.#noteStrange(name, strange),
+			onUnconfirmed: (name: string, end: MessageId | null) => this.#confirmations.note(name, end),
 		};
 		return this.#tracked(this.#readers.run(() => readPage(options, topic, direction, cursor, limits)).catch(rethrow));
 	}
@@ -360,13 +389,14 @@ class ServerStore implements ValkeyStore {
 	}
 
 	#appends(): AppendsOptions {
-		const { server, demands, topicsMax, clock } = this.#options;
+		const { server, demands, topicsMax } = this.#options;
 		return {
 			connection: this.#writes as Connection,
 			cluster: server.cluster,
 			topicsMax,
 			replicas: demands.replicas,
-			nowMs: () => clock.nowMs(),
+			announcesAfterWait: demands.replicas > 0 && !this.#hasOlderNodes,
+			nowMs: () => this.#time.nowMs(),
 			onAppended: (topic, previous, floor, block) => {
 				this.#looking.appended(topic, lastIdOf(block));
 				this.#watches.appended(topic, previous, floor, block);
@@ -452,9 +482,25 @@ class ServerStore implements ValkeyStore {
 		try {
 			this.#finding = await this.#tracked(checkServer(this.#writes as Connection, this.#options.demands));
 			this.#tellFinding(before);
+			await this.#tracked(this.#findOlderNodes());
 		} catch (error) {
 			this.#options.onWarning('the server could not be asked for its settings', { why: reasonOf(error) });
 		}
+	}
+
+	/** Only those matter that could break something: a list of all connections is long. */
+	async #findOlderNodes(): Promise<void> {
+		const { demands, onWarning } = this.#options;
+		if (demands.replicas === 0) return;
+		const had = this.#hasOlderNodes;
+		this.#hasOlderNodes = (await lowestLevel(this.#writes as Connection)) < NODE_LEVEL;
+		if (this.#hasOlderNodes === had) return;
+		onWarning(
+			had
+				? 'no node of an older version is left: messages are delivered once the replicas have them'
+				: 'a node of an older version uses this server: messages are delivered before the replicas have them until it is gone',
+			{},
+		);
 	}
 
 	#tellFinding(before: ServerFinding | null): void {

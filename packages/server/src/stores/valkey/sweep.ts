@@ -12,15 +12,18 @@ import { failureOf } from './failure.ts';
 import { type KeySpace, publishCommand, type RecordKeys } from './keys.ts';
 import { SCRIPTS } from './scripts.ts';
 import type { Sizes } from './sizes.ts';
+import type { StoreClock } from './store-clock.ts';
 import { toNames, topicNames, unlist } from './topic-list.ts';
 
 export interface SweepOptions {
 	readonly connection: Connection;
 	readonly clock: Clock;
+	readonly time: StoreClock;
 	readonly cluster: boolean;
 	readonly topicsMax: number;
 	readonly sizes: Sizes;
 	readonly onTrimmed: (topic: string, floor: MessageId) => void;
+	readonly onWarning: (text: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
 const TOPICS_PER_STEP_MAX = 500;
@@ -32,6 +35,8 @@ const TRIMMED_PER_STEP_MAX = 16_384;
 /** Messages that a cycle takes out of one topic before the others have their turn; then the next cycle begins without a rest. */
 const TRIMMED_PER_VISIT_MAX = 65_536;
 const ENDINGS_PER_STEP_MAX = 500;
+/** Topics with ids ahead of the clock that an operator is told of. */
+const TOPICS_TOLD_MAX = 1000;
 const RECORDS_PER_STEP_MAX = 10_000;
 /** A cycle in which all was trimmed that had to be rests this many times the time its calls took before the next. */
 const REST_RATIO = 50;
@@ -50,11 +55,20 @@ export class Sweep {
 	/** Topics on the list that do not exist, in this cycle and in the one before: their creation, or deletion, was cut short. */
 	#missing = new Set<string>();
 	#missingBefore = new Set<string>();
+	/** Topics whose ids are ahead of the clock, which an operator was told of; and how many this cycle and the last have found. */
+	readonly #ahead = new Set<string>();
+	#aheadFound = 0;
+	#aheadBefore = 0;
 	/** Where forgetting of records goes on, on a Cluster. */
 	#recordsAfter: string | null = null;
 
 	constructor(options: SweepOptions) {
 		this.#options = options;
+	}
+
+	/** Topics whose ids are ahead of the clock, as the last cycle found. */
+	get topicsAhead(): number {
+		return this.#aheadBefore;
 	}
 
 	/** One step of trimming, as the port says. */
@@ -65,6 +79,7 @@ export class Sweep {
 			if (startedMs < this.#restUntilMs) return { removed: 0, more: false };
 			this.#cycleMs = 0;
 			this.#leftSome = false;
+			this.#aheadFound = 0;
 			sizes.beginCount();
 		}
 		const names = await this.#names(this.#after, TOPICS_PER_STEP_MAX);
@@ -75,11 +90,12 @@ export class Sweep {
 			return { removed, more: true };
 		}
 		this.#after = null;
+		this.#aheadBefore = this.#aheadFound;
 		this.#restUntilMs = this.#leftSome ? 0 : clock.monotonicMs() + REST_RATIO * this.#cycleMs;
 		this.#missingBefore = this.#missing;
 		this.#missing = new Set();
 		sizes.endCount();
-		await this.#forgetEndings(step.nowMs);
+		await this.#forgetEndings(this.#options.time.agesMs(step.nowMs));
 		return { removed, more: this.#leftSome };
 	}
 
@@ -130,12 +146,14 @@ export class Sweep {
 
 	/** One step of forgetting idempotency records, as the port says. On a Cluster the bound on their number holds per topic. */
 	async forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }> {
-		const { cluster, connection } = this.#options;
+		const { cluster, connection, clock, time } = this.#options;
 		const { keys } = connection;
-		if (!cluster) return this.#forget([keys.idempotency(null)], beforeMs, keysMax);
+		const nodeNowMs = clock.nowMs();
+		const agedMs = beforeMs - (nodeNowMs - time.agesMs(nodeNowMs));
+		if (!cluster) return this.#forget([keys.idempotency(null)], agedMs, keysMax);
 		const names = await this.#names(this.#recordsAfter, TOPICS_PER_STEP_MAX);
 		const ended = this.#recordsAfter === null ? await this.#endings() : [];
-		const done = await this.#forget([...names, ...ended].map(keys.idempotency), beforeMs, keysMax);
+		const done = await this.#forget([...names, ...ended].map(keys.idempotency), agedMs, keysMax);
 		const goesOn = names.length === TOPICS_PER_STEP_MAX;
 		if (!done.more) this.#recordsAfter = goesOn ? (names.at(-1) ?? null) : null;
 		return { removed: done.removed, more: done.more || goesOn };
@@ -155,12 +173,14 @@ export class Sweep {
 	}
 
 	async #trimGroup(names: readonly string[], step: TrimStep, blocksMax: number) {
-		const { connection, cluster, sizes, onTrimmed } = this.#options;
+		const { connection, cluster, sizes, time, onTrimmed } = this.#options;
+		const nowMs = time.nowMs();
+		const agesMs = time.agesMs(step.nowMs);
 		const replies = await connection.evaluate(
 			names.map((name): ScriptCall => {
 				const { stream, meta, channel } = connection.keys.topic(name);
-				const limits = [step.nowMs, step.defaultMaxAgeS, step.defaultMaxMessages, blocksMax, TRIMMED_PER_CALL_MAX].map(String);
-				return { script: SCRIPTS.trim, keys: [stream, meta], args: [...limits, publishCommand(cluster), channel] };
+				const limits = [agesMs, step.defaultMaxAgeS, step.defaultMaxMessages, blocksMax, TRIMMED_PER_CALL_MAX].map(String);
+				return { script: SCRIPTS.trim, keys: [stream, meta], args: [...limits, publishCommand(cluster), channel, String(nowMs)] };
 			}),
 		);
 		let trimmed = 0;
@@ -179,12 +199,28 @@ export class Sweep {
 			sizes.set(name, Number(messages), Number(bytes));
 			trimmed += Number(removed);
 			blocks += Number(reply[5]);
+			this.#noteAhead(name, Number(reply[6]));
 			const id = parseMessageId(String(floor));
 			if (Number(removed) > 0 && id !== undefined) onTrimmed(name, id);
 			if (more === 1) unfinished ??= { topic: name, trimmed: Number(removed) };
 		}
-		if (missing.length > 0) await this.#noteMissing(missing, step.nowMs);
+		if (missing.length > 0) await this.#noteMissing(missing, nowMs);
 		return { trimmed, blocks, unfinished };
+	}
+
+	/** Ids go on from the newest, so that those of a topic stay ahead until the clock has come to them. */
+	#noteAhead(topic: string, aheadMs: number): void {
+		if (aheadMs === 0) {
+			this.#ahead.delete(topic);
+			return;
+		}
+		this.#aheadFound++;
+		if (this.#ahead.has(topic) || this.#ahead.size >= TOPICS_TOLD_MAX) return;
+		this.#ahead.add(topic);
+		this.#options.onWarning('the ids of a topic are ahead of the clock; its messages are kept by when they were seen', {
+			topic,
+			seconds: Math.round(aheadMs / 1000),
+		});
 	}
 
 	/** In two cycles is no creation under way. */

@@ -10,8 +10,10 @@ import type { Auth } from '../../auth/auth.ts';
 import { bearerOf } from '../../auth/authenticate.ts';
 import { type AccountPrincipal, type KnownPrincipal, OPEN, type Permission, type Principal } from '../../auth/principal.ts';
 import { permissionRequired } from '../../auth/topic-access.ts';
-import { parseJsonBody } from './json-body.ts';
+import { atOnce } from '../../limits/turns.ts';
+import { checkJsonBody } from './json-body.ts';
 import { allowed, type Limiting, tellBalance } from './limiting.ts';
+import type { MetricsToken } from './metrics-token.ts';
 
 /**
  * - `open`: anybody.
@@ -22,6 +24,8 @@ export interface RouteAccess {
 	readonly who: 'open' | 'account' | 'any';
 	/** What the account must be permitted. */
 	readonly permission?: Permission;
+	/** The token for metrics will do, and is needed where that is set and nobody has an account. */
+	readonly metricsToken?: true;
 	/** A scoped token may come in the query, for clients that cannot set headers: `EventSource`. */
 	readonly inQuery?: true;
 	/**
@@ -39,7 +43,7 @@ const GUESS: RouteAccess = { who: 'open', limit: 'guess' };
 export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
 	'GET /health': PROBE,
 	'GET /ready': PROBE,
-	'GET /metrics': PROBE,
+	'GET /metrics': { who: 'account', permission: 'admin', metricsToken: true, limit: 'none' },
 	'GET /': OPEN_ROUTE,
 	'GET /openapi.json': OPEN_ROUTE,
 	'GET /docs*': OPEN_ROUTE,
@@ -114,6 +118,8 @@ export interface AccessDeps {
 	readonly auth: Auth | null;
 	/** Null where there are no limits. */
 	readonly limiting: Limiting | null;
+	/** Null where there is none. */
+	readonly metricsToken: MetricsToken | null;
 	readonly payloadDepthMax: number;
 }
 
@@ -125,8 +131,8 @@ export function addAccess(server: FastifyInstance, deps: AccessDeps): void {
 	server.addHook('onRoute', (route: RouteOptions) => {
 		// With each route, not once for all: which row it has need not be found out for each request.
 		const [row = OPEN_ROUTE] = [route.method].flat().map((method) => rowOf(method, route.url, route.config?.access));
-		if (auth !== null && row.who !== 'open')
-			route.onRequest = [credentialsCheck(row, auth, limiting), route.onRequest ?? []].flat();
+		const check = checkOf(row, deps);
+		if (check !== null) route.onRequest = [check, route.onRequest ?? []].flat();
 		if (limiting !== null && row.limit !== 'none' && row.limit !== 'guess') {
 			route.preHandler = [limitCheck(row, limiting), route.preHandler ?? []].flat();
 		}
@@ -142,6 +148,16 @@ export function addAccess(server: FastifyInstance, deps: AccessDeps): void {
 }
 
 type Check = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void;
+
+/** What checks the credentials of a row's requests; null = nothing needs to. */
+function checkOf(row: RouteAccess, { auth, limiting, metricsToken }: AccessDeps): Check | null {
+	const byToken = row.metricsToken === true ? metricsToken : null;
+	if (auth === null) return byToken === null ? null : (request, _reply, done) => done(byToken.refusal(request.raw) ?? undefined);
+	if (row.who === 'open') return null;
+	const check = credentialsCheck(row, auth, limiting);
+	if (byToken === null) return check;
+	return (request, reply, done) => (byToken.refusal(request.raw) === null ? done() : check(request, reply, done));
+}
 
 /** Once the request is known to be well-formed, as only such ones count. */
 function limitCheck({ limit }: RouteAccess, limiting: Limiting): Check {
@@ -198,7 +214,7 @@ function addRefusals(server: FastifyInstance, payloadDepthMax: number): void {
 		// Routes that take bytes have not looked at them yet.
 		const { body } = request;
 		try {
-			if (Buffer.isBuffer(body) && body.byteLength > 0) parseJsonBody(body, payloadDepthMax + 3);
+			if (Buffer.isBuffer(body) && body.byteLength > 0) atOnce(checkJsonBody(body, payloadDepthMax + 3));
 			done(request.refusal);
 		} catch (thrown) {
 			done(RelayError.from(thrown));
@@ -271,6 +287,7 @@ export function rowOf(method: string, url: string, own?: RouteAccess): RouteAcce
 }
 
 function hasSmallBody({ headers }: IncomingMessage): boolean {
-	if (headers['transfer-encoding'] !== undefined) return false;
+	// One that waits to be asked for is not asked for either.
+	if (headers['transfer-encoding'] !== undefined || headers.expect !== undefined) return false;
 	return Number(headers['content-length'] ?? 0) <= REFUSED_BODY_BYTES_MAX;
 }

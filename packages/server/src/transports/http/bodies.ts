@@ -1,29 +1,29 @@
 /**
  * Request bodies: received whole, within a size and a time, by whoever needs them whole. A body that came with the headers, as
- * small ones do, costs one listener; what takes longer is counted, bounded over all connections, and given up on in time (I8).
+ * small ones do, costs one listener; of what takes longer the budgets know (I8).
  */
 
 import type { IncomingMessage } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { FastifyRequest } from 'fastify';
+import { type Reception, type Receptions, tooManyBytes } from '../../limits/receptions.ts';
 import type { Clock } from '../../ports/clock.ts';
-import { ByteQuota } from './byte-quota.ts';
-import { Spool } from './spool.ts';
+import { BodyBuffer } from './body-buffer.ts';
+import type { PartyOf } from './party-of.ts';
 
 export interface BodyReaderOptions {
 	readonly clock: Clock;
-	/** From the start of reading to the end of the body. */
-	readonly timeoutMs: number;
-	/** Bytes held of all bodies and lines that have only come in part. */
-	readonly receivingBytesMax: number;
+	readonly receptions: Receptions;
+	readonly partyOf: PartyOf;
 }
 
 /** Called once with the body or with why there is none, and never when the client goes away before either. */
 export type BodyDone = (error: RelayError | null, body: Buffer | undefined) => void;
 
-interface Pending {
+/** What is left of a body that nobody wants. */
+interface Discarded {
 	readonly request: IncomingMessage;
 	readonly dueMs: number;
-	readonly onDue: () => void;
 }
 
 const EMPTY = Buffer.alloc(0);
@@ -35,15 +35,12 @@ const SWEEP_INTERVAL_MS = 250;
 const DISCARD_MS = 5000;
 
 export class BodyReader {
-	/** Room for what is still arriving; lines of streamed bodies take theirs here too. */
-	readonly receiving: ByteQuota;
 	readonly #options: BodyReaderOptions;
-	readonly #pending = new Set<Pending>();
+	readonly #discarded = new Set<Discarded>();
 	#cancelSweep: (() => void) | null = null;
 
 	constructor(options: BodyReaderOptions) {
 		this.#options = options;
-		this.receiving = new ByteQuota(options.receivingBytesMax);
 	}
 
 	/**
@@ -51,8 +48,8 @@ export class BodyReader {
 	 * length was declared, `request_timeout`, or `overloaded` when too much is being received; what is left of the body is then for
 	 * {@link discard}. Nobody else may read the request.
 	 */
-	read(request: IncomingMessage, bytesMax: number, done: BodyDone): void {
-		const declared = declaredBytes(request);
+	read({ raw, principal }: Pick<FastifyRequest, 'raw' | 'principal'>, bytesMax: number, done: BodyDone): void {
+		const declared = declaredBytes(raw);
 		if (declared === 0) {
 			done(null, EMPTY);
 			return;
@@ -61,86 +58,78 @@ export class BodyReader {
 			done(tooLarge(bytesMax), undefined);
 			return;
 		}
-		let spool: Spool | null = null;
-		let held = 0;
+		let buffer: BodyBuffer | null = null;
 		let over = false;
 		const release = () => {
 			over = true;
-			this.#pending.delete(pending);
-			this.receiving.give(held);
-			held = 0;
-			spool = null;
+			buffer = null;
+			reception.end();
 		};
 		const settle = (error: RelayError | null, body: Buffer | undefined) => {
-			if (spool !== null) request.off('close', release);
+			if (buffer !== null) raw.off('close', release);
 			release();
 			// The data listener stays, so that after a failure the rest goes on to be read, and dropped.
 			done(error, body);
 		};
-		request.on('data', (chunk: Buffer) => {
+		const { receptions, partyOf } = this.#options;
+		const reception: Reception = receptions.begin(() => partyOf(principal, raw), {
+			onFail: (error) => settle(error, undefined),
+			isOver: () => raw.destroyed,
+		});
+		raw.on('data', (chunk: Buffer) => {
 			if (over) return;
-			if (spool === null) {
+			if (buffer === null) {
 				if (chunk.byteLength === declared) {
 					settle(null, chunk);
 					return;
 				}
-				spool = new Spool();
-				request.on('close', release);
+				buffer = new BodyBuffer(declared);
+				raw.on('close', release);
 			}
-			if (held + chunk.byteLength > bytesMax) {
+			const heldBytes = buffer.byteLength + chunk.byteLength;
+			if (heldBytes > bytesMax) {
 				settle(tooLarge(bytesMax), undefined);
 				return;
 			}
-			if (!this.receiving.take(chunk.byteLength)) {
+			if (!reception.take(chunk.byteLength)) {
 				settle(tooManyBytes(), undefined);
 				return;
 			}
-			spool.add(chunk);
-			held += chunk.byteLength;
-			if (held === declared) settle(null, spool.take());
+			buffer.add(chunk);
+			if (heldBytes === declared) settle(null, buffer.take());
 		});
 		if (declared === null) {
-			request.on('end', () => {
-				if (!over) settle(null, spool?.take() ?? EMPTY);
+			raw.on('end', () => {
+				if (!over) settle(null, buffer?.take() ?? EMPTY);
 			});
 		}
-		const pending = this.#expect(request, this.#options.timeoutMs, () => {
-			settle(new RelayError('request_timeout', 'the body did not arrive in time'), undefined);
-		});
 	}
 
 	/** Reads and drops what is left of a body that nobody wants, for a while; then cuts the connection. */
 	discard(request: IncomingMessage): void {
 		if (request.complete || request.destroyed) return;
 		request.resume();
-		this.#expect(request, DISCARD_MS, () => request.destroy());
+		this.#discarded.add({ request, dueMs: this.#options.clock.monotonicMs() + DISCARD_MS });
+		this.#cancelSweep ??= this.#options.clock.after(SWEEP_INTERVAL_MS, () => this.#sweep());
 	}
 
 	/** Stops the timer. */
 	close(): void {
 		this.#cancelSweep?.();
-		this.#pending.clear();
+		this.#discarded.clear();
 	}
 
-	#expect(request: IncomingMessage, waitMs: number, onDue: () => void): Pending {
-		const pending = { request, dueMs: this.#options.clock.monotonicMs() + waitMs, onDue };
-		this.#pending.add(pending);
-		this.#cancelSweep ??= this.#options.clock.after(SWEEP_INTERVAL_MS, () => this.#sweep());
-		return pending;
-	}
-
-	/** One look at all that is pending, rather than a timer for each: nearly all requests are over before the first look. */
 	#sweep(): void {
 		this.#cancelSweep = null;
 		const nowMs = this.#options.clock.monotonicMs();
-		for (const pending of [...this.#pending]) {
-			const { request, dueMs, onDue } = pending;
+		for (const discarded of this.#discarded) {
+			const { request, dueMs } = discarded;
 			const over = request.complete || request.destroyed;
 			if (!over && nowMs < dueMs) continue;
-			this.#pending.delete(pending);
-			if (!over) onDue();
+			this.#discarded.delete(discarded);
+			if (!over) request.destroy();
 		}
-		if (this.#pending.size > 0) this.#cancelSweep = this.#options.clock.after(SWEEP_INTERVAL_MS, () => this.#sweep());
+		if (this.#discarded.size > 0) this.#cancelSweep = this.#options.clock.after(SWEEP_INTERVAL_MS, () => this.#sweep());
 	}
 }
 
@@ -158,8 +147,4 @@ function declaredBytes({ headers }: IncomingMessage): number | null {
 
 function tooLarge(bytesMax: number): RelayError {
 	return new RelayError('payload_too_large', `the body is larger than ${bytesMax} bytes`);
-}
-
-function tooManyBytes(): RelayError {
-	return new RelayError('overloaded', 'too many request bodies are arriving at once');
 }

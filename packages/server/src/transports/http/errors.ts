@@ -8,6 +8,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../ops/logger.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { HttpDeps } from './deps.ts';
+import { why } from './traffic-log.ts';
 
 export const JSON_TYPE = 'application/json; charset=utf-8';
 
@@ -103,13 +104,13 @@ export function createErrorAnswers({
 		const error = relayErrorOf(thrown);
 		metrics.errorAnswered('http', error.code);
 		logDefect(logger, request.id, error);
-		logger.debug({ request_id: request.id, code: error.code, problem: error.message }, 'a request was refused');
+		if (logger.isLevelEnabled('debug')) logger.debug({ request_id: request.id, ...why(error) }, 'a request was refused');
 		if (ERRORS[error.code].status === 401) reply.header('www-authenticate', 'Bearer');
 		const wait = retryAfter(error);
 		if (wait !== undefined) reply.header('retry-after', wait);
 		// The framework closes the connection after every failure to read a body. Only where the rest of it is not awaited must it.
 		if (error.code === 'request_timeout') reply.header('connection', 'close');
-		else if (reply.hasHeader('connection')) reply.removeHeader('connection');
+		else if (reply.hasHeader('connection')) reply.header('connection', reply.raw.shouldKeepAlive ? 'keep-alive' : 'close');
 		const own =
 			request.routeOptions.config?.failureAnswer?.(request, error, wait === undefined ? undefined : Number(wait)) ?? null;
 		if (own !== null) return reply.code(own.status).header('content-type', own.type).send(own.body);

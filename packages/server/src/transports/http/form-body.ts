@@ -14,8 +14,8 @@ const OTHER_TYPES = '*';
 /** Reads the bodies of a scope as forms. */
 export function addFormBodies(scope: FastifyInstance, bodies: BodyReader): void {
 	scope.removeAllContentTypeParsers();
-	scope.addContentTypeParser(FORM_TYPES, (request: FastifyRequest, payload, done) => {
-		bodies.read(payload as FastifyRequest['raw'], FORM_BYTES_MAX, (error, body) => {
+	scope.addContentTypeParser(FORM_TYPES, (request: FastifyRequest, _payload, done) => {
+		bodies.read(request, FORM_BYTES_MAX, (error, body) => {
 			if (error !== null || body === undefined) return done(error, undefined);
 			fieldsOf(request.headers['content-type'] ?? '', body).then(
 				(fields) => done(null, fields),
@@ -23,8 +23,8 @@ export function addFormBodies(scope: FastifyInstance, bodies: BodyReader): void 
 			);
 		});
 	});
-	scope.addContentTypeParser(OTHER_TYPES, (_request: FastifyRequest, payload, done) => {
-		bodies.read(payload as FastifyRequest['raw'], FORM_BYTES_MAX, (error) => done(error, {}));
+	scope.addContentTypeParser(OTHER_TYPES, (request: FastifyRequest, _payload, done) => {
+		bodies.read(request, FORM_BYTES_MAX, (error) => done(error, {}));
 	});
 }
 

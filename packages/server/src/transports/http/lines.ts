@@ -1,7 +1,8 @@
 /** Lines of a body that arrives in chunks. A line is found where it lies; only one that spans chunks is copied. */
 
-import type { ByteQuota } from './byte-quota.ts';
-import { Spool } from './spool.ts';
+import type { RelayError } from '@pulsar-relay/protocol/errors';
+import type { Reception } from '../../limits/receptions.ts';
+import { BodyBuffer } from './body-buffer.ts';
 
 const LF = 0x0a;
 
@@ -13,24 +14,31 @@ export interface LineTaker {
 	line(bytes: Buffer, start: number, end: number): void;
 	/** A line was not kept: it is longer than allowed, or too much of other lines and bodies is arriving. */
 	dropped(code: 'payload_too_large' | 'overloaded'): void;
+	/** A line that has begun did not end in time. */
+	late(error: RelayError): void;
 }
+
+/** Tells the budgets that a line has begun. */
+export type BeginLine = (onFail: (error: RelayError) => void) => Reception;
 
 export class LineSplitter {
 	readonly #bytesMax: number;
-	readonly #receiving: ByteQuota;
+	readonly #beginLine: BeginLine;
 	readonly #taker: LineTaker;
 	/** The beginning of a line whose end has not come. */
-	readonly #begun = new Spool();
+	readonly #begun = new BodyBuffer();
+	/** Of that line, also while it is dropped: an endless one must not last. */
+	#reception: Reception | null = null;
 	/** Why the line under way is not kept: its bytes are dropped as they come. Null while it is. */
 	#dropping: 'payload_too_large' | 'overloaded' | null = null;
 
 	/**
 	 * @param bytesMax the longest line, without its end
-	 * @param receiving for lines whose end has not come
+	 * @param beginLine for lines whose end has not come
 	 */
-	constructor(bytesMax: number, receiving: ByteQuota, taker: LineTaker) {
+	constructor(bytesMax: number, beginLine: BeginLine, taker: LineTaker) {
 		this.#bytesMax = bytesMax;
-		this.#receiving = receiving;
+		this.#beginLine = beginLine;
 		this.#taker = taker;
 	}
 
@@ -61,23 +69,34 @@ export class LineSplitter {
 	}
 
 	#begin(part: Buffer): void {
+		this.#reception ??= this.#receive();
 		if (this.#begun.byteLength + part.byteLength > this.#bytesMax) this.#drop('payload_too_large');
-		else if (!this.#receiving.take(part.byteLength)) this.#drop('overloaded');
+		else if (!this.#reception.take(part.byteLength)) this.#drop('overloaded');
 		else this.#begun.add(part);
+	}
+
+	#receive(): Reception {
+		return this.#beginLine((error) => {
+			if (error.code === 'request_timeout') this.#taker.late(error);
+			else this.#drop('overloaded');
+		});
 	}
 
 	#drop(code: 'payload_too_large' | 'overloaded'): void {
 		this.#dropping = code;
 		this.#takeBegun();
+		this.#reception = this.#receive();
 	}
 
 	#takeBegun(): Buffer {
-		this.#receiving.give(this.#begun.byteLength);
+		this.#reception?.end();
+		this.#reception = null;
 		return this.#begun.take();
 	}
 
 	#end(chunk: Buffer, start: number, end: number): void {
 		if (this.#dropping !== null) {
+			this.#takeBegun();
 			this.#taker.dropped(this.#dropping);
 			this.#dropping = null;
 		} else if (this.#begun.byteLength + end - start > this.#bytesMax) {

@@ -48,6 +48,10 @@ export const TopicReferenceText = Type.String({
 	examples: ['jobs.europe', 'alice/jobs.europe'],
 });
 
+/** Entries of a message's metadata, and bytes of its JSON text. */
+const METADATA_ENTRIES_MAX = 64;
+export const METADATA_BYTES_MAX = 16 * 1024;
+
 const messageFields = {
 	payload: Type.Unknown({ description: 'Any JSON value; kept and delivered byte for byte' }),
 	ttl: Type.Optional(
@@ -56,7 +60,8 @@ const messageFields = {
 	metadata: Type.Optional(
 		object({
 			additionalProperties: { type: 'string' },
-			description: 'Delivered with the message',
+			maxProperties: METADATA_ENTRIES_MAX,
+			description: `Delivered with the message; at most ${METADATA_BYTES_MAX} bytes of JSON`,
 			examples: [{ trace: '7f3a' }],
 		}),
 	),

@@ -14,14 +14,18 @@ import fastify, {
 	type FastifyRequest,
 	type RouteOptions,
 } from 'fastify';
+import { tokensFor } from '../../limits/budgets.ts';
+import { printable } from '../../ops/printable.ts';
 import { addAccess } from './access.ts';
 import { BodyReader, hasBody } from './bodies.ts';
 import type { HttpDeps } from './deps.ts';
 import { createRequestIds, edgeRefusal, HEADERS_MAX } from './edge.ts';
 import { type AnswerError, createErrorAnswers } from './errors.ts';
+import { askForBodiesWhenRead } from './expect-continue.ts';
 import { parseJsonBody } from './json-body.ts';
 import { OpenConnections } from './open-connections.ts';
 import { isMissingDocsFile, registerOpenApi } from './openapi.ts';
+import { boundPipelining } from './pipelining.ts';
 import { answerBrokenRequest } from './raw-answer.ts';
 import { RouteTable } from './route-table.ts';
 import { registerAuth } from './routes/auth.ts';
@@ -40,10 +44,8 @@ const HEADER_BYTES_MAX = 32 * 1024;
 const HEADERS_TIMEOUT_MS = 10_000;
 /** How often Node looks for requests whose headers are late. */
 const HEADERS_CHECK_INTERVAL_MS = 1000;
-/** Bodies of the largest size that may be arriving at the same time; smaller ones in proportion. */
-const RECEIVING_BODIES_MAX = 8;
-/** Bodies of routes that do not say: enough for a poll that names its topics with their cursors. */
-const BODY_BYTES_MAX = 1024 * 1024;
+/** JSON bodies that are parsed: enough for a poll that names its topics with their cursors, and parsed in some 3 ms. */
+const BODY_BYTES_MAX = 128 * 1024;
 /** A topic name with its owner, each of their characters percent-encoded. */
 const PARAM_LENGTH_MAX = 3 * (50 + 1 + 255);
 
@@ -60,6 +62,10 @@ const PLACES: ReadonlyMap<string, string> = new Map([
 ]);
 
 declare module 'fastify' {
+	interface FastifyRequest {
+		/** The topics of a request that has them in its body, for the log; null = none were noted. */
+		notedTopics: string | null;
+	}
 	interface FastifyInstance {
 		/** The connections that are open, to be closed at the end. */
 		readonly openConnections: OpenConnections;
@@ -69,11 +75,7 @@ declare module 'fastify' {
 /** Makes the server with its routes. It does not listen yet; routes that are added now are documented and counted too. */
 export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance> {
 	const { clock, limits } = deps;
-	const bodies = new BodyReader({
-		clock,
-		timeoutMs: limits.bodyTimeoutS * 1000,
-		receivingBytesMax: RECEIVING_BODIES_MAX * limits.maxBodyBytes,
-	});
+	const bodies = new BodyReader({ clock, receptions: deps.budgets.receptions, partyOf: deps.partyOf });
 	const answerError = createErrorAnswers(deps);
 	// What is left of the request's body is dropped first: nobody will read it now.
 	const answerFailure = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
@@ -89,11 +91,11 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	addEdge(server, deps, bodies, answerError);
 	addAccess(server, { ...deps, payloadDepthMax: limits.maxPayloadDepth });
 	addValidation(server);
-	addJsonBodies(server, bodies, limits.maxPayloadDepth);
+	addJsonBodies(server, bodies, deps);
 	await registerOpenApi(server, deps);
 	await server.register((scope, _options, done) => {
 		scope.removeAllContentTypeParsers();
-		addRawBodies(scope, bodies, limits.maxBodyBytes);
+		addRawBodies(scope, bodies, deps);
 		registerPublish(scope, deps, answerError);
 		registerPublishBulk(scope, deps, answerError);
 		done();
@@ -154,6 +156,10 @@ function createServer(
 			? fastify({ ...options, http })
 			: fastifyOverTls({ ...options, https: { ...http, ...tlsOptions(edge.tls) } });
 	server.server.maxHeadersCount = HEADERS_MAX;
+	// A client that has closed its sending side gets its answer. Not among the documented properties, but as old as they are.
+	Object.assign(server.server, { httpAllowHalfOpen: true });
+	askForBodiesWhenRead(server.server);
+	boundPipelining(server.server);
 	return server;
 }
 
@@ -161,6 +167,7 @@ function tlsOptions(credentials: TlsCredentials) {
 	const clientsNeedCertificates = credentials.ca !== undefined;
 	return {
 		...credentials,
+		allowHalfOpen: true,
 		requestCert: clientsNeedCertificates,
 		rejectUnauthorized: clientsNeedCertificates,
 		handshakeTimeout: HEADERS_TIMEOUT_MS,
@@ -191,6 +198,7 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 	const securityHeaders = edge.tls === null ? SECURITY_HEADERS : TLS_SECURITY_HEADERS;
 	const table = new RouteTable();
 	const unrouted = metrics.route('any', 'none');
+	server.decorateRequest('notedTopics', null);
 	server.addHook('onRoute', (route: RouteOptions) => {
 		table.add(route);
 		const handler = metrics.route(String(route.method), route.url);
@@ -202,6 +210,8 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		route.onResponse = [counted, ...[route.onResponse ?? []].flat()];
 	});
 	server.addHook('onRequest', (request, reply, done) => {
+		// What a connection has sent beyond its bound is not served after it was cut off.
+		if (request.raw.socket.destroyed) return void reply.hijack();
 		reply.headers(securityHeaders).header('x-request-id', request.id);
 		const refuse = (error: RelayError) => answerError(request, reply, error);
 		const refusal = edgeRefusal(request.raw, edge);
@@ -217,7 +227,9 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		const startedMs = clock.monotonicMs();
 		if (refusal !== null) refuse(refusal);
 		else if (!answered) answerNotFound(table, request, reply, answerError);
-		if (request.is404) unrouted.answered(reply.statusCode, (clock.monotonicMs() - startedMs) / 1000);
+		if (!request.is404) return;
+		unrouted.answered(reply.statusCode, (clock.monotonicMs() - startedMs) / 1000);
+		logRequest(deps, request, reply);
 	});
 }
 
@@ -243,33 +255,65 @@ function answerNotThere(request: FastifyRequest, reply: FastifyReply, answerErro
 	return answerError(request, reply, new RelayError('not_found', 'no such route'), { detail: 'Not Found' });
 }
 
-function logRequest({ logger }: HttpDeps, request: FastifyRequest, reply: FastifyReply): void {
-	if (!logger.isLevelEnabled('debug')) return;
-	const { id, method } = request;
-	const line = { request_id: id, method, route: request.routeOptions.url, status: reply.statusCode, ms: reply.elapsedTime };
-	logger.debug(line, 'request');
+function logRequest({ edge: { traffic } }: HttpDeps, request: FastifyRequest, reply: FastifyReply): void {
+	if (!traffic.isOn) return;
+	const { id, method, routeOptions } = request;
+	const { statusCode: status } = reply;
+	// What is no topic may be anything that was put in its place, such as a credential.
+	const topics = status < 400 || status === 403 || status >= 500 ? topicsOf(request) : {};
+	const fields = { request_id: id, method, route: routeOptions.url, ...topics, status };
+	traffic.answered(request.raw, request.principal, { ...fields, ms: reply.elapsedTime });
+}
+
+/** The beginning of a JWT or of an API key, and what follows. */
+const LIKE_CREDENTIAL = /(eyJ[\w-]+\.|prk_)[\w.-]*/g;
+
+/** The topics of a request: those that its handler has noted, else those in its path, query or body. */
+function topicsOf({ notedTopics, params, query, body }: FastifyRequest): { readonly topics?: string } {
+	const inBody = (body as { readonly topics?: unknown } | null | undefined)?.topics;
+	const inPath = (params as { readonly topic_name?: unknown } | null)?.topic_name;
+	const inQuery = (query as { readonly topics?: unknown } | null)?.topics;
+	const topics = notedTopics ?? inPath ?? inQuery ?? (Array.isArray(inBody) ? inBody.join(',') : null);
+	return typeof topics === 'string' ? { topics: printable(topics).replace(LIKE_CREDENTIAL, '[redacted]') } : {};
 }
 
 /** JSON bodies as values, for all routes that do not say otherwise. */
-function addJsonBodies(server: FastifyInstance, bodies: BodyReader, depthMax: number): void {
+function addJsonBodies(server: FastifyInstance, bodies: BodyReader, deps: HttpDeps): void {
 	server.removeAllContentTypeParsers();
-	server.addContentTypeParser(JSON_TYPES, (request: FastifyRequest, payload: IncomingMessage, done) => {
-		bodies.read(payload, request.routeOptions.bodyLimit, (error, body) => {
+	server.addContentTypeParser(JSON_TYPES, (request: FastifyRequest, _payload, done) => {
+		bodies.read(request, request.routeOptions.bodyLimit, (error, body) => {
 			if (error !== null || body === undefined || body.byteLength === 0) return done(error, undefined);
-			let value: unknown;
+			const fail = (thrown: unknown) => done(RelayError.from(thrown), undefined);
 			try {
-				value = parseJsonBody(body, depthMax);
+				chargeBody(deps, request, body);
+				const steps = parseJsonBody(body, deps.limits.maxPayloadDepth);
+				const value = deps.budgets.read(() => deps.partyOf(request.principal, request.raw), body.byteLength, steps);
+				if (value instanceof Promise) value.then((later) => done(null, later), fail);
+				else done(null, value);
 			} catch (thrown) {
-				return done(RelayError.from(thrown), undefined);
+				fail(thrown);
 			}
-			done(null, value);
 		});
 	});
 }
 
 /** JSON bodies as the bytes that came, for the routes that store them. */
-function addRawBodies(scope: FastifyInstance, bodies: BodyReader, bytesMax: number): void {
-	scope.addContentTypeParser(JSON_TYPES, (_request: FastifyRequest, payload: IncomingMessage, done) => {
-		bodies.read(payload, bytesMax, done);
+function addRawBodies(scope: FastifyInstance, bodies: BodyReader, deps: HttpDeps): void {
+	scope.addContentTypeParser(JSON_TYPES, (request: FastifyRequest, _payload, done) => {
+		bodies.read(request, deps.limits.maxBodyBytes, (error, body) => {
+			if (error !== null || body === undefined) return done(error, undefined);
+			try {
+				chargeBody(deps, request, body);
+			} catch (thrown) {
+				return done(RelayError.from(thrown), undefined);
+			}
+			done(null, body);
+		});
 	});
+}
+
+/** What a long body costs is paid before it is looked at. Throws `rate_limited`. */
+function chargeBody({ limiting }: HttpDeps, { principal }: FastifyRequest, { byteLength }: Buffer): void {
+	const tokens = tokensFor(byteLength);
+	if (tokens > 0 && principal !== null) limiting?.take(principal, tokens);
 }

@@ -1,5 +1,6 @@
 /** The query of the reading routes: `topics=a,b&since=<cursor>`; a `topics` that comes several times is joined. */
 
+import { isCompactCursor, parseCompactCursor } from '@pulsar-relay/protocol/compact-cursor';
 import { parseSince, type Since } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { TOPIC_NAME_PATTERN, TOPIC_REFERENCE_PATTERN } from '@pulsar-relay/protocol/topic-name';
@@ -51,9 +52,16 @@ export function readTopics(given: string | readonly string[], rights: TopicRight
 	return names;
 }
 
-/** Reads `since`. Throws `invalid_cursor`. */
-export function readSince(text: string | undefined): Since {
-	const since = text === undefined ? ({ kind: 'all', position: 'last' } as const) : parseSince(text);
+/** A start position, or a cursor over the topics that are asked for; undefined for anything else, and for a short cursor over others. */
+export function cursorOf(text: string, topics: readonly string[]): Since | undefined {
+	if (!isCompactCursor(text)) return parseSince(text);
+	const positions = parseCompactCursor(text, topics);
+	return positions === undefined ? undefined : { kind: 'each', positions };
+}
+
+/** Reads `since` for topics. Throws `invalid_cursor`. */
+export function readSince(text: string | undefined, topics: readonly string[]): Since {
+	const since = text === undefined ? ({ kind: 'all', position: 'last' } as const) : cursorOf(text, topics);
 	if (since === undefined) throw new RelayError('invalid_cursor', '`since` is not a cursor');
 	return since;
 }

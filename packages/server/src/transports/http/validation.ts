@@ -136,6 +136,12 @@ function problemOf({ keyword, params, data, instancePath }: ErrorObject, at: Loc
 			return { type: 'too_short', loc, msg: `List should have at least ${size(params['limit'])}` };
 		case 'maxItems':
 			return { type: 'too_long', loc, msg: `List should have at most ${size(params['limit'])}` };
+		case 'maxProperties':
+			return {
+				type: 'too_long',
+				loc,
+				msg: `Dictionary should have at most ${params['limit']} items after validation, not ${Object.keys(data as object).length}`,
+			};
 		case 'minimum':
 			return { type: 'greater_than_equal', loc, msg: `Input should be greater than or equal to ${params['limit']}` };
 		case 'maximum':

@@ -70,7 +70,7 @@ export function registerCompatiblePoll(server: FastifyInstance, deps: Compatible
 			if (!bringsCursors(request.body)) return pollOn(deps, pollStarts, receipts, client, request, reply);
 			const place = async ({ starts }: AllowedStarts) => {
 				pollStarts.cameWith(client, starts);
-				return { starts };
+				return starts;
 			};
 			const options = { ...optionsFor(request.body), place };
 			return answerWith(reply, await runPoll(deps, request, reply, startsOf(request.body), options));
@@ -105,8 +105,13 @@ async function pollOn(
 		const start = await pollStarts.open(client, allowed.starts.keys());
 		opened = start;
 		shownAs = allowed.shownAs;
-		if (start.positions !== null) return { starts: start.positions };
-		return { starts: allowed.starts, begun: (cursors) => start.begun(cursors) };
+		const { positions } = start;
+		// In the order of the request, which is the order of the answer.
+		if (positions !== null) return new Map(Array.from(allowed.starts.keys(), (topic) => [topic, positions.get(topic) ?? 'last']));
+		const ends = await deps.relay.endsOf(allowed.starts.keys());
+		// Before it waits: what has once been seen to wait is remembered.
+		await start.begun(ends);
+		return ends;
 	};
 	try {
 		const answer = await runPoll(deps, request, reply, startsOf(request.body), { ...optionsFor(request.body), place });

@@ -10,7 +10,7 @@ import type { Clock } from '../../ports/clock.ts';
 
 /**
  * - `received`: the client has the answer.
- * - `taken`: somebody on the way has it, a proxy perhaps, whose connection this is. The client may have it.
+ * - `taken`: the connection took it, and is a proxy's, or was half closed before. The client may have it.
  * - `unknown`: nothing shows that it arrived.
  */
 export type Receipt = 'received' | 'taken' | 'unknown';
@@ -32,18 +32,20 @@ export class Receipts {
 		server.prependListener('request', (request: IncomingMessage) => this.#awaited.get(request.socket)?.(request));
 	}
 
-	/** Whether an answer can still reach the client: a close that has arrived by now is seen, so that it is not taken for one after the answer. */
+	/** Whether an answer can still reach the client, as far as anything has arrived that says otherwise. */
 	async canReach({ socket }: IncomingMessage): Promise<boolean> {
 		// One to handle what has arrived in this turn of the loop, and one to ask for what arrived meanwhile.
 		await setImmediate();
 		await setImmediate();
-		return !socket.destroyed && !socket.readableEnded;
+		return !socket.destroyed;
 	}
 
 	/** Calls `settled` once, with what became of the answer that is sent next. */
 	watch(request: IncomingMessage, response: ServerResponse, settled: (receipt: Receipt) => void): void {
 		const { socket } = request;
-		const arrived: Receipt = isForwarded(request) ? 'taken' : 'received';
+		// A client that closed its side before the answer may be gone: how the connection ends says little then.
+		const halfClosed = socket.readableEnded;
+		const arrived: Receipt = halfClosed || isForwarded(request) ? 'taken' : 'received';
 		let sent = false;
 		const settle = (receipt: Receipt) => {
 			if (this.#awaited.get(socket) !== onRequest) return;
@@ -60,7 +62,7 @@ export class Receipts {
 			settle(isSame && !isForwarded(next) ? arrived : 'taken');
 		};
 		const onEnd = () => settle(sent ? arrived : 'unknown');
-		const onClose = () => settle('unknown');
+		const onClose = (hadError: boolean) => settle(halfClosed && sent && !hadError ? 'taken' : 'unknown');
 		this.#awaited.set(socket, onRequest);
 		socket.on('end', onEnd);
 		socket.on('close', onClose);

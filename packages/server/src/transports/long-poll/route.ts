@@ -5,6 +5,8 @@
 
 import type { FastifyInstance } from 'fastify';
 import { type Static, Type } from 'typebox';
+import type { TopicRights } from '../../auth/topic-access.ts';
+import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import { allowStarts } from '../http/rights.ts';
 import { errorAnswers, PollAnswer } from '../http/schemas.ts';
@@ -44,26 +46,25 @@ export function registerLongPoll(server: FastifyInstance, deps: CompatiblePollDe
 		},
 		async (request, reply) => {
 			const { query } = request;
-			const answer = await runPoll(
-				deps,
-				request,
-				reply,
-				startsOf(readTopics(query.topics, deps.rights), readSince(query.since)),
-				{
-					waitMs: waitMsOf(query.timeout),
-					messagesMax: query.limit,
-					messagesPerTopicMax: query.limit,
-				},
-			);
+			const answer = await runPoll(deps, request, reply, startsOfQuery(query, deps.rights), {
+				waitMs: waitMsOf(query.timeout),
+				messagesMax: query.limit,
+				messagesPerTopicMax: query.limit,
+			});
 			return reply.type('application/json').send(encodePollAnswer(answer));
 		},
 	);
 	// Like the GET, but for the waiting: there is nothing to send.
 	server.head<{ Querystring: PollQuery }>('/api/v1/poll', { schema: { querystring } }, async (request, reply) => {
 		const { query } = request;
-		const wanted = startsOf(readTopics(query.topics, deps.rights), readSince(query.since));
+		const wanted = startsOfQuery(query, deps.rights);
 		await allowStarts(deps.rights, principalOf(request), wanted);
 		return reply.type('application/json').send();
 	});
 	registerCompatiblePoll(server, deps);
+}
+
+function startsOfQuery({ topics, since }: PollQuery, rights: TopicRights): Map<string, Start> {
+	const names = readTopics(topics, rights);
+	return startsOf(names, readSince(since, names));
 }

@@ -11,6 +11,7 @@ import type { PollAnswer, PollRequest } from '../../relay/poll.ts';
 import type { Relay } from '../../relay/relay.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
+import { onClientLeft } from '../http/client-left.ts';
 import { type AllowedStarts, allowStarts, watchRights } from '../http/rights.ts';
 
 export interface PollDeps {
@@ -24,9 +25,9 @@ export interface PollDeps {
 }
 
 /** What a route says about its polls. */
-export type PollOptions = Omit<PollRequest, 'starts' | 'shownAs' | 'bytesMax' | 'signal' | 'begun'> & {
+export type PollOptions = Omit<PollRequest, 'starts' | 'shownAs' | 'bytesMax' | 'signal'> & {
 	/** Decides where an allowed poll really starts; default: where it asked to. */
-	readonly place?: (allowed: AllowedStarts) => Promise<Pick<PollRequest, 'starts' | 'begun'>>;
+	readonly place?: (allowed: AllowedStarts) => Promise<PollRequest['starts']>;
 };
 
 /** What both routes may answer instead, beside what every route may. */
@@ -64,31 +65,27 @@ export async function runPoll(
 	const principal = principalOf(request);
 	const allowed = await allowStarts(deps.rights, principal, wanted);
 	const { shownAs } = allowed;
-	const placed = place === undefined ? { starts: allowed.starts } : await place(allowed);
-	const { starts } = placed;
 	const held = principal.kind === 'open' ? null : (deps.caps?.openPoll(holderOf(principal)) ?? null);
 	const gone = new AbortController();
-	const onClose = () => gone.abort();
-	// Also called once the answer is out, when it no longer matters.
-	reply.raw.on('close', onClose);
-	// Whoever left while the rights were read has been told of already.
-	if (reply.raw.destroyed) gone.abort();
+	const unwatchClient = onClientLeft(request.raw, reply.raw, () => gone.abort());
 	let refusal: RelayError | null = null;
 	const refuse = (error: RelayError) => {
 		refusal = error;
 		gone.abort();
 	};
 	const unwatch = watchRights(deps.auth, principal, {
-		topics: () => starts.keys(),
+		topics: () => allowed.starts.keys(),
 		end: refuse,
 		endTopic: (topic) => refuse(denial('grant', 'subscribe', shownAs.get(topic) ?? topic)),
 	});
 	deps.metrics.connectionOpened('longpoll');
 	try {
-		const answer = await deps.relay.poll({ ...limits, ...placed, shownAs, bytesMax: ANSWER_BYTES_MAX, signal: gone.signal });
+		const starts = place === undefined ? allowed.starts : await place(allowed);
+		const answer = await deps.relay.poll({ ...limits, starts, shownAs, bytesMax: ANSWER_BYTES_MAX, signal: gone.signal });
 		if (refusal !== null) throw refusal;
 		return answer;
 	} finally {
+		unwatchClient();
 		unwatch();
 		held?.release();
 		deps.metrics.connectionClosed('longpoll');

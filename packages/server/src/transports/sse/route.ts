@@ -3,7 +3,6 @@
  * `Last-Event-ID`, which wins over `lastEventId` in the query, as polyfills send it, and that over `since`.
  */
 
-import { parseSince } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
@@ -17,12 +16,14 @@ import type { Relay } from '../../relay/relay.ts';
 import type { Session } from '../../relay/session.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
+import { onClientLeft } from '../http/client-left.ts';
+import type { EdgeOptions } from '../http/deps.ts';
 import type { FailureAnswer } from '../http/errors.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { headersOf } from '../http/raw-answer.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
 import { errorAnswers } from '../http/schemas.ts';
-import { readingParameters, readSince, readTopics, startsOf } from '../http/topics-query.ts';
+import { cursorOf, readingParameters, readSince, readTopics, startsOf } from '../http/topics-query.ts';
 import { EVENT_STREAM_TYPE, streamOfRefusal } from './closed-event.ts';
 import { SseSink } from './sink.ts';
 
@@ -35,6 +36,7 @@ export interface SseDeps {
 	readonly rights: TopicRights;
 	/** Null where accounts have no caps. */
 	readonly caps: AccountCaps | null;
+	readonly edge: Pick<EdgeOptions, 'traffic'>;
 	readonly socketBufferBytes: number;
 	readonly heartbeatIntervalS: number;
 }
@@ -142,13 +144,29 @@ async function stream(deps: SseDeps, heartbeat: Heartbeat, request: EventsReques
 	deps.metrics.connectionOpened('sse');
 	let place: number | null = null;
 	let unwatch = () => {};
+	const openedMs = deps.clock.monotonicMs();
+	const { traffic } = deps.edge;
+	const client = traffic.isOn ? traffic.clientOf(request.raw) : '';
 	response.on('close', () => {
+		if (traffic.isOn) {
+			traffic.ended({
+				transport: 'sse',
+				principal,
+				client,
+				durationMs: deps.clock.monotonicMs() - openedMs,
+				topics: [...session.topics].length,
+				messagesOut: sink.messages,
+				socket: request.raw.socket,
+				more: { request_id: request.id, closed_by: response.writableEnded ? 'relay' : 'client' },
+			});
+		}
 		if (place !== null) heartbeat.leave(sink, place);
 		unwatch();
 		session.close();
 		held?.release();
 		deps.metrics.connectionClosed('sse');
 	});
+	onClientLeft(request.raw, response, () => request.raw.socket.destroySoon());
 	try {
 		await session.subscribe(
 			starts,
@@ -185,8 +203,8 @@ function startsOfRequest(request: EventsRequest, rights: TopicRights): Map<strin
 	const { query } = request;
 	const topics = readTopics(query.topics, rights);
 	const lastEventId = lastEventIdOf(request);
-	if (lastEventId === '') return startsOf(topics, readSince(query.since));
-	const since = parseSince(lastEventId);
+	if (lastEventId === '') return startsOf(topics, readSince(query.since, topics));
+	const since = cursorOf(lastEventId, topics);
 	return since === undefined ? new Map(topics.map((topic) => [topic, 'unknown'])) : startsOf(topics, since);
 }
 

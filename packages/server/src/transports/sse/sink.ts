@@ -4,6 +4,7 @@
  */
 
 import type { ServerResponse } from 'node:http';
+import { CompactCursor } from '@pulsar-relay/protocol/compact-cursor';
 import { formatCursor } from '@pulsar-relay/protocol/cursor';
 import type { RelayError } from '@pulsar-relay/protocol/errors';
 import { type Gap, gapObject } from '@pulsar-relay/protocol/frames';
@@ -15,19 +16,27 @@ import { encodeClosedEvent } from './closed-event.ts';
 
 /** A copy of a piece smaller than this costs less than a write of its own. */
 const SHARED_BYTES_MIN = 64 * 1024;
+/** A cursor that names its topics can be read by people and used for other topics, too; a longer one is written in short. */
+const NAMED_CURSOR_LENGTH_MAX = 128;
+/** Of a message id, with what stands around it in a cursor that names its topics. */
+const NAMED_ID_LENGTH = ',:1795438000123-0'.length;
 
 export class SseSink implements Sink, HeartbeatMember {
 	readonly transport = 'sse';
 	onWritable: () => void = () => {};
+	/** Messages that were delivered. */
+	messages = 0;
 	readonly #response: ServerResponse;
 	readonly #bufferBytesMax: number;
 	/** What the stream follows, with the cursor of each. */
 	readonly #cursors = new Map<string, MessageId>();
 	/**
-	 * Whether the stream began with several topics. Its event ids then name each to the end, also when only one is left: a bare
+	 * Whether the stream began with several topics. Its event ids then cover each to the end, also when only one is left: a bare
 	 * message id would be taken for the cursor of all the topics that the client asks for when it reconnects.
 	 */
 	#ofSeveral = false;
+	/** The same cursors in short, where their names would be most of a stream. */
+	#compact: CompactCursor | null = null;
 	#held: Uint8Array[] = [];
 	#heldBytes = 0;
 
@@ -45,19 +54,21 @@ export class SseSink implements Sink, HeartbeatMember {
 	open(cursors: ReadonlyMap<string, MessageId>, retryMs: number): void {
 		for (const [topic, id] of cursors) this.#cursors.set(topic, id);
 		this.#ofSeveral = cursors.size > 1;
+		if (this.#ofSeveral && namedLength(cursors.keys()) > NAMED_CURSOR_LENGTH_MAX) this.#compact = new CompactCursor(cursors);
 		const starts = Object.fromEntries([...cursors].map(([topic, id]) => [topic, formatMessageId(id)]));
 		this.#hold(Buffer.from(`retry: ${retryMs}\n`));
 		this.#hold(encodeSseEvent({ event: 'subscribed', id: this.#cursor(), data: JSON.stringify({ cursors: starts }) }));
 	}
 
 	deliver(slice: Deliverable): boolean {
+		this.messages += slice.count;
 		if (this.#ofSeveral) return this.#deliverOneOfSeveral(slice);
-		this.#cursors.set(slice.topic, slice.last);
+		this.#move(slice.topic, slice.last);
 		return slice.count > 0 && this.#hold(slice.sse());
 	}
 
 	gap(gap: Gap): void {
-		this.#cursors.set(gap.topic, gap.to);
+		this.#move(gap.topic, gap.to);
 		this.#hold(encodeSseEvent({ event: 'gap', id: this.#cursor(), data: JSON.stringify(gapObject(gap)) }));
 	}
 
@@ -109,28 +120,35 @@ export class SseSink implements Sink, HeartbeatMember {
 		if (this.writable) this.#response.write(SSE_HEARTBEAT);
 	}
 
-	/** With several topics each event's id names them all, so it is this stream's own; the data is shared all the same (I7). */
+	/** With several topics each event's id covers them all, so it is this stream's own; the data is shared all the same (I7). */
 	#deliverOneOfSeveral(slice: Deliverable): boolean {
 		let first = false;
 		slice.forEachEvent((id, data) => {
-			this.#cursors.set(slice.topic, id);
-			first = this.#hold(Buffer.from(`id: ${this.#cursor()}\n`)) || first;
-			this.#hold(data);
+			this.#move(slice.topic, id);
+			first = this.#hold(data) || first;
+			this.#hold(Buffer.from(`id: ${this.#cursor()}\n\n`));
 		});
-		this.#cursors.set(slice.topic, slice.last);
+		this.#move(slice.topic, slice.last);
 		return first;
+	}
+
+	#move(topic: string, id: MessageId): void {
+		this.#cursors.set(topic, id);
+		this.#compact?.move(topic, id);
 	}
 
 	/** A topic is no longer followed; the stream ends with its last one. */
 	#ended(event: string, topic: string): void {
 		this.#hold(encodeSseEvent({ event, data: JSON.stringify({ topic }) }));
 		this.#cursors.delete(topic);
+		this.#compact?.drop(topic);
 		if (this.#cursors.size > 0) return;
 		this.flush();
 		this.#response.end();
 	}
 
 	#cursor(): string {
+		if (this.#compact !== null) return this.#compact.toString();
 		if (this.#ofSeveral) return formatCursor(this.#cursors);
 		for (const id of this.#cursors.values()) return formatMessageId(id);
 		return '';
@@ -144,6 +162,12 @@ export class SseSink implements Sink, HeartbeatMember {
 		this.#heldBytes += bytes.byteLength;
 		return this.#held.push(bytes) === 1;
 	}
+}
+
+function namedLength(topics: Iterable<string>): number {
+	let length = 0;
+	for (const topic of topics) length += topic.length + NAMED_ID_LENGTH;
+	return length;
 }
 
 /** What is held, in as few pieces as pay: small ones put together, large ones as they are, shared with other streams (I7). */

@@ -4,6 +4,8 @@ import type { Auth } from '../../auth/auth.ts';
 import type { KnownPrincipal, Principal } from '../../auth/principal.ts';
 import type { TopicRights } from '../../auth/topic-access.ts';
 import type { AccountCaps } from '../../limits/account-caps.ts';
+import type { Budgets } from '../../limits/budgets.ts';
+import type { Steps } from '../../limits/turns.ts';
 import type { Logger } from '../../ops/logger.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
@@ -11,6 +13,7 @@ import type { Relay } from '../../relay/relay.ts';
 import type { Session } from '../../relay/session.ts';
 import type { EdgeOptions } from '../http/deps.ts';
 import type { Limiting } from '../http/limiting.ts';
+import type { PartyOf } from '../http/party-of.ts';
 import type { ClientFrame } from './frame.ts';
 
 /** What the WebSocket transport needs. */
@@ -26,7 +29,9 @@ export interface WebSocketDeps {
 	/** Null where accounts have no caps. */
 	readonly caps: AccountCaps | null;
 	readonly rights: TopicRights;
-	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins' | 'logRefusal'>;
+	readonly budgets: Budgets;
+	readonly partyOf: PartyOf;
+	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins' | 'logRefusal' | 'traffic'>;
 	/** The largest message a client may send. */
 	readonly messageBytesMax: number;
 	readonly payloadDepthMax: number;
@@ -46,6 +51,8 @@ export interface CommandContext {
 	replace(principal: KnownPrincipal): void;
 	/** The `timestamp` of answers: now. */
 	timestamp(): string;
+	/** Reads what is used of a frame: at once when that is short, else in steps. */
+	read<Result>(frame: ClientFrame, steps: Steps<Result>): Result | Promise<Result>;
 	/** Answers a frame, repeating its `ref`. Answers of one turn go out in one write. */
 	reply(frame: ClientFrame, answer: object): void;
 	/** Answers with an error, and closes the connection where the error table says so. */

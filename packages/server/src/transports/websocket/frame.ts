@@ -1,53 +1,110 @@
 /**
- * Client frames (PROTOCOL.md, "WebSocket"): one JSON object per text frame, told apart by `type`.
+ * Client frames (PROTOCOL.md, "WebSocket"): one JSON object per text frame, told apart by `type`. A frame is scanned once; what a command
+ * uses of it is parsed by the command, and nothing else.
  */
 
-import { isUtf8 } from 'node:buffer';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { objectScanner } from '@pulsar-relay/protocol/json-scan';
+import { type ByteRange, objectScanner, type ScanFailure } from '@pulsar-relay/protocol/json-scan';
+import { STEP_BYTES, type Steps } from '../../limits/turns.ts';
+import { afterMark, parseShort } from '../http/json-body.ts';
 
-/** A client frame, checked as JSON but for its fields. */
+const MEMBERS = [
+	'type',
+	'ref',
+	'topic',
+	'payload',
+	'ttl',
+	'metadata',
+	'idempotency_key',
+	'topics',
+	'offset',
+	'since',
+	'message_id',
+	'token',
+] as const;
+
+/** What client frames have members for. */
+export type FrameMember = (typeof MEMBERS)[number];
+
+/** A client frame, checked as JSON but for its members. */
 export interface ClientFrame {
 	readonly type: string;
-	/** What the client put in `ref`, to be repeated in the answer; undefined when absent. */
-	readonly ref: string | number | undefined;
-	/** The raw value of `idempotency_key`, undefined when absent; only a publish has use for it. */
-	readonly idempotencyKey: unknown;
+	/** The JSON text of `ref`, to be repeated in the answer as it came; undefined when absent. */
+	readonly ref: string | undefined;
 	/** The frame as it came. */
 	readonly bytes: Buffer;
-	/** The frame's members; parsed when first asked for, since a publish never is. */
-	fields(): Readonly<Record<string, unknown>>;
+	/** Where the value of a member lies. */
+	member(name: FrameMember): ByteRange | undefined;
+	/** The value of a member that is short when it is right; undefined when absent. */
+	value(name: FrameMember, bytesMax: number): unknown;
 }
 
-const scanFrame = objectScanner(['type', 'ref', 'idempotency_key']);
+const scanFrame = objectScanner(MEMBERS);
 const REF_LENGTH_MAX = 128;
+/** Each character may be written as an escape of six. */
+const REF_TEXT_BYTES_MAX = 6 * REF_LENGTH_MAX + 2;
+const TYPE_TEXT_BYTES_MAX = 64;
 
-/** Reads a client frame. Throws `invalid_json`, `payload_too_deep` or `unknown_frame`. */
-export function readFrame(bytes: Buffer, depthMax: number): ClientFrame {
-	if (!isUtf8(bytes)) throw new RelayError('invalid_json', 'the frame is not UTF-8');
+/** Largest frames; of `publish` the largest message is the limit. */
+export const TOPIC_FRAME_BYTES_MAX = 1024 * 1024;
+const OTHER_FRAME_BYTES_MAX = 32 * 1024;
+
+/**
+ * Reads a client frame, which must be UTF-8, in steps. Throws `invalid_json`, `payload_too_deep`, `unknown_frame`, or `payload_too_large` as
+ * soon as a frame is known to be of a type that is never as large.
+ */
+export function* readFrame(bytes: Buffer, depthMax: number): Steps<ClientFrame> {
+	const start = afterMark(bytes, 0);
 	// The frame around a payload is a level of its own: over HTTP a payload may nest just as deep.
-	const scan = scanFrame(bytes, 0, bytes.byteLength, depthMax + 1);
-	if (scan.status === 'too_deep') throw new RelayError('payload_too_deep', `the frame nests deeper than ${depthMax} levels`);
-	if (scan.status === 'malformed') throw new RelayError('invalid_json', `the frame is not JSON, from byte ${scan.at} on`);
-	if (scan.status === 'not_object') throw new RelayError('invalid_json', 'the frame is not a JSON object');
-	const [typeRange, refRange, keyRange] = scan.members;
+	const scan = scanFrame.inSteps(bytes, start, bytes.byteLength, depthMax + 1);
+	for (let until = start + STEP_BYTES; ; until += STEP_BYTES) {
+		const result = scan.advance(until);
+		if (result === null) {
+			if (scan.found[0] !== undefined) typeOf(bytes, scan.found[0]);
+			yield;
+			continue;
+		}
+		if (result.status === 'not_object') throw new RelayError('invalid_json', 'the frame is not a JSON object');
+		if (result.status !== 'ok') throw frameError(result, depthMax);
+		const [typeRange, refRange] = result.members;
+		const member = (name: FrameMember) => result.members[MEMBERS.indexOf(name)];
+		return {
+			type: typeOf(bytes, typeRange),
+			ref: refRange === undefined ? undefined : refOf(bytes, refRange),
+			bytes,
+			member,
+			value(name, bytesMax) {
+				const range = member(name);
+				return range === undefined ? undefined : parseShort(bytes, range, bytesMax);
+			},
+		};
+	}
+}
+
+/** The type of a frame, which is as large as such a frame may be. */
+function typeOf(bytes: Buffer, range: ByteRange | undefined): string {
 	// A frame without a type is a subscribe: the earlier server's first frame may leave it out.
-	const type: unknown = typeRange === undefined ? 'subscribe' : parse(bytes, typeRange);
+	const type = range === undefined ? 'subscribe' : parseShort(bytes, range, TYPE_TEXT_BYTES_MAX);
+	if (type === 'publish') return type;
+	const bytesMax = type === 'subscribe' || type === 'unsubscribe' ? TOPIC_FRAME_BYTES_MAX : OTHER_FRAME_BYTES_MAX;
+	if (bytes.byteLength > bytesMax) {
+		throw new RelayError('payload_too_large', `a frame of this type is at most ${bytesMax} bytes`);
+	}
 	if (typeof type !== 'string') throw new RelayError('unknown_frame', 'the frame type is not a string');
-	const ref: unknown = refRange === undefined ? undefined : parse(bytes, refRange);
-	return {
-		type,
-		ref: isRef(ref) ? ref : undefined,
-		idempotencyKey: keyRange === undefined ? undefined : parse(bytes, keyRange),
-		bytes,
-		fields: () => JSON.parse(bytes.toString()) as Readonly<Record<string, unknown>>,
-	};
+	return type;
 }
 
-function parse(bytes: Buffer, range: { readonly start: number; readonly end: number }): unknown {
-	return JSON.parse(bytes.toString('utf8', range.start, range.end));
+function frameError({ status, at }: ScanFailure, depthMax: number): RelayError {
+	if (status === 'too_deep') return new RelayError('payload_too_deep', `the frame nests deeper than ${depthMax} levels`);
+	if (status === 'malformed') return new RelayError('invalid_json', `the frame is not JSON, from byte ${at} on`);
+	return new RelayError('invalid_json', `the frame escapes an unpaired surrogate (half of a character) at byte ${at}`);
 }
 
-function isRef(value: unknown): value is string | number {
-	return typeof value === 'number' || (typeof value === 'string' && value.length <= REF_LENGTH_MAX);
+/** What the answer repeats; undefined when it is nothing that is repeated. */
+function refOf(bytes: Buffer, { start, end }: ByteRange): string | undefined {
+	if (end - start > REF_TEXT_BYTES_MAX) return undefined;
+	const text = bytes.toString('utf8', start, end);
+	const value: unknown = JSON.parse(text);
+	if (typeof value === 'number') return text.length <= REF_LENGTH_MAX ? text : undefined;
+	return typeof value === 'string' && value.length <= REF_LENGTH_MAX ? text : undefined;
 }

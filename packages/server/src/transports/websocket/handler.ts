@@ -3,7 +3,6 @@
  * what the peer sends and the control frames; message frames are written by the sink.
  */
 
-import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
@@ -14,7 +13,7 @@ import { Heartbeat } from '../http/heartbeat.ts';
 import { rawAnswer } from '../http/raw-answer.ts';
 import { admit } from './admission.ts';
 import type { WebSocketDeps } from './command.ts';
-import { CLOSE_TIMEOUT_MS, isWatched, WebSocketConnection } from './connection.ts';
+import { type Accepted, CLOSE_TIMEOUT_MS, isWatched, WebSocketConnection } from './connection.ts';
 
 /** A message in more fragments than this is refused with 1008: no client needs them, and each costs bookkeeping. */
 const FRAGMENTS_MAX = 1024;
@@ -41,6 +40,7 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 	// An upgrade request that does not become a WebSocket.
 	const refuse = (request: IncomingMessage, socket: Duplex, refusal: RelayError) => {
 		deps.metrics.errorAnswered('websocket', refusal.code);
+		deps.edge.traffic.upgradeRefused(request, refusal);
 		// Nobody reads from this socket any more, so that not even its end would be noticed: it is let go of here (I8).
 		socket.end(rawAnswer(refusal, requestIdOf(request)), () => socket.destroy());
 	};
@@ -55,7 +55,7 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 		const accept = (principal: Principal) => {
 			wss.handleUpgrade(request, socket, head, (ws) => {
 				socket.off('error', onSocketError);
-				const connection = connect(deps, ws, socket, principal);
+				const connection = connect(deps, ws, { socket, request, principal });
 				if (connection === null) return;
 				connections.set(ws, connection);
 				connection.heartbeatPlace = heartbeat.join(connection);
@@ -77,7 +77,9 @@ function sharedListeners(
 	connections: Map<WebSocket, WebSocketConnection>,
 	heartbeat: Heartbeat,
 ): (ws: WebSocket) => void {
-	const onError = (error: Error) => deps.logger.debug({ err: error }, 'a WebSocket peer broke the protocol');
+	function onError(this: WebSocket, error: Error): void {
+		deps.logger.debug({ err: error, session_id: connections.get(this)?.id }, 'a WebSocket peer broke the protocol');
+	}
 	function onMessage(this: WebSocket, data: RawData, binary: boolean): void {
 		// One Buffer, since `binaryType` is the default.
 		connections.get(this)?.take(data as Buffer, binary);
@@ -90,13 +92,12 @@ function sharedListeners(
 	function onPong(this: WebSocket): void {
 		connections.get(this)?.takeControl();
 	}
-	function onClose(this: WebSocket): void {
+	function onClose(this: WebSocket, code: number, reason: Buffer): void {
 		const connection = connections.get(this);
 		if (connection === undefined) return;
 		connections.delete(this);
 		heartbeat.leave(connection, connection.heartbeatPlace);
-		connection.session.close();
-		connection.held?.release();
+		connection.closed(code, reason.toString());
 		if (deps.auth !== null && isWatched(connection)) deps.auth.live.remove(connection);
 		deps.metrics.connectionClosed('websocket');
 	}
@@ -109,9 +110,9 @@ function sharedListeners(
 	};
 }
 
-function connect(deps: WebSocketDeps, ws: WebSocket, socket: Duplex, principal: Principal): WebSocketConnection | null {
+function connect(deps: WebSocketDeps, ws: WebSocket, accepted: Accepted): WebSocketConnection | null {
 	try {
-		const connection = new WebSocketConnection(deps, ws, socket, `sess_${randomBytes(6).toString('hex')}`, principal);
+		const connection = new WebSocketConnection(deps, ws, accepted);
 		deps.metrics.connectionOpened('websocket');
 		return connection;
 	} catch (error) {

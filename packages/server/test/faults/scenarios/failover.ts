@@ -65,7 +65,8 @@ const promoted: Scenario = {
 const promotedReplicated: Scenario = {
 	name: 'the same with PULSAR_DURABILITY=replicated:1',
 	async run(size) {
-		const report = await promote(size, { PULSAR_DURABILITY: 'replicated:1' }, true);
+		// What was delivered is in the log at the end, too: it was delivered once the replica had it.
+		const report = await promote(size, { PULSAR_DURABILITY: 'replicated:1' }, false);
 		return { report, problems: [...findingsBut(report), ...gapsLate(report), ...answersLate(report)] };
 	},
 };

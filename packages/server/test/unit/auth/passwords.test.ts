@@ -61,6 +61,39 @@ test('who does not exist takes as long as a wrong password', async () => {
 	assert(nobody > somebody / 3 && nobody < somebody * 3, `${nobody} ms against ${somebody} ms`);
 });
 
+test('a wrong password takes as long for nobody, for an account of here and for one whose imported hash costs more', async () => {
+	const passwords = new Passwords();
+	const own = await passwords.hash('correct horse');
+	const imported = await hash('correct horse', { memoryCost: 65_536, timeCost: 3, parallelism: 4 });
+	// As a relay does at its start, before anybody has tried a password.
+	for (const phc of [own, imported]) passwords.learn(phc);
+	const tries = new Map<string | null, number[]>([null, own, imported].map((phc) => [phc, []]));
+	await passwords.verify(null, 'warm');
+	for (let i = 0; i < 5; i++) {
+		for (const [phc, times] of tries) {
+			// The work of all threads: on a busy machine it is steadier than the time.
+			const before = process.cpuUsage();
+			assert.equal(await passwords.verify(phc, 'wrong horse'), false);
+			const { user, system } = process.cpuUsage(before);
+			times.push((user + system) / 1000);
+		}
+	}
+	const [nobody = 0, here = 0, elsewhere = 0] = [...tries.values()].map((times) => times.sort((a, b) => a - b)[2]);
+	// One alone costs a fifth of the other: without the making up they would be that far apart.
+	assert(Math.max(nobody, here, elsewhere) < 1.6 * Math.min(nobody, here, elsewhere), `${nobody}, ${here}, ${elsewhere} ms`);
+});
+
+test('only so many costs are made up for, and none that would take the machine away', async () => {
+	const passwords = new Passwords();
+	const salt = 'c2FsdHNhbHRzYWx0c2FsdA';
+	const digest = 'q2JtVn1uQ4V0h5b0F0m0u1S9Jq0M8rV0m3q0bq2Jt1U';
+	passwords.learn(`$argon2id$v=19$m=262144,t=16,p=1$${salt}$${digest}`);
+	for (let m = 100; m < 1000; m++) passwords.learn(`$argon2id$v=19$m=${m},t=1,p=1$${salt}$${digest}`);
+	const before = process.cpuUsage();
+	await passwords.verify(null, 'wrong horse');
+	assert(process.cpuUsage(before).user < 1_500_000, 'it takes seconds with the dear one, or with all of the others');
+});
+
 test('so many are checked at once, so many wait in their order, and more are refused', async () => {
 	const passwords = new Passwords({ concurrency: 1, waitingMax: 2 });
 	const order: number[] = [];

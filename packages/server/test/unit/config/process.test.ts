@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -21,11 +21,19 @@ interface Relay {
 	readonly child: ChildProcess;
 	/** Resolves with the first line of the JSON log that has this message; rejects when the process ends before. */
 	logged(message: string): Promise<Record<string, unknown>>;
+	/** The messages of the JSON log so far. */
+	messages(): string[];
 	ended: Promise<{ code: number | null; signal: string | null; stdout: string; stderr: string }>;
 }
 
-function launch(t: TestContext, argv: readonly string[], settings: Record<string, string> = {}, node = process.execPath): Relay {
-	const child = spawn(node, [LAUNCHER, ...argv], { env: environment(settings), stdio: ['ignore', 'pipe', 'pipe'] });
+function launch(
+	t: TestContext,
+	argv: readonly string[],
+	settings: Record<string, string> = {},
+	node = process.execPath,
+	script = [LAUNCHER],
+): Relay {
+	const child = spawn(node, [...script, ...argv], { env: environment(settings), stdio: ['ignore', 'pipe', 'pipe'] });
 	t.after(() => child.kill('SIGKILL'));
 	let stdout = '';
 	let stderr = '';
@@ -49,7 +57,8 @@ function launch(t: TestContext, argv: readonly string[], settings: Record<string
 			reader.on('line', look);
 			ended.then((end) => reject(new Error(`ended without logging "${message}": ${JSON.stringify(end)}`)), reject);
 		});
-	return { child, logged, ended };
+	const messages = () => lines.flatMap((line) => (line.startsWith('{') ? [String(JSON.parse(line).msg)] : []));
+	return { child, logged, messages, ended };
 }
 
 function majorOf(node: string): number | undefined {
@@ -122,6 +131,59 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 		assert.equal(messages.at(-1), 'stopped');
 	});
 }
+
+test('SIGHUP without TLS is logged and ends nothing, also while the relay starts', { timeout: 30_000 }, async (t) => {
+	const relay = launch(t, ['--storage-backend=memory', '--port=0'], { PULSAR_OF_OLD: 'x' });
+	// Logged once the handlers of signals are there, before anything is opened.
+	await relay.logged('PULSAR_OF_OLD is set, but this version has no such setting; it is ignored');
+	relay.child.kill('SIGHUP');
+	const { http } = await relay.logged('listening');
+	relay.child.kill('SIGHUP');
+	await relay.logged('SIGHUP has no effect: without TLS there is nothing to read again, and settings are read at the start');
+	assert.equal((await fetch(`${http}/health`)).status, 200);
+	relay.child.kill('SIGTERM');
+	assert.equal((await relay.ended).code, 0, 'it still drains');
+});
+
+test('a limit of open files below the connections is said; what is over it is cut off, counted and logged once', {
+	timeout: 30_000,
+}, async (t) => {
+	const command = `ulimit -n 80; exec "$0" "$@"`;
+	const relay = launch(t, ['-c', command, process.execPath, LAUNCHER, '--storage-backend=memory', '--port=0'], {}, '/bin/sh', []);
+	const listening = await relay.logged('listening');
+	const warning = /^the process may have 80 files open, so it cannot hold the 20000 connections of PULSAR_MAX_CONNECTIONS/;
+	assert.ok(
+		relay.messages().some((message) => warning.test(message)),
+		relay.messages().join('\n'),
+	);
+	const { port, hostname } = new URL(String(listening['http']));
+	const sockets = Array.from({ length: 100 }, () => connect({ port: Number(port), host: hostname }).resume());
+	t.after(() => {
+		for (const socket of sockets) socket.destroy();
+	});
+	await new Promise<void>((resolve) => {
+		let cutOff = 0;
+		for (const socket of sockets) {
+			socket.on('error', () => {});
+			socket.on('close', () => {
+				if (++cutOff === 60) resolve();
+			});
+		}
+	});
+	for (const socket of sockets) socket.destroy();
+	const cutOff = await relay.logged('connections are cut off');
+	assert.deepEqual([cutOff['connections_max'], cutOff['reason']], [40, 'the limit of open files (ulimit -n, LimitNOFILE)']);
+	let metrics: string | undefined;
+	// The relay takes a moment to see that the others have gone.
+	for (let tries = 0; metrics === undefined && tries < 200; tries++) {
+		metrics = await fetch(`${listening['http']}/metrics`).then(
+			(answer) => answer.text(),
+			() => undefined,
+		);
+	}
+	assert.match(metrics ?? '', /^relay_connections_dropped_total [6-9]\d$/m);
+	assert.equal(relay.messages().filter((message) => message === 'connections are cut off').length, 1);
+});
 
 test('stopping `npm start` stops the relay with it, by a drain', { timeout: 30_000 }, async (t) => {
 	const root = fileURLToPath(new URL('../../../../../', import.meta.url));

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { BoolSetting, IntSetting, ListSetting } from '../../../src/config/schema.ts';
+import type { BoolSetting, IntSetting, ListSetting, Setting } from '../../../src/config/schema.ts';
 import { readValue } from '../../../src/config/values.ts';
 
 const BOOL: BoolSetting = { key: 'a', env: 'PULSAR_A', type: 'bool', default: false, doc: '' };
@@ -38,6 +38,25 @@ test('a wrong list is told what a list looks like', () => {
 		status: 'wrong',
 		problem: '"a,b" is not a list of texts, as JSON outside a file: ["a", "b"]',
 	});
+});
+
+test('a value in quotes, as some readers of env files leave it, is refused with the reason', () => {
+	const text: Setting = { key: 'a', env: 'PULSAR_A', type: 'string', default: '', doc: '' };
+	for (const [setting, raw] of [
+		[text, '"/data"'],
+		[text, "'/data'"],
+		[text, ' "/data" '],
+		[text, '""'],
+		[INT, '"3"'],
+		[BOOL, "'yes'"],
+		[LIST, `'["a"]'`],
+	] as const) {
+		const problem = `${JSON.stringify(raw.trim())} is in quotes, which count as part of the value here; leave them out`;
+		assert.deepEqual(readValue(setting, raw), { status: 'wrong', problem });
+	}
+	for (const raw of ['/da"ta', '"', '/data"', `"a' b`]) assert.equal(readValue(text, raw).status, 'ok', raw);
+	const secret = readValue({ ...text, secret: true }, '"abc"');
+	assert.ok(secret.status === 'wrong' && !secret.problem.includes('abc'));
 });
 
 test('whole numbers are decimal, within both limits', () => {

@@ -14,7 +14,7 @@ const UNLIMITED = { messagesMax: 1e9, bytesMax: 1e9 };
 /** What a slice holds, by each way to get at it. */
 function formsOf(slice: Slice) {
 	const parts: Uint8Array[] = [];
-	slice.forEachEvent((id, data) => parts.push(Buffer.from(`id: ${id.ms}-${id.n}\n`), data));
+	slice.forEachEvent((id, data) => parts.push(data, Buffer.from(`id: ${id.ms}-${id.n}\n\n`)));
 	assert.deepEqual(Buffer.concat(parts), Buffer.from(slice.sse()));
 	return {
 		objects: messagesIn(slice),

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { readBlock } from '../../../src/log/block.ts';
-import { parseAnnouncement } from '../../../src/stores/valkey/announcement.ts';
+import { announcementOf, parseAnnouncement } from '../../../src/stores/valkey/announcement.ts';
 import { blockOf, message } from '../relay/support/blocks.ts';
 
 const { packed } = blockOf(5, 0, [message('1'), message('2', 9), message('3', 0, '{"a":"b"}')]);
@@ -32,6 +32,16 @@ test('a run is unpacked with its ids', () => {
 		],
 	);
 	assert.equal(announcement.block()?.ms, 5);
+});
+
+test('a block that is announced after the replicas have it reads as one that the script announces', () => {
+	const block = { ms: 5, n: 7, count: 3, packed };
+	const announcement = parseAnnouncement(announcementOf({ ms: 4, n: 0 }, { ms: 1, n: 0 }, block));
+	assert.ok(announcement?.kind === 'appended');
+	assert.deepEqual([announcement.previous, announcement.floor, announcement.last.n], [{ ms: 4, n: 0 }, { ms: 1, n: 0 }, 9]);
+	assert.deepEqual(announcement.block(), block);
+	const large = blockOf(5, 0, [message(`"${'x'.repeat(300_000)}"`)]);
+	assert.equal(payloadsOf(announcementOf({ ms: 4, n: 0 }, { ms: 1, n: 0 }, large)), null, 'a large one has to be read');
 });
 
 test('of a run in which some were duplicates or conflicts, the others are unpacked', () => {

@@ -4,10 +4,10 @@ import { openLog } from '../../../src/process/lifetime.ts';
 import { runPrimary } from '../../../src/process/primary.ts';
 import type { PrimarySetup } from './setup.ts';
 
-const { workers, timings, stopTimeoutS, worker } = JSON.parse(process.argv[2] ?? '') as PrimarySetup;
+const { workers, timings, stopTimeoutS, worker, nothingToReload } = JSON.parse(process.argv[2] ?? '') as PrimarySetup;
 const log = openLog({ logFormat: 'json', logLevel: 'info' });
 await runPrimary({
-	reloadOnHangUp: true,
+	nothingToReload,
 	module: new URL('./worker.ts', import.meta.url),
 	workers,
 	setup: worker,

@@ -17,4 +17,6 @@ export interface PrimarySetup {
 	readonly timings: Timings;
 	readonly stopTimeoutS: number;
 	readonly worker: WorkerSetup;
+	/** As in `PrimaryOptions`. */
+	readonly nothingToReload: string | null;
 }

@@ -59,7 +59,7 @@ server.listen(0, '127.0.0.1');
 await once(server, 'listening');
 const { port } = server.address() as AddressInfo;
 primary.serving(
-	{ url: `http://127.0.0.1:${port}`, durability: 'process' },
+	{ url: `http://127.0.0.1:${port}`, metricsUrl: `http://127.0.0.1:${port}/metrics`, durability: 'process' },
 	{
 		report: () => metrics.report(),
 		reload: () => logger.info('reloaded'),

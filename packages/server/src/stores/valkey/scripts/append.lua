@@ -1,7 +1,8 @@
 -- Appends to one topic in one step (I9): dedupe, ids, entries, announcement.
 --
 -- KEYS: the stream, the meta hash and, when a message has a key, the idempotency records (hash) and their order (list).
--- ARGV: nowMs · the id of a topic to create, '' = do not create · PUBLISH or SPUBLISH · channel · number of runs · the runs, packed
+-- ARGV: nowMs · the id of a topic to create, '' = do not create · PUBLISH or SPUBLISH, '' = it is announced once replicas have it
+-- (confirm.lua) · channel · number of runs · the runs, packed
 -- as log/block.ts says · for each message with a key: its place from 0, item, key, fingerprint.
 --
 -- Answers 'missing' when the topic would have to be created; else
@@ -125,6 +126,12 @@ local function append(topic)
 		end
 	end
 
+	if publish == '' then
+		topic.confirmed = topic.confirmed or topic.tip
+	elseif topic.confirmed then
+		topic.confirmed = nil
+		redis.call('HDEL', meta, 'confirmed')
+	end
 	topic.tip = { ms = first.ms, n = n - 1 }
 	topic.length = topic.length + appended
 	topic.bytes = topic.bytes + bytes
@@ -136,6 +143,7 @@ local function append(topic)
 		redis.call('RPUSH', keyOrder, ARGV[1] .. ' ' .. field)
 	end
 
+	if publish == '' then return answer end
 	-- A large run is announced without its messages: what waits for a subscriber that reads slowly is bounded by the server, which
 	-- closes the connection beyond 32 MiB (client-output-buffer-limit). Whoever hears of it reads it.
 	local ANNOUNCED_BYTES_MAX = 262144

@@ -1,7 +1,7 @@
 -- A page of the log.
 --
 -- KEYS: the stream, the meta hash. ARGV: 'after' or 'before' · an id (for before: '+' = from the end) · messages at most · bytes at most
--- Answers { exists, tip, floor, losses, entries as XRANGE gives them, more }, oldest first for after, newest first for before. Ends with the
+-- Answers { exists, tip, floor, losses, entries as XRANGE gives them, more, the end of what is not confirmed or '' }, oldest first for after, newest first for before. Ends with the
 -- entry that reaches the bytes, so the caller cuts; `more` is 1 when it ended for its limits.
 local stream = KEYS[1]
 local topic = standing(stream, KEYS[2])
@@ -9,6 +9,10 @@ local forwards = ARGV[1] == 'after'
 local messagesMax, bytesMax = tonumber(ARGV[3]), tonumber(ARGV[4])
 local cursor = ARGV[2] == '+' and '+' or '(' .. ARGV[2]
 local floorText = formatId(topic.floor)
+local tip = readable(topic)
+local isConfirmed = not above(topic.tip, tip)
+local last = isConfirmed and '+' or formatId(tip)
+if not forwards and not isConfirmed and (ARGV[2] == '+' or above(parseId(ARGV[2]), tip)) then cursor = last end
 if forwards and above(topic.floor, parseId(ARGV[2])) then cursor = '(' .. floorText end
 
 local entries, bytes, more = {}, 0, 0
@@ -20,7 +24,7 @@ while #entries < messagesMax and not nothing do
 	local count = math.min(step, messagesMax - #entries)
 	local some
 	if forwards then
-		some = redis.call('XRANGE', stream, cursor, '+', 'COUNT', count)
+		some = redis.call('XRANGE', stream, cursor, last, 'COUNT', count)
 	else
 		some = redis.call('XREVRANGE', stream, cursor, '(' .. floorText, 'COUNT', count)
 	end
@@ -39,4 +43,5 @@ while #entries < messagesMax and not nothing do
 	step = bytes - before < 65536 and math.min(4 * step, 16) or 1
 end
 if #entries >= messagesMax then more = 1 end
-return { topic.id and 1 or 0, formatId(topic.tip), floorText, topic.losses, entries, more }
+local unconfirmed = isConfirmed and '' or formatId(topic.tip)
+return { topic.id and 1 or 0, formatId(tip), floorText, topic.losses, entries, more, unconfirmed }

@@ -19,5 +19,5 @@ if created == 1 or ARGV[1] == 'update' then
 	end
 end
 local fields = redis.call('HMGET', meta, 'created', 'description', 'max_age_s', 'max_messages', 'max_bytes')
-return { created, topic.id, fields[1] or '', fields[2] or '', fields[3] or '', fields[4] or '', fields[5] or '', formatId(topic.tip),
+return { created, topic.id, fields[1] or '', fields[2] or '', fields[3] or '', fields[4] or '', fields[5] or '', formatId(readable(topic)),
 	formatId(topic.floor), topic.length, topic.bytes }

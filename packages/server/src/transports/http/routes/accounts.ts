@@ -55,7 +55,7 @@ export function registerAccounts(server: FastifyInstance, deps: HttpDeps, auth: 
 		async ({ body }, reply) => {
 			const { username, password, email = null, permissions = [] } = body;
 			const problem = usernameProblem(username);
-			if (problem !== undefined) throw invalid([{ type: 'value_error', loc: ['body', 'username'], msg: problem }]);
+			if (problem !== undefined) throw invalid([{ type: 'string_pattern_mismatch', loc: ['body', 'username'], msg: problem }]);
 			const account = await auth.accounts.create({ username, password, email, permissions });
 			return reply.code(201).send(await accountAnswer(account, deps));
 		},

@@ -6,12 +6,20 @@ import { timestampOf } from '@pulsar-relay/protocol/frames';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { Principal } from '../../../auth/principal.ts';
 import type { TopicReference, TopicRights } from '../../../auth/topic-access.ts';
+import { tokensFor } from '../../../limits/budgets.ts';
+import { STEP_BYTES, type Steps } from '../../../limits/turns.ts';
 import type { Clock } from '../../../ports/clock.ts';
 import type { Publication, PublishOutcome } from '../../../relay/publish.ts';
 import type { Relay } from '../../../relay/relay.ts';
-import { fingerprintOf, idempotencyConflict } from '../idempotency.ts';
-import { encodingError } from '../json-body.ts';
-import { type PublicationContext, parsePublication, publicationOf } from '../publication.ts';
+import { fingerprintInSteps, fingerprintOf, idempotencyConflict } from '../idempotency.ts';
+import { afterMark, encodingError, isUtf8InSteps } from '../json-body.ts';
+import {
+	type ParsedPublication,
+	type PublicationContext,
+	parsePublication,
+	publicationOf,
+	readPublication,
+} from '../publication.ts';
 
 /** What all lines of a stream share. */
 export interface LineContext {
@@ -35,6 +43,29 @@ interface Refusal {
 const LINE_OVERHEAD_BYTES = 256;
 const SPACE = 0x20;
 
+/** What was read of a line. */
+export interface LineRead {
+	readonly parsed: ParsedPublication;
+	readonly byteLength: number;
+	/** Empty when there is no key. */
+	readonly fingerprint: string;
+}
+
+/** Reads a long line in steps; null for a blank one. Throws `invalid_json` when it is not UTF-8. */
+export function* readLine(bytes: Buffer, start: number, end: number, context: LineContext): Steps<LineRead | null> {
+	if (yield* isBlankInSteps(bytes, start, end)) return null;
+	if (!(yield* isUtf8InSteps(bytes, start, end))) throw encodingError();
+	const parsed = yield* readPublication(bytes, afterMark(bytes, start), end, parseContext(context));
+	const { key, route } = context;
+	const line = bytes.subarray(start, end);
+	const fingerprint = key === null || parsed.status !== 'ok' ? '' : yield* fingerprintInSteps(route, [line]);
+	return { parsed, byteLength: line.byteLength, fingerprint };
+}
+
+function parseContext({ payloadDepthMax, rights }: LineContext): PublicationContext {
+	return { payloadDepthMax, owners: rights.owners, at: ['body'] };
+}
+
 export class LineBatch {
 	readonly #context: LineContext;
 	readonly #parse: PublicationContext;
@@ -49,18 +80,23 @@ export class LineBatch {
 	readonly #refusals: Refusal[] = [];
 	readonly #rejections: ErrorCode[] = [];
 	#lineBytes = 0;
+	#tokens = 0;
 	#answers: string | null = null;
 	#defect: RelayError | null = null;
 
 	constructor(context: LineContext) {
 		this.#context = context;
-		const { payloadDepthMax, rights } = context;
-		this.#parse = { payloadDepthMax, owners: rights.owners, at: ['body'] };
+		this.#parse = parseContext(context);
 	}
 
 	/** Lines in it; blank ones do not count. */
 	get size(): number {
 		return this.#publications.length + this.#refusals.length;
+	}
+
+	/** What it costs of the rate limit: its lines, and the size of long ones. */
+	get tokens(): number {
+		return this.size + this.#tokens;
 	}
 
 	/** About how much memory it takes. */
@@ -83,21 +119,33 @@ export class LineBatch {
 		return this.#defect;
 	}
 
-	/** Adds line `number`, `bytes[start … end)`. A blank one is passed over. */
+	/** Adds line `number`, `bytes[start … end)`, a short one. A blank one is passed over. */
 	add(number: number, bytes: Buffer, start: number, end: number): void {
 		if (isBlank(bytes, start, end)) return;
-		this.#lineBytes += end - start;
 		const line = bytes.subarray(start, end);
 		if (!isUtf8(line)) {
+			this.#lineBytes += line.byteLength;
 			this.reject(number, encodingError());
 			return;
 		}
-		const parsed = parsePublication(bytes, start, end, this.#parse);
+		const parsed = parsePublication(bytes, afterMark(bytes, start), end, this.#parse);
+		const { key, route } = this.#context;
+		this.addRead(number, {
+			parsed,
+			byteLength: line.byteLength,
+			fingerprint: key === null || parsed.status !== 'ok' ? '' : fingerprintOf(route, line),
+		});
+	}
+
+	/** Adds a line that has been read. */
+	addRead(number: number, { parsed, byteLength, fingerprint }: LineRead): void {
+		this.#lineBytes += byteLength;
+		this.#tokens += tokensFor(byteLength);
 		if (parsed.status === 'invalid') {
 			this.reject(number, parsed.error);
 			return;
 		}
-		const { clock, key, route, rights, principal } = this.#context;
+		const { clock, key, rights, principal } = this.#context;
 		let reference: TopicReference | Promise<TopicReference>;
 		try {
 			reference = rights.allow(principal, 'publish', parsed.topic);
@@ -107,7 +155,7 @@ export class LineBatch {
 		}
 		if (reference instanceof Promise) this.#decideLater(this.#publications.length, reference);
 		const topic = reference instanceof Promise ? '' : reference.topic;
-		const dedupe = key === null ? null : { key: `${key}#${number}`, item: 0, fingerprint: fingerprintOf(route, line) };
+		const dedupe = key === null ? null : { key: `${key}#${number}`, item: 0, fingerprint };
 		this.#publications.push(publicationOf(parsed, topic, clock.nowMs(), dedupe));
 		this.#numbers.push(number);
 		this.#shown.push(parsed.topic);
@@ -192,6 +240,14 @@ export class LineBatch {
 		if (error.code === 'internal_error') this.#defect = error;
 		return `{"line":${number},"status":"rejected","error":"${error.code}","message":${JSON.stringify(error.message)}}\n`;
 	}
+}
+
+function* isBlankInSteps(bytes: Buffer, start: number, end: number): Steps<boolean> {
+	for (let at = start; at < end; at += STEP_BYTES) {
+		if (!isBlank(bytes, at, Math.min(end, at + STEP_BYTES))) return false;
+		yield;
+	}
+	return true;
 }
 
 function isBlank(bytes: Buffer, start: number, end: number): boolean {

@@ -8,9 +8,12 @@ import { errorAnswers, HealthAnswer, ReadyAnswer } from '../schemas.ts';
 
 const TAGS = ['operations'];
 
+/** What the routes need. */
+export type OperationsDeps = Pick<HttpDeps, 'relay' | 'metrics' | 'clock' | 'version' | 'servesMetrics'>;
+
 /** Registers the routes. */
-export function registerOperations(scope: FastifyInstance, deps: HttpDeps, answerError: AnswerError): void {
-	const { relay, metrics, clock, version } = deps;
+export function registerOperations(scope: FastifyInstance, deps: OperationsDeps, answerError: AnswerError): void {
+	const { relay, metrics, clock, version, servesMetrics } = deps;
 
 	scope.get(
 		'/health',
@@ -43,6 +46,7 @@ export function registerOperations(scope: FastifyInstance, deps: HttpDeps, answe
 		ready,
 	);
 
+	if (!servesMetrics) return;
 	scope.get(
 		'/metrics',
 		{
@@ -52,7 +56,7 @@ export function registerOperations(scope: FastifyInstance, deps: HttpDeps, answe
 				summary: 'Metrics in the text format of Prometheus',
 				response: {
 					200: { description: 'The metrics', content: { 'text/plain': { schema: { type: 'string' } } } },
-					...errorAnswers('internal_error'),
+					...errorAnswers('not_authenticated', 'invalid_credentials', 'forbidden', 'internal_error'),
 				},
 			},
 		},

@@ -12,11 +12,11 @@ import type { BodyReader } from '../bodies.ts';
 import type { HttpDeps } from '../deps.ts';
 import { logDefect } from '../errors.ts';
 import { scopedKey } from '../idempotency.ts';
-import { LineSplitter } from '../lines.ts';
 import { headersOf } from '../raw-answer.ts';
 import { watchRights } from '../rights.ts';
 import { errorAnswers, IdempotencyHeaders, NDJSON_TYPE } from '../schemas.ts';
-import { LineBatch, type LineContext } from './line-batch.ts';
+import type { LineBatch, LineContext } from './line-batch.ts';
+import { LineIntake } from './line-intake.ts';
 
 const PATH = '/api/v1/messages/stream';
 
@@ -24,12 +24,12 @@ const PATH = '/api/v1/messages/stream';
 const BATCHES_MAX = 16;
 /** Bytes of one stream that may be with the store, beyond which no batch is added. */
 const BYTES_MAX = 8 * 1024 * 1024;
-/** A batch this large is published, and others get their turn, before more lines are looked at. */
-const BATCH_BYTES = 256 * 1024;
 /** When the publish queue is full, how long until the batch is offered again. */
 const OVERLOAD_RETRY_MS = 20;
 /** When the rate limit has nothing left, how long at most until it is asked again. */
 const LIMIT_RETRY_MS_MAX = 1000;
+/** How long a client may be quiet until its machine is asked whether it is still there. */
+const PROBE_AFTER_MS = 60_000;
 /** How often a stream looks whether the node drains or the client stands still. */
 const CHECK_INTERVAL_MS = 250;
 
@@ -90,21 +90,18 @@ class PublishStream {
 	readonly #requestId: string;
 	#principal: Principal;
 	#context: LineContext;
-	readonly #lines: LineSplitter;
+	readonly #intake: LineIntake;
 	#state: StreamState = 'reading';
-	/** The body has come to its end. */
-	#complete = false;
-	/** What has come and was not looked at yet. */
-	#rest: Buffer | null = null;
-	#lineNumber = 0;
-	#batch: LineBatch;
+	/** Why the relay ended the stream before its body; null while it did not. */
+	#cutBy: RelayError | null = null;
 	/** Published batches, oldest first; results leave in this order. */
 	readonly #underWay: LineBatch[] = [];
 	#bytesUnderWay = 0;
 	#flushDue = false;
 	/** The publish queue or the rate limit had no room for the newest batch; it waits, and nothing may overtake it. */
 	#refused = false;
-	#progressMs: number;
+	/** When the client was seen to read its results, or had none to read. */
+	#readMs: number;
 	#cancelCheck: () => void = () => {};
 	#unwatch: () => void = () => {};
 	#total = 0;
@@ -116,75 +113,52 @@ class PublishStream {
 		this.#request = request.raw;
 		this.#requestId = request.id;
 		this.#response = response;
-		const { clock, limits, rights } = deps;
+		const { clock, limits, rights, budgets, partyOf } = deps;
 		const principal = principalOf(request);
 		this.#principal = principal;
 		this.#context = { clock, payloadDepthMax: limits.maxPayloadDepth, key, route: PATH, rights, principal };
-		this.#batch = new LineBatch(this.#context);
-		this.#progressMs = deps.clock.monotonicMs();
-		const lineMax = deps.limits.maxBodyBytes;
-		const isFull = () => this.#batch.costBytes >= BATCH_BYTES;
-		this.#lines = new LineSplitter(lineMax, bodies.receiving, {
-			get full() {
-				return isFull();
-			},
-			line: (bytes, start, end) => this.#batch.add(++this.#lineNumber, bytes, start, end),
-			dropped: (code) => {
-				const message = code === 'overloaded' ? 'too much is arriving at once' : `the line is longer than ${lineMax} bytes`;
-				this.#batch.reject(++this.#lineNumber, new RelayError(code, message));
-			},
-		});
+		this.#readMs = deps.clock.monotonicMs();
+		const intake = {
+			budgets,
+			party: partyOf(principal, request.raw),
+			lineBytesMax: limits.maxBodyBytes,
+			onChange: () => this.#scheduleFlush(),
+			onLate: (error: RelayError) => this.#cut(error),
+			isHeldUp: () => this.#refused || this.#waitsForStore,
+		};
+		this.#intake = new LineIntake(intake, this.#context);
 	}
 
 	start(headers: OutgoingHttpHeaders): void {
 		this.#response.writeHead(200, { ...headers, 'content-type': NDJSON_TYPE });
 		// Now, not with the first result: some clients begin to send the body, or to read results, once they have the headers.
 		this.#response.flushHeaders();
+		// A producer may be quiet for as long as it likes. One whose machine is gone is found out by the system's probes.
+		this.#request.socket.setKeepAlive(true, PROBE_AFTER_MS);
 		this.#response.on('close', () => this.#finish());
 		this.#response.on('drain', () => {
-			this.#progressMs = this.#deps.clock.monotonicMs();
+			this.#readMs = this.#deps.clock.monotonicMs();
 			this.#answer();
 		});
-		this.#request.on('data', (chunk: Buffer) => this.#take(chunk));
+		this.#request.on('data', (chunk: Buffer) => {
+			if (this.#state !== 'reading') return;
+			this.#intake.add(chunk);
+			this.#readOn();
+		});
 		this.#request.on('end', () => {
-			this.#complete = true;
-			if (this.#state === 'reading') this.#look();
+			if (this.#state === 'reading') this.#intake.end();
 		});
 		this.#scheduleCheck();
 		this.#unwatch = watchRights(this.#deps.auth, this.#principal, {
 			topics: () => [],
-			end: ({ code }) => {
-				this.#deps.metrics.errorAnswered('http', code);
-				this.#cut();
-			},
+			end: (error) => this.#cut(error),
 			endTopic: () => {},
 			renewed: (principal) => {
 				this.#principal = principal;
 				this.#context = { ...this.#context, principal };
-				if (this.#batch.size === 0) this.#batch = new LineBatch(this.#context);
+				this.#intake.context = this.#context;
 			},
 		});
-	}
-
-	#take(chunk: Buffer): void {
-		if (this.#state !== 'reading') return;
-		this.#progressMs = this.#deps.clock.monotonicMs();
-		this.#rest = this.#rest === null ? chunk : Buffer.concat([this.#rest, chunk]);
-		this.#look();
-	}
-
-	/** Looks at what has come, until the batch is full. */
-	#look(): void {
-		const rest = this.#rest;
-		const taken = rest === null ? 0 : this.#lines.add(rest);
-		this.#rest = rest === null || taken === rest.byteLength ? null : rest.subarray(taken);
-		if (this.#rest !== null) {
-			this.#request.pause();
-		} else if (this.#complete) {
-			this.#lines.end();
-			this.#state = 'ending';
-		}
-		this.#scheduleFlush();
 	}
 
 	/** Once per turn of the event loop: what came in many small chunks goes on as one batch. */
@@ -199,9 +173,8 @@ class PublishStream {
 
 	#flush(): void {
 		if (this.#state === 'over' || this.#refused) return;
-		if (this.#batch.size > 0) {
-			const batch = this.#batch;
-			this.#batch = new LineBatch(this.#context);
+		const batch = this.#intake.takeBatch();
+		if (batch !== null) {
 			this.#underWay.push(batch);
 			this.#bytesUnderWay += batch.costBytes;
 			this.#publishInTime(batch);
@@ -212,7 +185,7 @@ class PublishStream {
 
 	/** A stream that is ahead of its rate limit is not refused, but read no faster than the limit allows. */
 	#publishInTime(batch: LineBatch): void {
-		const balance = this.#deps.limiting?.ask(this.#principal, batch.size);
+		const balance = this.#deps.limiting?.ask(this.#principal, batch.tokens);
 		if (balance === undefined || balance.allowed) this.#publish(batch);
 		else this.#later(Math.min(balance.retryAfterMs, LIMIT_RETRY_MS_MAX), () => this.#publishInTime(batch));
 	}
@@ -295,18 +268,22 @@ class PublishStream {
 			!this.#refused &&
 			!this.#response.writableNeedDrain &&
 			this.#underWay.length < BATCHES_MAX &&
-			this.#bytesUnderWay < BYTES_MAX &&
-			this.#batch.costBytes < BATCH_BYTES;
-		if (!room) this.#request.pause();
-		else if (this.#rest !== null) this.#look();
-		else this.#request.resume();
+			this.#bytesUnderWay < BYTES_MAX;
+		if (room && !this.#intake.open) this.#intake.look();
+		if (room && this.#intake.open) this.#request.resume();
+		else this.#request.pause();
 	}
 
 	#endWhenDone(): void {
-		if (this.#state !== 'ending' || this.#underWay.length > 0 || this.#batch.size > 0 || this.#response.writableNeedDrain) return;
+		if (this.#state === 'reading' && this.#intake.ended) this.#state = 'ending';
+		const settled = this.#underWay.length === 0 && this.#intake.lines === 0;
+		if (this.#state !== 'ending' || !settled || this.#response.writableNeedDrain) return;
 		const counts = `"total":${this.#total},"accepted":${this.#total - this.#rejected},"rejected":${this.#rejected}`;
-		this.#response.end(`{"summary":{${counts},"complete":${this.#complete}}}\n`);
-		if (!this.#complete) this.#bodies.discard(this.#request);
+		const cutBy = this.#cutBy;
+		const end =
+			cutBy === null ? '"complete":true' : `"complete":false,"reason":"${cutBy.code}","message":${JSON.stringify(cutBy.message)}`;
+		this.#response.end(`{"summary":{${counts},${end}}}\n`);
+		if (cutBy !== null) this.#bodies.discard(this.#request);
 		this.#finish();
 	}
 
@@ -320,35 +297,40 @@ class PublishStream {
 		this.#state = 'over';
 		this.#cancelCheck();
 		this.#unwatch();
-		this.#lines.release();
+		this.#intake.release();
 		this.#underWay.length = 0;
+	}
+
+	/** It is for the relay to go on: what the client has sent is with the store. */
+	get #waitsForStore(): boolean {
+		return this.#underWay.length > 0 && !this.#response.writableNeedDrain;
 	}
 
 	#scheduleCheck(): void {
 		this.#cancelCheck = this.#deps.clock.after(CHECK_INTERVAL_MS, () => {
-			if (this.#deps.relay.draining) this.#cut();
-			else this.#checkProgress();
+			if (this.#deps.relay.draining) this.#cut(new RelayError('shutting_down', 'this node is draining'));
+			else this.#checkReading();
 			if (this.#state !== 'over') this.#scheduleCheck();
 		});
 	}
 
-	/** A client that stands still for the body timeout is told so when it does not send, and cut off when it does not read. */
-	#checkProgress(): void {
-		const { clock, limits } = this.#deps;
-		const waitsForStore = this.#underWay.length > 0 && !this.#response.writableNeedDrain;
-		if (waitsForStore) this.#progressMs = clock.monotonicMs();
-		if (clock.monotonicMs() - this.#progressMs < limits.bodyTimeoutS * 1000) return;
-		this.#deps.metrics.errorAnswered('http', 'request_timeout');
-		if (this.#response.writableNeedDrain) this.#abort();
-		else this.#cut();
+	/** A client that does not read its results for the body timeout is cut off. */
+	#checkReading(): void {
+		const { clock, limits, metrics } = this.#deps;
+		const nowMs = clock.monotonicMs();
+		if (!this.#response.writableNeedDrain) this.#readMs = nowMs;
+		if (nowMs - this.#readMs < limits.bodyTimeoutS * 1000) return;
+		metrics.errorAnswered('http', 'request_timeout');
+		this.#abort();
 	}
 
 	/** Ends the stream before its body: lines that were not looked at yet get no answer. */
-	#cut(): void {
+	#cut(error: RelayError): void {
 		if (this.#state !== 'reading') return;
+		this.#deps.metrics.errorAnswered('http', error.code);
 		this.#request.pause();
-		this.#complete = false;
-		this.#rest = null;
+		this.#intake.release();
+		this.#cutBy = error;
 		this.#state = 'ending';
 		this.#scheduleFlush();
 	}

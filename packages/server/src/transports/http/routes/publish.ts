@@ -3,18 +3,19 @@
  * between reading the body and the store's answer there is one promise.
  */
 
-import { isUtf8 } from 'node:buffer';
 import { timestampOf } from '@pulsar-relay/protocol/frames';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { TopicReference } from '../../../auth/topic-access.ts';
+import type { Steps } from '../../../limits/turns.ts';
+import type { DedupeKey } from '../../../ports/store.ts';
 import type { PublishOutcome } from '../../../relay/publish.ts';
 import { principalOf } from '../access.ts';
 import type { HttpDeps } from '../deps.ts';
 import { type AnswerError, JSON_TYPE } from '../errors.ts';
-import { fingerprintOf, idempotencyConflict, scopedKey } from '../idempotency.ts';
-import { encodingError } from '../json-body.ts';
-import { type PublicationContext, parsePublication, publicationOf } from '../publication.ts';
+import { fingerprintInSteps, idempotencyConflict, scopedKey } from '../idempotency.ts';
+import { afterMark, encodingError, isUtf8InSteps } from '../json-body.ts';
+import { type PublicationContext, publicationOf, readPublication, type WellFormed } from '../publication.ts';
 import { errorAnswers, IdempotencyHeaders, Message, PublishAnswer, ReferencedMessage } from '../schemas.ts';
 import { missingBody } from '../validation.ts';
 
@@ -22,7 +23,7 @@ const PATH = '/api/v1/messages';
 
 /** Registers the route. In this scope bodies come as they are, as Buffers. */
 export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerError: AnswerError): void {
-	const { relay, clock, limits, rights } = deps;
+	const { relay, clock, limits, rights, budgets, partyOf } = deps;
 	const context: PublicationContext = { payloadDepthMax: limits.maxPayloadDepth, owners: rights.owners, at: ['body'] };
 	// What is published together is stored in one millisecond: its timestamp is formatted once.
 	let timestampMs = -1;
@@ -31,21 +32,23 @@ export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerEr
 	const publish = (request: FastifyRequest, reply: FastifyReply) => {
 		const body = request.body as Buffer | undefined;
 		if (body === undefined || body.byteLength === 0) throw missingBody();
-		if (!isUtf8(body)) throw encodingError();
-		const parsed = parsePublication(body, 0, body.byteLength, context);
-		if (parsed.status === 'invalid') throw parsed.error;
 		const principal = principalOf(request);
-		const key = scopedKey(request.headers['idempotency-key'], principal);
-		const dedupe = key === null ? null : { key, item: 0, fingerprint: fingerprintOf(PATH, body) };
 		const fail = (error: unknown) => answerError(request, reply, error);
-		const store = ({ topic, shown }: TopicReference) => {
-			relay
-				.publish([publicationOf(parsed, topic, clock.nowMs(), dedupe)])
-				.then(([outcome]) => answer(request, reply, shown, outcome), fail);
+		const store = ({ parsed, dedupe }: PublishRequest) => {
+			request.notedTopics = parsed.topic;
+			const append = ({ topic, shown }: TopicReference) => {
+				relay
+					.publish([publicationOf(parsed, topic, clock.nowMs(), dedupe)])
+					.then(([outcome]) => answer(request, reply, shown, outcome), fail);
+			};
+			const reference = rights.allow(principal, 'publish', parsed.topic);
+			if (reference instanceof Promise) reference.then(append, fail);
+			else append(reference);
 		};
-		const reference = rights.allow(principal, 'publish', parsed.topic);
-		if (reference instanceof Promise) reference.then(store, fail);
-		else store(reference);
+		const steps = readRequest(body, context, () => scopedKey(request.headers['idempotency-key'], principal));
+		const read = budgets.read(() => partyOf(principal, request.raw), body.byteLength, steps);
+		if (read instanceof Promise) read.then(store).catch(fail);
+		else store(read);
 	};
 
 	const answer = (request: FastifyRequest, reply: FastifyReply, topic: string, outcome: PublishOutcome | undefined) => {
@@ -78,6 +81,20 @@ export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerEr
 		},
 		publish,
 	);
+}
+
+interface PublishRequest {
+	readonly parsed: WellFormed;
+	readonly dedupe: DedupeKey | null;
+}
+
+/** Throws `invalid_json` and its kin, and what `keyOf` throws. */
+function* readRequest(body: Buffer, context: PublicationContext, keyOf: () => string | null): Steps<PublishRequest> {
+	if (!(yield* isUtf8InSteps(body, 0, body.byteLength))) throw encodingError();
+	const parsed = yield* readPublication(body, afterMark(body, 0), body.byteLength, context);
+	if (parsed.status === 'invalid') throw parsed.error;
+	const key = keyOf();
+	return { parsed, dedupe: key === null ? null : { key, item: 0, fingerprint: yield* fingerprintInSteps(PATH, [body]) } };
 }
 
 /** The documented failures of every way to publish. */

@@ -9,32 +9,48 @@ import { timestampOf } from '@pulsar-relay/protocol/frames';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { DedupeKey } from '../../../ports/store.ts';
 import type { PublishOutcome } from '../../../relay/publish.ts';
-import { fingerprintOf, idempotencyConflict, scopedKey } from '../../http/idempotency.ts';
-import { parsePublication, publicationOf, type WellFormed } from '../../http/publication.ts';
+import { fingerprintInSteps, idempotencyConflict, scopedKey } from '../../http/idempotency.ts';
+import { publicationFrom, publicationOf, type WellFormed } from '../../http/publication.ts';
 import type { CommandContext } from '../command.ts';
 import type { ClientFrame } from '../frame.ts';
+
+/** Each character of a key may be written as an escape of six. */
+const KEY_TEXT_BYTES_MAX = 6 * 255 + 2;
 
 export function publish(context: CommandContext, frame: ClientFrame): Promise<void> | undefined {
 	const { bytes } = frame;
 	const { rights, payloadDepthMax } = context.deps;
 	const owners = rights.owners;
-	const parsed = parsePublication(bytes, 0, bytes.byteLength, { payloadDepthMax, owners, at: ['frame'] });
+	const { member } = frame;
+	const members = [member('topic'), member('payload'), member('ttl'), member('metadata')] as const;
+	const parsed = publicationFrom(bytes, members, { payloadDepthMax, owners, at: ['frame'] });
 	if (parsed.status === 'invalid') throw parsed.error;
 	const reference = rights.allow(context.principal, 'publish', parsed.topic);
-	if (!(reference instanceof Promise)) {
-		store(context, frame, parsed, reference.topic);
+	const key = keyOf(context, frame);
+	const fingerprint = key === null ? '' : context.read(frame, fingerprintInSteps('/ws', partsOf(parsed)));
+	const dedupeBy = (of: string) => (key === null ? null : { key, item: 0, fingerprint: of });
+	if (!(reference instanceof Promise) && !(fingerprint instanceof Promise)) {
+		store(context, frame, parsed, { topic: reference.topic, dedupe: dedupeBy(fingerprint) });
 		return undefined;
 	}
 	// The frames after it wait, so that publishes keep their order.
-	return reference.then(({ topic }) => store(context, frame, parsed, topic));
+	return Promise.all([reference, fingerprint]).then(([{ topic }, of]) =>
+		store(context, frame, parsed, { topic, dedupe: dedupeBy(of) }),
+	);
 }
 
-function store(context: CommandContext, frame: ClientFrame, parsed: WellFormed, topic: string): void {
+interface Target {
+	/** As it is in the store. */
+	readonly topic: string;
+	readonly dedupe: DedupeKey | null;
+}
+
+function store(context: CommandContext, frame: ClientFrame, parsed: WellFormed, { topic, dedupe }: Target): void {
 	const { relay, clock } = context.deps;
 	// The close frame is out, and nothing can be answered after it.
 	if (relay.draining) throw new RelayError('shutting_down', 'this node is draining');
 	const { byteLength } = frame.bytes;
-	const publication = publicationOf(parsed, topic, clock.nowMs(), dedupeOf(context, frame, parsed));
+	const publication = publicationOf(parsed, topic, clock.nowMs(), dedupe);
 	context.publishing(byteLength);
 	relay
 		.publish([publication])
@@ -56,16 +72,14 @@ function answer(context: CommandContext, frame: ClientFrame, topic: string, outc
 	}
 }
 
-/** The fingerprint is over the message, not the frame: a retry may carry another `ref`. */
-function dedupeOf(
-	{ principal }: CommandContext,
-	{ idempotencyKey }: ClientFrame,
-	{ topic, payload, metadata, ttlS }: WellFormed,
-): DedupeKey | null {
-	if (idempotencyKey === undefined || idempotencyKey === null) return null;
+function keyOf({ principal }: CommandContext, frame: ClientFrame): string | null {
+	const text = frame.value('idempotency_key', KEY_TEXT_BYTES_MAX);
+	if (text === undefined || text === null) return null;
 	// What is not a text is refused like a text that is no key.
-	const key = scopedKey(typeof idempotencyKey === 'string' ? idempotencyKey : [], principal);
-	if (key === null) return null;
-	const message = Buffer.concat([Buffer.from(`${topic}\n${ttlS}\n`), metadata ?? Buffer.alloc(0), Buffer.from('\n'), payload]);
-	return { key, item: 0, fingerprint: fingerprintOf('/ws', message) };
+	return scopedKey(typeof text === 'string' ? text : [], principal);
+}
+
+/** The fingerprint is over the message, not the frame: a retry may carry another `ref`. */
+function partsOf({ topic, payload, metadata, ttlS }: WellFormed): Uint8Array[] {
+	return [Buffer.from(`${topic}\n${ttlS}\n`), metadata ?? Buffer.alloc(0), Buffer.from('\n'), payload];
 }

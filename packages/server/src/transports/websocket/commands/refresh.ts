@@ -7,10 +7,12 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { CommandContext } from '../command.ts';
 import type { ClientFrame } from '../frame.ts';
 
+const TOKEN_TEXT_BYTES_MAX = 16 * 1024;
+
 export async function refresh(context: CommandContext, frame: ClientFrame): Promise<void> {
 	const { auth } = context.deps;
 	const { principal: before } = context;
-	const token = frame.fields()['token'];
+	const token = frame.value('token', TOKEN_TEXT_BYTES_MAX);
 	if (typeof token !== 'string') throw new RelayError('invalid_request', '`token` is not a text');
 	if (auth === null || before.kind === 'open') {
 		throw new RelayError('bad_request', 'this relay asks nobody for a token');

@@ -5,17 +5,19 @@
 
 import { parseStartPosition, type StartPosition } from '@pulsar-relay/protocol/cursor';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { formatMessageId, type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
+import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
+import type { TopicRights } from '../../../auth/topic-access.ts';
+import type { Steps } from '../../../limits/turns.ts';
 import { allowStarts } from '../../http/rights.ts';
 import type { CommandContext } from '../command.ts';
 import type { ClientFrame } from '../frame.ts';
-import { readTopics } from './topics.ts';
+import { readSince, readTopics } from './topics.ts';
+
+const OFFSET_TEXT_BYTES_MAX = 512;
 
 export async function subscribe(context: CommandContext, frame: ClientFrame): Promise<void> {
-	const fields = frame.fields();
 	const { rights } = context.deps;
-	const topics = readTopics(fields['topics'], rights);
-	const wanted = readStarts(topics, fields['offset'] ?? 'last', fields['since'] ?? {});
+	const { topics, wanted } = await context.read(frame, readStarts(frame, rights));
 	const { starts, shownAs } = await allowStarts(rights, context.principal, wanted);
 	const answer = (cursors: ReadonlyMap<string, MessageId>) => {
 		context.reply(frame, {
@@ -30,21 +32,17 @@ export async function subscribe(context: CommandContext, frame: ClientFrame): Pr
 	context.recheck();
 }
 
-function readStarts(topics: readonly string[], offset: unknown, since: unknown): Map<string, StartPosition> {
+interface Wanted {
+	readonly topics: readonly string[];
+	readonly wanted: ReadonlyMap<string, StartPosition>;
+}
+
+function* readStarts(frame: ClientFrame, rights: TopicRights): Steps<Wanted> {
+	const topics = yield* readTopics(frame, rights);
+	const offset = frame.value('offset', OFFSET_TEXT_BYTES_MAX) ?? 'last';
 	const fallback = typeof offset === 'string' ? parseStartPosition(offset) : undefined;
 	if (fallback === undefined)
 		throw new RelayError('invalid_cursor', '`offset` is neither "last" nor "earliest" nor a message id');
-	if (typeof since !== 'object' || since === null || Array.isArray(since)) {
-		throw new RelayError('invalid_request', '`since` is not an object of message ids');
-	}
-	const ids = new Map<string, unknown>(Object.entries(since));
-	return new Map(
-		topics.map((topic) => {
-			const id = ids.get(topic);
-			if (id === undefined) return [topic, fallback];
-			const position = typeof id === 'string' ? parseMessageId(id) : undefined;
-			if (position === undefined) throw new RelayError('invalid_cursor', `\`since\` of topic ${topic} is not a message id`);
-			return [topic, position];
-		}),
-	);
+	const since = yield* readSince(frame, topics);
+	return { topics, wanted: new Map(topics.map((topic) => [topic, since.get(topic) ?? fallback])) };
 }

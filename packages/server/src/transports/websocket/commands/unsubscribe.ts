@@ -4,9 +4,10 @@ import type { CommandContext } from '../command.ts';
 import type { ClientFrame } from '../frame.ts';
 import { readTopics } from './topics.ts';
 
-export function unsubscribe(context: CommandContext, frame: ClientFrame): undefined {
+export async function unsubscribe(context: CommandContext, frame: ClientFrame): Promise<void> {
+	const named = await context.read(frame, readTopics(frame, context.deps.rights));
 	const followed = context.session.topicsByShown;
-	const topics = readTopics(frame.fields()['topics'], context.deps.rights).filter((shown) => {
+	const topics = named.filter((shown) => {
 		const topic = followed.get(shown);
 		return topic !== undefined && context.session.unsubscribe(topic);
 	});

@@ -1,0 +1,150 @@
+/**
+ * Messages that have come in part: bodies, lines, WebSocket messages. What is held of them is bounded, over all and for each party,
+ * and each has a time in which it must be complete (docs/adr/0016-budgets.md).
+ */
+
+import { RelayError } from '@pulsar-relay/protocol/errors';
+import type { Clock } from '../ports/clock.ts';
+import { ByteShare, HeldBytes } from './byte-shares.ts';
+import type { Party } from './party.ts';
+
+export interface ReceptionsOptions {
+	readonly clock: Clock;
+	/** Of all parties. */
+	readonly bytesMax: number;
+	/** Of one account, or of one client address where there are no accounts. At least the largest message that is allowed. */
+	readonly shareBytesMax: number;
+	/** From the beginning of a message to its end, in ms. */
+	readonly timeoutMs: number;
+}
+
+/** Of all clients together that have not signed in on a relay that asks for it: their forms are small. */
+const STRANGERS_BYTES_MAX = 8 * 1024 * 1024;
+/** Of each of their addresses. */
+const STRANGER_BYTES_MAX = 1024 * 1024;
+/** What the pieces of a message cost beside their bytes where they are kept as they came. */
+export const PIECE_COST_BYTES = 256;
+const SWEEP_INTERVAL_MS = 250;
+
+/** A message that is being received. */
+export interface Reception {
+	/** Takes room for more of it. False when its party, or the relay, holds too much; nothing was taken then. */
+	take(bytes: number): boolean;
+	/** It has come, or nobody waits for the rest. Gives the room back. Idempotent. */
+	end(): void;
+	/** It has come: its time no longer runs. The room stays taken until {@link end}. */
+	complete(): void;
+}
+
+/** Who receives a message. */
+export interface Receiver {
+	/** Called at most once, with `request_timeout` or, when the message had to give way to others, `overloaded`. It has ended then. */
+	onFail(error: RelayError): void;
+	/** Whether the client is gone, for receivers that do not hear of it; asked a few times a second. */
+	isOver?(): boolean;
+	/** Whether it is the relay that does not read on: the client's time begins anew. */
+	isHeldUp?(): boolean;
+}
+
+export class Receptions {
+	readonly #options: ReceptionsOptions;
+	readonly #all: ByteShare;
+	readonly #running = new Set<RunningReception>();
+	#cancelSweep: (() => void) | null = null;
+
+	constructor(options: ReceptionsOptions) {
+		this.#options = options;
+		this.#all = new ByteShare(options.bytesMax);
+	}
+
+	/** Bytes held of messages that have come in part, or wait to be read. */
+	get bytes(): number {
+		return this.#all.bytes;
+	}
+
+	/**
+	 * A message begins.
+	 *
+	 * @param partyOf asked when more than nothing is held of it
+	 */
+	begin(partyOf: () => Party, receiver: Receiver): Reception {
+		const { clock, timeoutMs } = this.#options;
+		const held = new HeldBytes(
+			() => this.#shareOf(partyOf()),
+			() => reception.fail(tooManyBytes()),
+		);
+		const reception = new RunningReception(this.#running, held, receiver, clock.monotonicMs() + timeoutMs);
+		this.#running.add(reception);
+		this.#cancelSweep ??= clock.after(SWEEP_INTERVAL_MS, () => this.#sweep());
+		return reception;
+	}
+
+	/** Stops the timer. */
+	close(): void {
+		this.#cancelSweep?.();
+		this.#running.clear();
+	}
+
+	#shareOf({ kind, name, credential }: Party): ByteShare {
+		if (kind === 'stranger') return this.#all.share('strangers', STRANGERS_BYTES_MAX).share(name, STRANGER_BYTES_MAX);
+		const { shareBytesMax } = this.#options;
+		const share = this.#all.share(`${kind} ${name}`, shareBytesMax);
+		// Below the account's share, so that one of its tokens gives way to the others when it has used it up.
+		return kind === 'account' ? share.share(credential ?? '', shareBytesMax) : share;
+	}
+
+	/** One look at all of them, rather than a timer for each: nearly all messages are complete before the first look. */
+	#sweep(): void {
+		const { clock, timeoutMs } = this.#options;
+		this.#cancelSweep = null;
+		const nowMs = clock.monotonicMs();
+		for (const reception of this.#running) {
+			const { receiver } = reception;
+			if (receiver.isOver?.() === true) reception.end();
+			else if (receiver.isHeldUp?.() === true) reception.dueMs = nowMs + timeoutMs;
+			else if (reception.dueMs <= nowMs)
+				reception.fail(new RelayError('request_timeout', `the message was not complete after ${timeoutMs / 1000} s`));
+		}
+		if (this.#running.size > 0) this.#cancelSweep = clock.after(SWEEP_INTERVAL_MS, () => this.#sweep());
+	}
+}
+
+class RunningReception implements Reception {
+	dueMs: number;
+	readonly receiver: Receiver;
+	readonly #running: Set<RunningReception>;
+	readonly #held: HeldBytes;
+
+	constructor(running: Set<RunningReception>, held: HeldBytes, receiver: Receiver, dueMs: number) {
+		this.#running = running;
+		this.#held = held;
+		this.receiver = receiver;
+		this.dueMs = dueMs;
+	}
+
+	take(bytes: number): boolean {
+		return this.#held.take(bytes);
+	}
+
+	complete(): void {
+		this.#running.delete(this);
+	}
+
+	end(): void {
+		this.#running.delete(this);
+		this.#held.release();
+	}
+
+	fail(error: RelayError): void {
+		this.end();
+		this.receiver.onFail(error);
+	}
+}
+
+/** The error for a message that there is no room for. */
+export function tooManyBytes(): RelayError {
+	return new RelayError(
+		'overloaded',
+		'too many bytes of messages are arriving at once, from this client or in all; send fewer at a time',
+	);
+}
