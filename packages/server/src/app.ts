@@ -7,7 +7,7 @@ import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
-import { Auth } from './auth/auth.ts';
+import { Auth, type AuthOptions } from './auth/auth.ts';
 import { UNOWNED_ID } from './auth/topic-access.ts';
 import { PollStarts } from './compat/poll-starts.ts';
 import type { Config } from './config/schema.ts';
@@ -18,7 +18,8 @@ import type { Report } from './ops/report.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Records } from './ports/records.ts';
 import type { Store } from './ports/store.ts';
-import { Relay } from './relay/relay.ts';
+import { AgeClock } from './relay/age-clock.ts';
+import { Relay, type RelayOptions } from './relay/relay.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
@@ -100,7 +101,14 @@ async function buildApp(
 	{ config, logger, openFilesMax, lostLogLines, metricsOfAll }: AppOptions,
 	{ clock, edge, waiting, store, openRecords }: Opened,
 ): Promise<App> {
-	const identity = await openIdentity(config, clock, logger, { store, openRecords });
+	const metrics = createMetrics({
+		store,
+		logger,
+		lostLogLines,
+		...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }),
+	});
+	const ageClock = new AgeClock({ clock, lastKnownMs: store.lastKnownMs, observer: metrics });
+	const identity = await openIdentity(config, clock, logger, { store, openRecords, mayPurge: () => !ageClock.doubts });
 	const auth = identity?.auth ?? null;
 	const shared = config.storageBackend === 'valkey' ? valkeyServer(config) : null;
 	const limits = await openLimits(config, { store, clock, logger, auth, server: shared }).catch(async (error: unknown) => {
@@ -112,13 +120,7 @@ async function buildApp(
 	const { limiting, caps, usage, rights, budgets, partyOf } = limits;
 	const metricsToken = config.metricsToken === null ? null : new MetricsToken(config.metricsToken);
 	const access = { auth, limiting, caps, usage, rights, budgets, partyOf, edge, metricsToken };
-	const metrics = createMetrics({
-		store,
-		logger,
-		lostLogLines,
-		...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }),
-	});
-	const relay = createRelay(config, store, clock, metrics);
+	const relay = createRelay(config, { store, clock, ageClock, observer: metrics });
 	metrics.observeLoad(() => relay.load);
 	const server = await createHttpServer({
 		relay,
@@ -271,7 +273,7 @@ async function openIdentity(
 	config: Config,
 	clock: Clock,
 	logger: Logger,
-	{ store, openRecords }: Storage,
+	{ store, openRecords, mayPurge }: Storage & Required<Pick<AuthOptions, 'mayPurge'>>,
 ): Promise<Identity | null> {
 	if (config.auth === 'open') return null;
 	let records: Records | null = null;
@@ -280,6 +282,7 @@ async function openIdentity(
 		const auth = new Auth({
 			records,
 			clock,
+			mayPurge,
 			log: logger,
 			// One of this process alone; the start has warned that tokens end with it.
 			jwtSecret: config.jwtSecretKey ?? randomBytes(32).toString('base64url'),
@@ -298,11 +301,9 @@ async function openIdentity(
 	}
 }
 
-function createRelay(config: Config, store: Store, clock: Clock, observer: ReturnType<typeof createMetrics>): Relay {
+function createRelay(config: Config, parts: Pick<RelayOptions, 'store' | 'clock' | 'ageClock' | 'observer'>): Relay {
 	return new Relay({
-		store,
-		clock,
-		observer,
+		...parts,
 		hotTier: {
 			retentionMs: config.hotTierRetentionS * 1000,
 			bytesMax: config.hotTierMaxBytes,

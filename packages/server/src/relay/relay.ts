@@ -22,6 +22,7 @@ import { ownNameOf } from './topic-log.ts';
 export interface RelayOptions {
 	readonly store: Store;
 	readonly clock: Clock;
+	readonly ageClock: RetentionOptions['ageClock'];
 	readonly observer: Observer;
 	readonly hotTier: HotTierLimits;
 	readonly publishQueueBytesMax: number;
@@ -58,7 +59,7 @@ export class Relay {
 	#draining = false;
 
 	constructor(options: RelayOptions) {
-		const { store, clock, observer } = options;
+		const { store, clock, ageClock, observer } = options;
 		this.#options = options;
 		this.#hub = new Hub({ store, clock, observer, hotTier: options.hotTier });
 		this.#publisher = new Publisher({ store, clock, observer, queueBytesMax: options.publishQueueBytesMax });
@@ -70,7 +71,7 @@ export class Relay {
 			onClose: (session) => this.#sessions.delete(session),
 		};
 		store.listen(this.#hub);
-		this.#stopRetention = startRetention({ store, clock, observer, ...options.retention });
+		this.#stopRetention = startRetention({ store, clock, ageClock, observer, ...options.retention });
 	}
 
 	/** The topics themselves: create, read, change, delete. */

@@ -72,6 +72,13 @@ export interface TrimmedTopic {
 	readonly floor: MessageId;
 }
 
+/** Topics that exist and whose newest ids are ahead of the clock. */
+export interface TopicsAhead {
+	readonly topics: number;
+	/** The one that is furthest ahead, and by how much; absent when there is none. */
+	readonly furthest?: { readonly topic: string; readonly byMs: number };
+}
+
 /** What each control operation answers. */
 export interface ControlResults {
 	watch: TopicPosition;
@@ -81,7 +88,12 @@ export interface ControlResults {
 	update: Topic | undefined;
 	/** Where the deleted topic ended; undefined when there was none. */
 	delete: MessageId | undefined;
-	trim: { readonly removed: number; readonly more: boolean; readonly trimmed: readonly TrimmedTopic[] };
+	trim: {
+		readonly removed: number;
+		readonly more: boolean;
+		readonly trimmed: readonly TrimmedTopic[];
+		readonly ahead: TopicsAhead;
+	};
 	forget: { readonly removed: number; readonly more: boolean };
 	/** Null when the files are in their places; else the batch fails. */
 	check: null;
@@ -121,6 +133,13 @@ export interface StoreTotals {
 	readonly bytes: number;
 	/** Transactions with changes that were committed since the writer started. */
 	readonly commits: number;
+}
+
+/** What the writer knows once it serves. */
+export interface WriterReady {
+	readonly totals: StoreTotals;
+	/** See `Store.lastKnownMs`. */
+	readonly lastKnownMs: number | undefined;
 }
 
 /** Operations that share one transaction. */

@@ -25,7 +25,7 @@ import { takeDataDir } from './data-dir.ts';
 import { cannotOpen, describeFailure, unavailable } from './failure.ts';
 import { type FileIdentity, prepareDatabaseFile, type WarningListener } from './files.ts';
 import type { DataDirLock } from './lock.ts';
-import type { BatchReply, BatchRequest, StoreFailure, StoreTotals, WorkerSetup } from './messages.ts';
+import type { BatchReply, BatchRequest, StoreFailure, StoreTotals, TopicsAhead, WorkerSetup, WriterReady } from './messages.ts';
 import { Reads } from './reads.ts';
 import { type EmbeddedRecords, openEmbeddedRecords } from './records.ts';
 import { SupervisedWorker } from './supervised-worker.ts';
@@ -87,10 +87,12 @@ class SqliteStore implements EmbeddedStore {
 	readonly #clock: Clock;
 	readonly #topicsMax: number;
 	readonly #lock: DataDirLock;
-	readonly #writer: SupervisedWorker<StoreTotals, BatchRequest, BatchReply>;
+	readonly #writer: SupervisedWorker<WriterReady, BatchRequest, BatchReply>;
 	readonly #reads: Reads;
 	readonly #queue: WriteQueue;
 	#totals: StoreTotals = { topics: 0, messages: 0, bytes: 0, commits: 0 };
+	#lastKnownMs: number | undefined;
+	#topicsAhead = 0;
 	/** Why the store cannot append; null while it can. */
 	#failure: StoreFailure | null = null;
 	/** Why another relay may be using the directory; null while the lock is held. */
@@ -111,7 +113,7 @@ class SqliteStore implements EmbeddedStore {
 			setup,
 			clock,
 			listener: {
-				ready: (totals) => this.#writerReady(totals),
+				ready: (ready) => this.#writerReady(ready),
 				reply: (reply) => this.#settleBatch(reply),
 				died: (failure) => this.#writerDied(failure),
 			},
@@ -135,6 +137,10 @@ class SqliteStore implements EmbeddedStore {
 		const { dataDir, clock, onWarning } = this.#options;
 		this.#records = await openEmbeddedRecords({ dataDir, clock, onWarning });
 		return this.#records;
+	}
+
+	get lastKnownMs(): number | undefined {
+		return this.#lastKnownMs;
 	}
 
 	get commits(): number {
@@ -196,9 +202,10 @@ class SqliteStore implements EmbeddedStore {
 	}
 
 	async trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }> {
-		const { removed, more } = await this.#control({ kind: 'trim', step }, ({ trimmed }, listener) => {
+		const { removed, more, ahead } = await this.#control({ kind: 'trim', step }, ({ trimmed }, listener) => {
 			for (const { topic, floor } of trimmed) listener.trimmed(topic, floor);
 		});
+		this.#noteAhead(ahead);
 		return { removed, more };
 	}
 
@@ -215,6 +222,10 @@ class SqliteStore implements EmbeddedStore {
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number } {
 		const { topics, messages, bytes } = this.#totals;
 		return { topics, messages, bytes };
+	}
+
+	clocks(): { readonly topicsAhead: number } {
+		return { topicsAhead: this.#topicsAhead };
 	}
 
 	close(): Promise<void> {
@@ -244,6 +255,18 @@ class SqliteStore implements EmbeddedStore {
 		return refusal === null ? this.#queue.control(op, announce) : Promise.reject(refusal);
 	};
 
+	#noteAhead({ topics, furthest }: TopicsAhead): void {
+		if (furthest !== undefined && this.#topicsAhead === 0) {
+			const seconds = Math.round(furthest.byMs / 1000);
+			this.#options.onWarning?.('the ids of topics are ahead of the clock; their messages age from when they were seen there', {
+				topics,
+				furthest: furthest.topic,
+				seconds,
+			});
+		}
+		this.#topicsAhead = topics;
+	}
+
 	#settleBatch(reply: BatchReply): void {
 		this.#totals = reply.totals;
 		if (reply.failure !== null) this.#fail(reply.failure);
@@ -256,8 +279,9 @@ class SqliteStore implements EmbeddedStore {
 		this.#queue.refuseAll(failure);
 	}
 
-	#writerReady(totals: StoreTotals): void {
+	#writerReady({ totals, lastKnownMs }: WriterReady): void {
 		this.#totals = totals;
+		this.#lastKnownMs = lastKnownMs;
 		if (this.#failure !== null) this.#probe();
 	}
 

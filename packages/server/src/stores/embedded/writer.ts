@@ -6,10 +6,12 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { append, type Tables } from './append.ts';
+import { ArrivalTable } from './arrival-table.ts';
 import { BlockTable } from './block-table.ts';
 import { describeFailure } from './failure.ts';
 import { checkPlace, filesOfDatabase, watchPlaces } from './files.ts';
 import { KeyTable } from './key-table.ts';
+import { KnownTime } from './known-time.ts';
 import {
 	type AppendResult,
 	type BatchReply,
@@ -21,6 +23,7 @@ import {
 	type StoreTotals,
 	type WorkerSetup,
 	type WriteOp,
+	type WriterReady,
 	type WriterRequest,
 } from './messages.ts';
 import { openWriterDatabase } from './schema.ts';
@@ -58,7 +61,9 @@ class Writer {
 		this.#dataVersions = db.prepare('PRAGMA data_version');
 		// Before the tables are loaded, so that a change in between shows.
 		this.#dataVersion = this.#readDataVersion();
-		this.#tables = { topics: new TopicTable(db, topicsMax), blocks: new BlockTable(db), keys: new KeyTable(db) };
+		const topics = new TopicTable(db, topicsMax);
+		const knownTime = new KnownTime(db, topics.newestMs);
+		this.#tables = { topics, blocks: new BlockTable(db), keys: new KeyTable(db), arrivals: new ArrivalTable(db), knownTime };
 		// As many deleted topics are remembered as may exist, so that creating and deleting in a loop stays bounded (I8).
 		this.#trimmer = new Trimmer(this.#tables, topicsMax);
 		this.#begin = db.prepare('BEGIN IMMEDIATE');
@@ -66,6 +71,10 @@ class Writer {
 		this.#rollback = db.prepare('ROLLBACK');
 		this.#totalChanges = db.prepare('SELECT total_changes() AS changes');
 		this.#probe = db.prepare(`INSERT OR REPLACE INTO probe (id, filler) VALUES (1, zeroblob(${PROBE_BYTES}))`);
+	}
+
+	get lastKnownMs(): number | undefined {
+		return this.#tables.knownTime.lastKnownMs;
 	}
 
 	totals(): StoreTotals {
@@ -81,14 +90,18 @@ class Writer {
 		} catch (thrown) {
 			if (this.#db.isTransaction) this.#rollback.run();
 			if (this.#outdated) throw thrown;
-			this.#tables.topics.rolledBack();
-			this.#tables.keys.rolledBack();
+			for (const table of this.#inMemory()) table.rolledBack();
 			// Giving up a transaction can make SQLite read the file anew, which looks like a change.
 			this.#dataVersion = null;
 			// Looks need only what is in memory, so a failing disk does not fail them.
 			const results = ops.map((op) => (isLook(op) ? this.#apply(op, nowMs) : null));
 			return this.#reply(results, describeFailure(thrown), false);
 		}
+	}
+
+	#inMemory(): readonly { committed(): void; rolledBack(): void }[] {
+		const { topics, keys, arrivals, knownTime } = this.#tables;
+		return [topics, keys, arrivals, knownTime];
 	}
 
 	#transact(request: BatchRequest): BatchReply {
@@ -101,8 +114,7 @@ class Writer {
 		this.#tables.topics.flush();
 		const changed = this.#countChanges() !== changesBefore;
 		this.#commit.run();
-		this.#tables.topics.committed();
-		this.#tables.keys.committed();
+		for (const table of this.#inMemory()) table.committed();
 		if (changed) this.#commits++;
 		// Also after the commit, so that what is acknowledged was in its place when it had been written. Less than 1 µs for each file.
 		this.#checkPlaces();
@@ -189,6 +201,7 @@ class Writer {
 				return tipOf(row);
 			}
 			case 'trim':
+				this.#tables.knownTime.note(op.step.nowMs);
 				return this.#trimmer.step(op.step);
 			case 'forget':
 				return keys.forget(op.beforeMs, op.keysMax);
@@ -219,7 +232,7 @@ function buffersOf(reply: BatchReply): ArrayBuffer[] {
 function serve(): void {
 	const port = parentPort;
 	if (port === null) throw new Error('the writer runs as a worker');
-	const report = (message: StartReport<StoreTotals>) => port.postMessage(message);
+	const report = (message: StartReport<WriterReady>) => port.postMessage(message);
 	let writer: Writer;
 	try {
 		writer = new Writer(workerData as WorkerSetup);
@@ -236,7 +249,7 @@ function serve(): void {
 		const reply = writer.run(request);
 		port.postMessage(reply, buffersOf(reply));
 	});
-	report({ kind: 'ready', ready: writer.totals() });
+	report({ kind: 'ready', ready: { totals: writer.totals(), lastKnownMs: writer.lastKnownMs } });
 }
 
 serve();

@@ -328,6 +328,10 @@ class ServerStore implements ValkeyStore {
 		return this.#finding.status === 'unfit' ? this.#finding.reason : this.#time.trouble;
 	}
 
+	get lastKnownMs(): number | undefined {
+		return this.#time.lastKnownMs;
+	}
+
 	readonly clocks = () => ({ skewMs: this.#time.skewMs, topicsAhead: this.#sweep?.topicsAhead ?? 0 });
 
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number } {

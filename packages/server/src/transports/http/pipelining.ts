@@ -8,7 +8,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /** Requests of one connection that may be under way. */
-const UNANSWERED_MAX = 256;
+const UNANSWERED_MAX = 100;
 
 /** Cuts connections off that have more requests unanswered, or pipeline more of them and do not read the answers. */
 export function boundPipelining(server: Server): void {

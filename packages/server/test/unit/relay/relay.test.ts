@@ -18,6 +18,7 @@ function createRelay(options: Partial<RelayOptions> = {}, wrap: (store: Store) =
 	const relay = new Relay({
 		store: wrap(createMemoryStore({ topicsMax: 100, clock })),
 		clock,
+		ageClock: clock,
 		observer: createCountingObserver(),
 		hotTier: { retentionMs: 600_000, bytesMax: 1e9, messagesPerTopicMax: 1e9 },
 		publishQueueBytesMax: 1e9,
