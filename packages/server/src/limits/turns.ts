@@ -1,7 +1,7 @@
 /**
  * Work per turn of the event loop. What is short is done at once, as long as this turn has not had enough of it. What is long, and what
  * comes after, is done in steps in later turns, one party's after another's, so that large messages of one client keep nobody
- * else waiting (docs/adr/0012-budgets.md).
+ * else waiting (docs/adr/0016-budgets.md).
  */
 
 import type { Clock } from '../ports/clock.ts';
