@@ -99,7 +99,7 @@ export type AnswerError = (
 export function createErrorAnswers({
 	metrics,
 	logger,
-}: Pick<HttpDeps, 'logger'> & { readonly metrics: ConnectionMetrics }): AnswerError {
+}: Pick<HttpDeps, 'logger'> & { readonly metrics: Pick<ConnectionMetrics, 'errorAnswered'> }): AnswerError {
 	return (request, reply, thrown, options = {}) => {
 		const error = relayErrorOf(thrown);
 		metrics.errorAnswered('http', error.code);
