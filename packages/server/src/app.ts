@@ -7,7 +7,7 @@ import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
-import { Auth } from './auth/auth.ts';
+import { Auth, type AuthOptions } from './auth/auth.ts';
 import { UNOWNED_ID } from './auth/topic-access.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
@@ -17,12 +17,14 @@ import type { Report } from './ops/report.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Records } from './ports/records.ts';
 import type { Store } from './ports/store.ts';
-import { Relay } from './relay/relay.ts';
+import { AgeClock } from './relay/age-clock.ts';
+import { Relay, type RelayOptions } from './relay/relay.ts';
 import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
 import { boundConnections } from './transports/http/connection-bound.ts';
+import type { EdgeOptions } from './transports/http/deps.ts';
 import { MetricsToken } from './transports/http/metrics-token.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
@@ -36,6 +38,7 @@ import { openLimits } from './wiring/limits.ts';
 import { openOperations } from './wiring/operations.ts';
 import { signInOf } from './wiring/sign-in.ts';
 import { valkeyDemands, valkeyServer } from './wiring/valkey.ts';
+import { openWhenReachable, type WaitingListener } from './wiring/waiting.ts';
 
 /** Connections of publishers and operators, beside those of subscribers and polls. */
 const OTHER_CONNECTIONS_MAX = 10_000;
@@ -47,6 +50,8 @@ export interface AppOptions {
 	readonly openFilesMax: number | null;
 	/** Gives how many lines of the log were lost so far. */
 	readonly lostLogLines: () => number;
+	/** Ends the waiting for a store that is not there yet: {@link createApp} then rejects. */
+	readonly stopping?: AbortSignal;
 	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
 	readonly metricsOfAll?: () => Promise<string>;
 }
@@ -63,18 +68,47 @@ export interface App {
 	warnOfAccess(): Promise<void>;
 	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
 	reloadCertificates(): void;
-	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
+	/** Stops listening, answers what comes on open connections, sends subscribers away; after the drain timeout closes what is left. */
 	drain(): Promise<void>;
 	/** Lets go of everything, at once. Idempotent, and part of {@link drain}. */
 	close(): Promise<void>;
 }
 
-/** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger, openFilesMax, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
+/** Opens the store, once it is there, and builds the relay over it. Rejects when the store cannot be opened. */
+export async function createApp(options: AppOptions): Promise<App> {
+	const { config, logger, stopping = NEVER } = options;
 	const clock = systemClock;
 	const edge = edgeOf(config, logger, clock);
-	const { store, openRecords } = await openStorage(config, clock, logger);
-	const identity = await openIdentity(config, clock, logger, { store, openRecords });
+	const open = () => openStorage(config, clock, logger);
+	const { opened, waiting } = await openWhenReachable(open, { config, logger, clock, edge, stopping });
+	return buildApp(options, { clock, edge, waiting, ...opened }).catch(async (error: unknown) => {
+		await waiting?.close();
+		throw error;
+	});
+}
+
+const NEVER = new AbortController().signal;
+
+/** What there is before the relay is built. */
+interface Opened extends Storage {
+	readonly clock: Clock;
+	readonly edge: EdgeOptions;
+	/** What has answered while the store was not there. */
+	readonly waiting: WaitingListener | null;
+}
+
+async function buildApp(
+	{ config, logger, openFilesMax, lostLogLines, metricsOfAll }: AppOptions,
+	{ clock, edge, waiting, store, openRecords }: Opened,
+): Promise<App> {
+	const metrics = createMetrics({
+		store,
+		logger,
+		lostLogLines,
+		...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }),
+	});
+	const ageClock = new AgeClock({ clock, lastKnownMs: store.lastKnownMs, observer: metrics });
+	const identity = await openIdentity(config, clock, logger, { store, openRecords, mayPurge: () => !ageClock.doubts });
 	const auth = identity?.auth ?? null;
 	const shared = config.storageBackend === 'valkey' ? valkeyServer(config) : null;
 	const limits = await openLimits(config, { store, clock, logger, auth, server: shared }).catch(async (error: unknown) => {
@@ -86,13 +120,7 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 	const { limiting, caps, usage, rights, budgets, partyOf } = limits;
 	const metricsToken = config.metricsToken === null ? null : new MetricsToken(config.metricsToken);
 	const access = { auth, limiting, caps, usage, rights, budgets, partyOf, edge, metricsToken };
-	const metrics = createMetrics({
-		store,
-		logger,
-		lostLogLines,
-		...(metricsOfAll === undefined ? {} : { textOfAll: metricsOfAll }),
-	});
-	const relay = createRelay(config, store, clock, metrics);
+	const relay = createRelay(config, { store, clock, ageClock, observer: metrics });
 	metrics.observeLoad(() => relay.load);
 	const server = await createHttpServer({
 		relay,
@@ -148,6 +176,7 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 	const closeAll = async () => {
 		terminateWebSockets();
 		stopSse();
+		await waiting?.close();
 		server.server.closeAllConnections();
 		await server.close();
 		await operations?.close();
@@ -162,7 +191,8 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 		durability: health.status === 'ok' ? health.durability : health.reason,
 		report: () => metrics.report(),
 		async listen() {
-			await server.listen({ host: config.host, port: config.port });
+			await waiting?.close();
+			await server.listen({ host: config.host, port: waiting?.port ?? config.port });
 			const { port } = server.server.address() as AddressInfo;
 			const url = `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}`;
 			return { url, metricsUrl: `${(await operations?.listen()) ?? url}/metrics` };
@@ -216,6 +246,7 @@ export async function openStorage(
 				topicsMax,
 				clock,
 				onWarning: (text, fields) => logger.warn(fields, text),
+				onNotice: (text, fields) => logger.info(fields, text),
 			});
 			return { store, openRecords: () => store.openRecords() };
 		}
@@ -243,7 +274,7 @@ async function openIdentity(
 	config: Config,
 	clock: Clock,
 	logger: Logger,
-	{ store, openRecords }: Storage,
+	{ store, openRecords, mayPurge }: Storage & Required<Pick<AuthOptions, 'mayPurge'>>,
 ): Promise<Identity | null> {
 	if (config.auth === 'open') return null;
 	let records: Records | null = null;
@@ -252,6 +283,7 @@ async function openIdentity(
 		const auth = new Auth({
 			records,
 			clock,
+			mayPurge,
 			log: logger,
 			// One of this process alone; the start has warned that tokens end with it.
 			jwtSecret: config.jwtSecretKey ?? randomBytes(32).toString('base64url'),
@@ -270,11 +302,9 @@ async function openIdentity(
 	}
 }
 
-function createRelay(config: Config, store: Store, clock: Clock, observer: ReturnType<typeof createMetrics>): Relay {
+function createRelay(config: Config, parts: Pick<RelayOptions, 'store' | 'clock' | 'ageClock' | 'observer'>): Relay {
 	return new Relay({
-		store,
-		clock,
-		observer,
+		...parts,
 		hotTier: {
 			retentionMs: config.hotTierRetentionS * 1000,
 			bytesMax: config.hotTierMaxBytes,

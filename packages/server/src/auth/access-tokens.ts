@@ -5,10 +5,10 @@
  */
 
 import { hash, hkdfSync, randomBytes } from 'node:crypto';
-import { RelayError } from '@pulsar-relay/protocol/errors';
 import { jwtVerify, SignJWT } from 'jose';
 import type { Clock } from '../ports/clock.ts';
 import type { Account } from './accounts.ts';
+import { failedCheck, invalidToken } from './invalid-token.ts';
 import type { OutsideTokens } from './outside-tokens.ts';
 import { ACTIONS, type Minter, type Scope, type TokenCredential } from './principal.ts';
 import { nobody } from './usernames.ts';
@@ -130,16 +130,16 @@ export class AccessTokens {
 			});
 			const verified = claimsOf(payload, this.#clock.nowMs(), scoped);
 			if (verified !== null) return verified;
-		} catch {
-			// Whatever is wrong with it: the answer is the same for all, and tells a forger nothing.
+		} catch (error) {
+			throw invalidToken(failedCheck(error));
 		}
-		throw invalidToken();
+		throw invalidToken('its claims are not those of a token of the relay, or it was issued in the future');
 	}
 
 	/** A token that has not the form of the relay's own: its signature is never compared with the relay's keys. */
 	async #checkOutside(token: string): Promise<TokenCredential> {
-		const verified = (await this.#outside?.verify(token)) ?? null;
-		if (verified === null) throw invalidToken();
+		if (this.#outside === null) throw invalidToken('it has not the form of a token of the relay, and no other issuer is set up');
+		const verified = await this.#outside.verify(token);
 		// It is a session by itself.
 		return { ...verified, kind: 'token', cv: null, sessionId: verified.jti, limits: null };
 	}
@@ -258,11 +258,4 @@ function isScopes(value: unknown): value is readonly Scope[] {
 			return isTexts(scope?.topics) && isTexts(scope?.actions) && scope?.actions?.every((action) => ACTIONS.includes(action));
 		})
 	);
-}
-
-/** The one answer to whatever is wrong with a token or key. */
-export function invalidToken(): RelayError {
-	return new RelayError('invalid_credentials', 'the token or key is not valid, or has expired', {
-		detail: 'Invalid or expired token',
-	});
 }

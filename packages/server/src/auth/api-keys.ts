@@ -8,8 +8,8 @@ import { randomBytes } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
 import type { Records, StoredRecord } from '../ports/records.ts';
-import { invalidToken } from './access-tokens.ts';
 import { ACCOUNT } from './accounts.ts';
+import { invalidToken } from './invalid-token.ts';
 import { hashOf, isLive, type KeySecret, newSecret, parseKey, placeOf, type StoredSecret, timesOf } from './key-secrets.ts';
 import type { Scope } from './principal.ts';
 import { RecordCache } from './record-cache.ts';
@@ -231,7 +231,10 @@ export class ApiKeys {
 	/** The same work for a key that is not there as for one whose secret is wrong. */
 	#check(key: CachedKey | null, secret: string): ShownKey {
 		const shown = key?.fields.secrets[placeOf(secret, key?.hashes)];
-		if (key === null || shown === undefined || !isLive(shown, this.#options.clock.nowMs())) throw invalidToken();
+		if (key === null) throw invalidToken('there is no such key, or it has expired');
+		if (shown === undefined || !isLive(shown, this.#options.clock.nowMs())) {
+			throw invalidToken('the secret of the key is wrong, or was replaced');
+		}
 		return { ...this.#keyOf(key), secretCv: shown.cv };
 	}
 

@@ -30,6 +30,8 @@ const PURGE_AGAIN_MS = 100;
 export interface AuthOptions {
 	readonly records: Records;
 	readonly clock: Clock;
+	/** Whether what has expired by the clock may be removed; default always. */
+	readonly mayPurge?: () => boolean;
 	readonly log: AuthLog;
 	readonly jwtSecret: string;
 	readonly accessTokenLifetimeS: number;
@@ -168,14 +170,14 @@ export class Auth {
 				const { accountId, jti } = outcome;
 				this.#options.log.warn({ account_id: accountId, session: jti }, 'a used refresh token came again; its session was ended');
 			}
-			throw invalidRefreshToken();
+			throw invalidRefreshToken(`the refresh token is ${outcome.status}`);
 		}
 		const account = await this.accounts.get(outcome.accountId);
 		if (account?.isActive === true && isCurrent(account, outcome)) {
 			return this.#issue(account, outcome.cv ?? account.cv, outcome.refreshToken);
 		}
 		await this.sessions.delete(outcome.accountId, outcome.jti);
-		if (account?.isActive === true) throw invalidRefreshToken();
+		if (account?.isActive === true) throw invalidRefreshToken('the session is from before a change of the password, or the like');
 		throw new RelayError('invalid_credentials', 'user not found', { detail: 'user not found' });
 	}
 
@@ -245,6 +247,10 @@ export class Auth {
 	#purgeLater(delayMs: number): void {
 		if (this.#closed) return;
 		this.#cancelPurge = this.#options.clock.after(delayMs, () => {
+			if (this.#options.mayPurge?.() === false) {
+				this.#purgeLater(PURGE_INTERVAL_MS);
+				return;
+			}
 			this.#options.records.purge().then(
 				({ more }) => this.#purgeLater(more ? PURGE_AGAIN_MS : PURGE_INTERVAL_MS),
 				(error: unknown) => {
@@ -256,8 +262,8 @@ export class Auth {
 	}
 }
 
-function invalidRefreshToken(): RelayError {
-	return new RelayError('invalid_credentials', 'invalid refresh token', { detail: 'invalid refresh token' });
+function invalidRefreshToken(check: string): RelayError {
+	return new RelayError('invalid_credentials', 'invalid refresh token', { detail: 'invalid refresh token', cause: check });
 }
 
 function wrongPassword(): RelayError {

@@ -5,10 +5,11 @@
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../ports/clock.ts';
-import { type AccessTokens, invalidToken } from './access-tokens.ts';
+import type { AccessTokens } from './access-tokens.ts';
 import type { Account, Accounts } from './accounts.ts';
 import type { ApiKey, ApiKeys, ShownKey } from './api-keys.ts';
 import { isCurrent } from './credential-version.ts';
+import { invalidToken } from './invalid-token.ts';
 import { type KeySecret, secretOf } from './key-secrets.ts';
 import type { Credential, KeyCredential, KnownPrincipal, TokenCredential } from './principal.ts';
 import type { Revocation, Revocations } from './revocations.ts';
@@ -55,6 +56,20 @@ export class Authenticator {
 		return credential.kind === 'token' ? this.#renewToken(credential) : this.#renewKey(credential);
 	}
 
+	/** The principal by what is stored at this moment, not by what is in memory. Rejects as {@link authenticate} does. */
+	async confirm({ credential }: KnownPrincipal): Promise<KnownPrincipal> {
+		if (credential.kind === 'key') return this.renew(credential);
+		const { accounts, keys, revocations } = this.#options;
+		const { jti, sessionId, keyId } = restsOn(credential);
+		const [account, key, own, session] = await Promise.all([
+			accounts.read(credential.accountId),
+			keyId === null ? null : keys.get(keyId),
+			jti === null ? null : revocations.read(jti),
+			sessionId === null ? null : revocations.read(sessionId),
+		]);
+		return this.#tokenPrincipal(credential, { account, key, token: own, session });
+	}
+
 	#byKey(credential: string): KnownPrincipal | Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
 		const key = keys.peek(credential);
@@ -83,7 +98,7 @@ export class Authenticator {
 	#renewKey(credential: KeyCredential): KnownPrincipal | Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
 		const key = keys.peekById(credential.keyId);
-		if (key === null) throw invalidToken();
+		if (key === null) throw invalidToken('the key was deleted or has expired');
 		const account = key === undefined ? undefined : accounts.peek(key.accountId);
 		if (key === undefined || account === undefined) return this.#loadKey(credential);
 		return this.#keyPrincipal(account, key, credential);
@@ -92,7 +107,7 @@ export class Authenticator {
 	async #loadKey(credential: KeyCredential): Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
 		const key = await keys.get(credential.keyId);
-		if (key === null) throw invalidToken();
+		if (key === null) throw invalidToken('the key was deleted or has expired');
 		return this.#keyPrincipal(await accounts.get(key.accountId), key, credential);
 	}
 
@@ -100,7 +115,7 @@ export class Authenticator {
 		const account = active(found);
 		const { secretCv } = credential;
 		const secret = secretOf(key.secrets, { secretCv, issuedAtMs: 0 }, this.#options.clock.nowMs());
-		if (secret === undefined) throw invalidToken();
+		if (secret === undefined) throw invalidToken('the secret of the key was replaced');
 		const { accountId, username, permissions, cv } = account;
 		const { keyId, scopes } = key;
 		const expiresAtMs = earliest(key.expiresAtMs, secret.expiresAtMs);
@@ -131,19 +146,20 @@ export class Authenticator {
 	}
 
 	#tokenPrincipal(token: TokenCredential, grounds: Grounds): KnownPrincipal {
-		if (grounds.token !== null || isOver(token, grounds.session)) throw revoked();
+		if (grounds.token !== null) throw revoked('it was logged out');
+		if (isOver(token, grounds.session)) throw revoked('its session has ended');
 		const account = active(grounds.account);
 		const { accountId, username, permissions, cv } = account;
 		const { jti, sessionId, expiresAtMs, limits } = token;
 		const holder = { accountId, username, permissions, cv, expiresAtMs, credential: token };
 		if (limits === null) {
-			if (!isCurrent(account, token)) throw revoked();
+			if (!isCurrent(account, token)) throw revoked('it is from before a change of the password, or the like');
 			return { ...holder, kind: 'account', jti, sessionId };
 		}
-		if (jti === null) throw invalidToken();
+		if (jti === null) throw invalidToken('it is a scoped token without a name');
 		const { scopes, mintedBy } = limits;
 		if (mintedBy.kind === 'session') {
-			if (!isCurrent(account, token)) throw revoked();
+			if (!isCurrent(account, token)) throw revoked('it is from before a change of the password, or the like');
 			return { ...holder, kind: 'scoped', jti, scopes, mintedBy };
 		}
 		const secret = this.#minterOf(token, grounds.key);
@@ -156,7 +172,7 @@ export class Authenticator {
 		const secretCv = limits?.mintedBy.kind === 'key' ? limits.mintedBy.secretCv : null;
 		const secret = key === null ? undefined : secretOf(key.secrets, { secretCv, issuedAtMs }, this.#options.clock.nowMs());
 		if (secret === undefined || key?.accountId !== accountId || uncovered(key.scopes, limits?.scopes ?? []) !== undefined) {
-			throw invalidToken();
+			throw invalidToken('the key that minted it is gone, has another secret, or may do less by now');
 		}
 		return secret;
 	}
@@ -192,14 +208,17 @@ function earliest(a: number | null, b: number | null): number | null {
 
 function active(account: Account | null): Account {
 	if (account === null) {
-		throw new RelayError('invalid_credentials', 'the account is gone', { detail: 'User not found' });
+		throw new RelayError('invalid_credentials', 'the account is gone', {
+			detail: 'User not found',
+			cause: 'there is no account of this id',
+		});
 	}
 	if (!account.isActive) throw new RelayError('forbidden', 'the account is not active', { detail: 'User is inactive' });
 	return account;
 }
 
-function revoked(): RelayError {
-	return new RelayError('invalid_credentials', 'the token has been revoked', { detail: 'Token has been revoked' });
+function revoked(check: string): RelayError {
+	return new RelayError('invalid_credentials', 'the token has been revoked', { detail: 'Token has been revoked', cause: check });
 }
 
 /** The credential in an `Authorization` header. Throws `not_authenticated` when there is none of a kind that is understood. */

@@ -1,7 +1,7 @@
 /** The secrets of API keys: 32 random bytes, of which only the SHA-256 is stored; and which of a key's secrets something was made with. */
 
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { invalidToken } from './access-tokens.ts';
+import { invalidToken } from './invalid-token.ts';
 
 const FORM = /^prk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/;
 const SECRET_BYTES = 32;
@@ -24,7 +24,7 @@ export type StoredSecret = Pick<KeySecret, 'expiresAtMs'> & Partial<KeySecret> &
 /** What a key consists of. Throws `invalid_credentials` for what has not the form of one. */
 export function parseKey(credential: string): { readonly keyId: string; readonly secret: string } {
 	const [, keyId, secret] = FORM.exec(credential) ?? [];
-	if (keyId === undefined || secret === undefined) throw invalidToken();
+	if (keyId === undefined || secret === undefined) throw invalidToken('it has not the form of a key');
 	return { keyId, secret };
 }
 

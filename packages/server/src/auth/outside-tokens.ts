@@ -11,6 +11,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Accounts } from './accounts.ts';
 import type { AuthLog } from './auth-log.ts';
 import { type FederatedAccounts, identityOf, verifiedEmail } from './federated-accounts.ts';
+import { failedCheck, invalidToken } from './invalid-token.ts';
 import { isUnavailable } from './outbound.ts';
 import { RemoteKeys } from './remote-keys.ts';
 
@@ -69,28 +70,34 @@ export class OutsideTokens {
 	}
 
 	/**
-	 * Verifies a token; null when it is none of the issuer's. Rejects with `invalid_credentials` when it is for no account, and with
-	 * `provider_unavailable` when the issuer's keys could not be read yet.
+	 * Verifies a token. Rejects with `invalid_credentials`, and with `provider_unavailable` when the issuer's keys could not be read yet.
 	 */
-	async verify(token: string): Promise<OutsideToken | null> {
-		if (token.length > TOKEN_LENGTH_MAX || !hasGoodHeader(token)) return null;
+	async verify(token: string): Promise<OutsideToken> {
+		if (token.length > TOKEN_LENGTH_MAX) throw invalidToken('it is too long');
+		const headerProblem = problemOfHeader(token);
+		if (headerProblem !== null) throw invalidToken(headerProblem);
 		const payload = await this.#payloadOf(token);
-		if (payload === null) return null;
 		const { sub, exp, iat } = payload;
 		const nowMs = this.#clock.nowMs();
 		const identity = identityOf(this.#options.issuer, sub);
-		if (identity === null || !isSeconds(exp) || exp * 1000 <= nowMs) return null;
-		if (iat !== undefined && (!isSeconds(iat) || iat > nowMs / 1000 + CLOCK_SKEW_S)) return null;
+		if (identity === null) throw invalidToken('its claim sub is not a name');
+		if (!isSeconds(exp) || exp * 1000 <= nowMs) throw invalidToken('it has expired');
+		if (iat !== undefined && (!isSeconds(iat) || iat > nowMs / 1000 + CLOCK_SKEW_S)) {
+			throw invalidToken('it was issued in the future; compare the clocks');
+		}
 		const accountId = (await this.#federated.find(identity))?.accountId ?? (await this.#named(payload));
 		if (accountId === null) {
-			throw new RelayError('invalid_credentials', 'the token is for no account', { detail: 'User not found' });
+			throw new RelayError('invalid_credentials', 'the token is for no account', {
+				detail: 'User not found',
+				cause: 'nobody has signed in with its iss and sub, and PULSAR_TOKEN_CLAIM_USERNAME names no account',
+			});
 		}
 		const signed = token.slice(0, token.lastIndexOf('.'));
 		const jti = `outside-${hash('sha256', signed, 'base64url')}`;
 		return { accountId, jti, issuedAtMs: Math.floor(iat ?? 0) * 1000, expiresAtMs: exp * 1000 };
 	}
 
-	async #payloadOf(token: string): Promise<JWTPayload | null> {
+	async #payloadOf(token: string): Promise<JWTPayload> {
 		const { issuer, audience } = this.#options;
 		try {
 			const { payload } = await this.#keys.verify((find) =>
@@ -106,8 +113,7 @@ export class OutsideTokens {
 			return payload;
 		} catch (error) {
 			if (isUnavailable(error)) throw error;
-			// Whatever is wrong with it: the answer is the same for all, and tells a forger nothing.
-			return null;
+			throw invalidToken(failedCheck(error));
 		}
 	}
 
@@ -119,19 +125,20 @@ export class OutsideTokens {
 	}
 }
 
-function hasGoodHeader(token: string): boolean {
+/** What is wrong with a token's header, or null. */
+function problemOfHeader(token: string): string | null {
 	let header: Readonly<Record<string, unknown>>;
 	try {
 		header = decodeProtectedHeader(token);
 	} catch {
-		// What is no token has no good header.
-		return false;
+		return 'it is no JWT, nor a token of the relay';
 	}
 	const { alg, typ, kid } = header;
-	if (typeof alg !== 'string' || !ALGORITHMS.includes(alg)) return false;
-	if (!TYPES.includes(typeof typ === 'string' ? typ.toLowerCase() : typ)) return false;
-	if (kid !== undefined && typeof kid !== 'string') return false;
-	return !REFUSED_PARAMETERS.some((name) => Object.hasOwn(header, name));
+	if (typeof alg !== 'string' || !ALGORITHMS.includes(alg)) return `its algorithm is none of ${ALGORITHMS.join(', ')}`;
+	if (!TYPES.includes(typeof typ === 'string' ? typ.toLowerCase() : typ)) return 'its type is not that of an access token';
+	if (kid !== undefined && typeof kid !== 'string') return 'the name of its key is no text';
+	const refused = REFUSED_PARAMETERS.find((name) => Object.hasOwn(header, name));
+	return refused === undefined ? null : `its header has ${refused}`;
 }
 
 function isSeconds(value: unknown): value is number {

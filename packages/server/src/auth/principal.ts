@@ -140,3 +140,10 @@ export function holderOf(principal: KnownPrincipal): {
 			return { accountId, keyId: principal.mintedBy.kind === 'key' ? principal.mintedBy.keyId : null, tokenId: principal.jti };
 	}
 }
+
+/** Whether there is any topic that a principal may publish to, as far as its permissions and scopes say. */
+export function mayPublish(principal: Principal): boolean {
+	if (principal.kind === 'open') return true;
+	if (!principal.permissions.includes('write')) return false;
+	return principal.kind === 'account' || principal.scopes.some(({ actions }) => actions.includes('publish'));
+}

@@ -458,6 +458,16 @@ export const SETTING_GROUPS = [
 				doc: 'In front of the name of every key and channel, so that several environments can share one server. Nodes of one relay need the same.',
 			},
 			{
+				key: 'valkeyStartTimeoutS',
+				env: 'PULSAR_VALKEY_START_TIMEOUT',
+				type: 'int',
+				unit: 's',
+				min: 0,
+				max: DAY_S,
+				default: 60,
+				doc: 'How long the start waits for a server that cannot be reached yet, loads its data or has no primary. Meanwhile `/health` is 200 and everything else 503. 0 = not at all.',
+			},
+			{
 				key: 'valkeyAllowEviction',
 				env: 'PULSAR_VALKEY_ALLOW_EVICTION',
 				type: 'bool',

@@ -1,6 +1,6 @@
 /**
  * The budgets of everything that is received: bytes of messages that have come in part or wait, and work per turn of the event loop
- * (docs/adr/0012-budgets.md). Every transport asks here.
+ * (docs/adr/0016-budgets.md). Every transport asks here.
  */
 
 import type { RelayError } from '@pulsar-relay/protocol/errors';

@@ -1,6 +1,6 @@
 /**
  * Messages that have come in part: bodies, lines, WebSocket messages. What is held of them is bounded, over all and for each party,
- * and each has a time in which it must be complete (docs/adr/0012-budgets.md).
+ * and each has a time in which it must be complete (docs/adr/0016-budgets.md).
  */
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
@@ -85,9 +85,12 @@ export class Receptions {
 		this.#running.clear();
 	}
 
-	#shareOf({ kind, name }: Party): ByteShare {
-		if (kind !== 'stranger') return this.#all.share(`${kind} ${name}`, this.#options.shareBytesMax);
-		return this.#all.share('strangers', STRANGERS_BYTES_MAX).share(name, STRANGER_BYTES_MAX);
+	#shareOf({ kind, name, credential }: Party): ByteShare {
+		if (kind === 'stranger') return this.#all.share('strangers', STRANGERS_BYTES_MAX).share(name, STRANGER_BYTES_MAX);
+		const { shareBytesMax } = this.#options;
+		const share = this.#all.share(`${kind} ${name}`, shareBytesMax);
+		// Below the account's share, so that one of its tokens gives way to the others when it has used it up.
+		return kind === 'account' ? share.share(credential ?? '', shareBytesMax) : share;
 	}
 
 	/** One look at all of them, rather than a timer for each: nearly all messages are complete before the first look. */

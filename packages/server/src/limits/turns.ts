@@ -1,7 +1,7 @@
 /**
  * Work per turn of the event loop. What is short is done at once, as long as this turn has not had enough of it. What is long, and what
  * comes after, is done in steps in later turns, one party's after another's, so that large messages of one client keep nobody
- * else waiting (docs/adr/0012-budgets.md).
+ * else waiting (docs/adr/0016-budgets.md).
  */
 
 import type { Clock } from '../ports/clock.ts';
@@ -10,7 +10,7 @@ import type { Party } from './party.ts';
 /** Bytes of a message up to which it may be looked at in one go; about 0.5 ms of the most laborious JSON. */
 export const STEP_BYTES = 64 * 1024;
 /** Bytes that are looked at in one go in one turn. */
-const TURN_BYTES = 512 * 1024;
+const TURN_BYTES = 256 * 1024;
 /** How long the steps of one turn may take, in ms; the last one may exceed it by its own length. */
 const TURN_MS = 2;
 

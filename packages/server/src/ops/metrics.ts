@@ -41,7 +41,7 @@ export interface Metrics extends Observer, ConnectionMetrics {
 }
 
 export interface MetricsOptions {
-	readonly store: Pick<Store, 'stats' | 'health' | 'clocks'>;
+	readonly store: Pick<Store, 'stats' | 'health' | 'clocks' | 'space'>;
 	/** Where failures of the background work are told; default nowhere, they are counted all the same. */
 	readonly logger?: Pick<Logger, 'info' | 'warn' | 'error'>;
 	/** Gives how many lines of the log were lost; default none. */
@@ -84,6 +84,7 @@ class RelayMetrics implements Metrics {
 	readonly #closed = tally(TRANSPORTS);
 	#dropped = 0;
 	#behind = 0;
+	#clockDoubted = false;
 	/** Whether the last append, of those that tell, was stored. */
 	#storing = true;
 	readonly #operations = tally(['append ok', 'append error', 'read ok', 'read error', 'housekeeping error']);
@@ -176,6 +177,20 @@ class RelayMetrics implements Metrics {
 		this.#options.logger?.warn({ err: error }, 'a step of the background work failed; the next one tries again');
 	}
 
+	clockDoubted(aheadMs: number, graceMs: number): void {
+		this.#clockDoubted = true;
+		this.#options.logger?.warn(
+			{ ahead_s: Math.round(aheadMs / 1000), grace_s: graceMs / 1000 },
+			'the clock is far ahead of when this relay was last at work; nothing is removed for its age until that has lasted for the grace. ' +
+				'After a long stop this is as it should be; if the clock is wrong, set it right before',
+		);
+	}
+
+	clockBelieved(): void {
+		this.#clockDoubted = false;
+		this.#options.logger?.info('messages are removed by the clock again');
+	}
+
 	connectionOpened(transport: TransportName): void {
 		this.#opened[transport]++;
 	}
@@ -225,6 +240,9 @@ class RelayMetrics implements Metrics {
 		this.#add('relay_topic_message_count', 'gauge', 'Messages kept, over all topics.', () => one(totals().messages));
 		this.#add('relay_stored_messages', 'gauge', 'Messages kept, over all topics.', () => one(totals().messages));
 		this.#add('relay_stored_bytes', 'gauge', 'Bytes of messages kept, over all topics.', () => one(totals().bytes));
+		this.#add('relay_clock_doubted', 'gauge', 'Whether the clock is so far ahead that nothing is removed for its age yet.', () =>
+			one(this.#clockDoubted ? 1 : 0),
+		);
 		this.#add('relay_hot_tier_bytes', 'gauge', 'Bytes in the hot tier.', () => one(this.#load().hotBytes));
 		this.#add('relay_publish_queue_bytes', 'gauge', 'Bytes that wait to be stored.', () => one(this.#load().queuedBytes));
 	}
@@ -261,13 +279,23 @@ class RelayMetrics implements Metrics {
 				value: health.status === 'ok' && health.durability === level ? 1 : 0,
 			}));
 		});
-		const { clocks } = this.#options.store;
-		if (clocks !== undefined) {
+		const { store } = this.#options;
+		if (store.clocks?.().skewMs !== undefined) {
 			this.#add('relay_storage_clock_skew_seconds', 'gauge', "By how much this machine's clock is ahead of the store's.", () =>
-				one(clocks().skewMs / 1000),
+				one((store.clocks?.().skewMs ?? 0) / 1000),
 			);
+		}
+		if (store.space !== undefined) {
+			this.#add('relay_storage_file_bytes', 'gauge', 'Bytes that the store takes on the disk.', () =>
+				one(store.space?.().fileBytes ?? 0),
+			);
+			this.#add('relay_storage_free_bytes', 'gauge', 'Bytes of them that are free to be used again.', () =>
+				one(store.space?.().freeBytes ?? 0),
+			);
+		}
+		if (store.clocks !== undefined) {
 			this.#add('relay_topics_ahead_of_clock', 'gauge', 'Topics with ids more than a minute ahead of the clock.', () =>
-				one(clocks().topicsAhead),
+				one(store.clocks?.().topicsAhead ?? 0),
 			);
 		}
 		this.#add('relay_storage_operations_total', 'counter', 'Calls to the store.', () =>

@@ -16,6 +16,7 @@ const AGGREGATORS: Readonly<Record<string, MetricReport['aggregator']>> = {
 	relay_storage_durability: 'max',
 	relay_storage_clock_skew_seconds: 'max',
 	relay_topics_ahead_of_clock: 'max',
+	relay_clock_doubted: 'max',
 	process_start_time_seconds: 'min',
 	nodejs_eventloop_lag_seconds: 'max',
 	nodejs_eventloop_lag_mean_seconds: 'max',

@@ -19,6 +19,10 @@ export interface Observer {
 	gap(reason: GapReason): void;
 	/** Subscriptions (+1, -1) that are behind the tip because of their socket or of a resume. */
 	behind(change: number): void;
+	/** The clock is `aheadMs` ahead of the time that was expected; if that lasts for `graceMs`, it is believed. */
+	clockDoubted(aheadMs: number, graceMs: number): void;
+	/** The clock is believed again: it was set right, or the grace is over. */
+	clockBelieved(): void;
 	/** A background step (trim, forget) failed; the next one tries again. */
 	housekeepingFailed(error: unknown): void;
 }

@@ -95,6 +95,7 @@ export interface TopicChange {
 
 /** Bounds and defaults of one trimming step. */
 export interface TrimStep {
+	/** The time by which things age, see relay/age-clock.ts. A store that outlives the process remembers it for {@link Store.lastKnownMs}. */
 	readonly nowMs: number;
 	readonly defaultMaxAgeS: number;
 	readonly defaultMaxMessages: number;
@@ -129,6 +130,12 @@ export type StoreHealth =
 	| { readonly status: 'unavailable'; readonly reason: string };
 
 export interface Store {
+	/**
+	 * The last time at which the store is known to have been at work before it was opened, Unix ms: a clock far ahead of it may be wrong.
+	 * Absent when nothing is known.
+	 */
+	readonly lastKnownMs?: number | undefined;
+
 	/** Sets the one listener. Called once, before anything else; what happens before it is called is announced to nobody. */
 	listen(listener: LogListener): void;
 
@@ -189,8 +196,8 @@ export interface Store {
 
 	/**
 	 * Removes some messages that retention no longer covers, oldest first, and announces the new floors; forgets deleted topics that
-	 * need not be remembered. `removed` counts messages, of topics that exist. `more` when the step ended at its bound rather than
-	 * for lack of work.
+	 * need not be remembered. A message is as old as its id says; one whose id is ahead of the time of the step, as old as it was seen there.
+	 * `removed` counts messages, of topics that exist. `more` when the step ended at its bound rather than for lack of work.
 	 */
 	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }>;
 
@@ -206,11 +213,14 @@ export interface Store {
 	/** Totals of the topics that exist, for the metrics. Never touches the disk. */
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number };
 
+	/** The bytes that the store's file takes on the disk, and how many of them are free to be used again. Absent without a file of its own. */
+	readonly space?: () => { readonly fileBytes: number; readonly freeBytes: number };
+
 	/**
-	 * How the clocks stand: by how much this machine's is ahead of the store's, and how many topics have ids that are ahead of the store's by
-	 * more than a minute. Absent when the store does not look.
+	 * How the clocks stand: how many topics have ids that are ahead of the clock by more than a minute, and, where the store has a clock of its own, by
+	 * how much this machine's is ahead of it. Absent when the store does not look.
 	 */
-	readonly clocks?: () => { readonly skewMs: number; readonly topicsAhead: number };
+	readonly clocks?: () => { readonly topicsAhead: number; readonly skewMs?: number };
 
 	/**
 	 * Finishes what is under way and lets go of every resource. Later calls reject with `storage_unavailable`; a second close resolves

@@ -5,10 +5,13 @@
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Store } from '../ports/store.ts';
+import type { AgeClock } from './age-clock.ts';
 
 export interface RetentionOptions {
 	readonly store: Store;
 	readonly clock: Clock;
+	/** The time by which messages and keys age. */
+	readonly ageClock: Pick<AgeClock, 'nowMs'>;
 	readonly observer: Observer;
 	readonly defaultMaxAgeS: number;
 	readonly defaultMaxMessages: number;
@@ -42,13 +45,13 @@ export function startRetention(options: RetentionOptions): () => void {
 
 /** Does all that is due now, step by step, until nothing is left or it is stopped. */
 export async function sweep(options: RetentionOptions, stopped: () => boolean): Promise<void> {
-	const { store, clock } = options;
+	const { store, clock, ageClock } = options;
 	let more = true;
 	// A store that answers at once would otherwise keep the loop to itself for the whole sweep.
 	const pause = () => new Promise<void>((resolve) => clock.soon(resolve));
 	while (more && !stopped()) {
 		({ more } = await store.trim({
-			nowMs: clock.nowMs(),
+			nowMs: ageClock.nowMs(),
 			defaultMaxAgeS: options.defaultMaxAgeS,
 			defaultMaxMessages: options.defaultMaxMessages,
 			blocksMax: BLOCKS_PER_STEP_MAX,
@@ -57,7 +60,7 @@ export async function sweep(options: RetentionOptions, stopped: () => boolean): 
 	}
 	more = true;
 	while (more && !stopped()) {
-		({ more } = await store.forgetKeys(clock.nowMs() - options.idempotencyWindowS * 1000, options.idempotencyKeysMax));
+		({ more } = await store.forgetKeys(ageClock.nowMs() - options.idempotencyWindowS * 1000, options.idempotencyKeysMax));
 		if (more) await pause();
 	}
 }

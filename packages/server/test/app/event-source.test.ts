@@ -13,7 +13,7 @@ import { startAuthRelay } from '../support/auth-relay.ts';
 import { chromiumUnavailable, withPage } from '../support/chromium.ts';
 import { send } from '../support/http-client.ts';
 import { startRelay } from '../support/relay.ts';
-import { type HttpUnderTest, startHttp } from '../support/start-http.ts';
+import { type HttpUnderTest, PLAIN_EDGE, startHttp } from '../support/start-http.ts';
 import { overlay } from '../unit/relay/support/fixture.ts';
 
 /** Opens an EventSource in the page, which notes the events that it gets, and its state with each. */
@@ -51,6 +51,7 @@ test('EventSource comes back by itself when the store is back', { skip: chromium
 		wrapStore,
 		addRoutes: (server) => {
 			stopHeartbeat = registerSse(server, {
+				edge: PLAIN_EDGE,
 				get relay() {
 					return http.relay;
 				},
@@ -134,6 +135,7 @@ test('a stream that is refused while the node drains ends with a time to reconne
 	const http: HttpUnderTest = await startHttp({
 		addRoutes: (server) => {
 			const stop = registerSse(server, {
+				edge: PLAIN_EDGE,
 				get relay() {
 					return http.relay;
 				},

@@ -12,7 +12,7 @@ import { Slice } from '../../src/relay/slice.ts';
 import { registerSse } from '../../src/transports/sse/route.ts';
 import { SseSink } from '../../src/transports/sse/sink.ts';
 import { startRelay } from '../support/relay.ts';
-import { type HttpUnderTest, startHttp } from '../support/start-http.ts';
+import { type HttpUnderTest, PLAIN_EDGE, startHttp } from '../support/start-http.ts';
 import { blockOf, message } from '../unit/relay/support/blocks.ts';
 import { overlay } from '../unit/relay/support/fixture.ts';
 
@@ -58,6 +58,7 @@ test('a stream that is still being opened when the node drains is refused like a
 		wrapStore,
 		addRoutes: (server) => {
 			stopHeartbeat = registerSse(server, {
+				edge: PLAIN_EDGE,
 				get relay() {
 					return http.relay;
 				},

@@ -172,7 +172,7 @@ test('rejects bad lines alone, each with its reason, in order', async () => {
 	assert.equal(third.message, 'topic name starts with a dot');
 });
 
-const PARTY = () => ({ kind: 'address', name: '127.0.0.1' }) as const;
+const PARTY = () => ({ kind: 'address', name: '127.0.0.1', credential: null }) as const;
 
 const receptionsOf = (bytesMax: number) =>
 	new Receptions({ clock: createFakeClock(), bytesMax, shareBytesMax: bytesMax, timeoutMs: 60_000 });

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { type AuthRelay, Socket, startAuthRelay } from '../support/auth-relay.ts';
+import { SignJWT } from 'jose';
+import { type AuthRelay, JWT_SECRET, Socket, startAuthRelay } from '../support/auth-relay.ts';
 import { HttpBrowser } from '../support/http-browser.ts';
 import { CLIENT_ID, CLIENT_SECRET, type IdentityProvider, startIdentityProvider } from '../support/identity-provider.ts';
 import { freePort } from '../support/valkey.ts';
@@ -76,4 +77,45 @@ test('a token for somebody else is refused like any that is wrong', async () => 
 	const answer = await world.call('GET', '/auth/me', await tokenOf('service-1', { preferred_username: 'bob', aud: 'another' }));
 	assert.equal(answer.status, 401);
 	assert.equal(answer.json()['detail'], 'Invalid or expired token');
+});
+
+test('the log says at debug which check a token has failed, and nothing of the token', async () => {
+	const own = (claims: Record<string, unknown>, secret = JWT_SECRET) =>
+		new SignJWT({ sub: 'x', username: 'x', ...claims })
+			.setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
+			.sign(Buffer.from(secret));
+	const nowS = Math.floor(Date.now() / 1000);
+	const good = { preferred_username: 'bob' };
+	const cases: readonly (readonly [token: string, check: RegExp])[] = [
+		[
+			await tokenOf('s', { ...good, iss: 'https://other.example.org' }),
+			/claim iss is wrong: iss is "https:\/\/other\.example\.org"/,
+		],
+		[await tokenOf('s', { ...good, aud: 'another' }), /claim aud is wrong: aud is "another"/],
+		[await tokenOf('s', { ...good, exp: nowS - 600 }), /has expired: exp is \d+/],
+		[await tokenOf('s', { ...good, iat: nowS + 3600 }), /issued in the future/],
+		[await tokenOf('s', { ...good, exp: undefined }), /claim exp is missing/],
+		[await tokenOf('s', { preferred_username: 'nobody-of-this-name' }), /PULSAR_TOKEN_CLAIM_USERNAME names no account/],
+		[(await tokenOf('s', good)).replace(/.{8}\.([^.]{8})[^.]*$/, '.$1'), /malformed|signature/],
+		[
+			`${(await tokenOf('s', good)).split('.').slice(0, 2).join('.')}.${'A'.repeat(342)}`,
+			/signature is not by the key|malformed/,
+		],
+		[await own({ iat: nowS, exp: nowS + 60 }, 'a secret of another relay, of enough characters'), /signature is not by the key/],
+		[await own({ iat: nowS - 100, exp: nowS - 50 }), /has expired: exp is \d+/],
+		[await own({ iat: nowS, exp: nowS + 60, username: 5 }), /claims are not those/],
+		[await own({ iat: nowS, exp: nowS + 60 }), /no account of this id/],
+		['planted-nonsense-token', /no JWT/],
+		['prk_0123456789abcdef_planted-nonsense-secret-of-a-key-0123456789abcde', /no such key|form of a key/],
+	];
+	for (const [token, check] of cases) {
+		const before = world.relay.log().length;
+		const answer = await world.call('GET', '/auth/me', token);
+		assert.equal(answer.status, 401);
+		assert(!/check|claim|issuer|signature/.test(answer.text), 'the client is not told');
+		const lines = world.relay.log().slice(before).split('\n');
+		const line = lines.find((each) => each.includes('"a request was refused"')) ?? assert.fail('no line');
+		assert.match(String(JSON.parse(line).check), check);
+		assert(!lines.join('').includes(token), 'the token is not in the log');
+	}
 });

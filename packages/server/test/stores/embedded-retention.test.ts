@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { ZERO_ID } from '@pulsar-relay/protocol/message-id';
+import type { Store } from '../../src/ports/store.ts';
 import { createFakeClock } from '../support/clock.ts';
 import { makeDataDir, openStore } from './embedded-fixture.ts';
 import { appendOne, entries, entry, payloadsOf, positionOf, trimAll, UNLIMITED } from './trial.ts';
@@ -39,7 +40,10 @@ test('a deleted topic is gone at once, its blocks in bounded steps, and a new on
 	assert.equal(countRows(dataDir, 'block'), 60, 'the blocks wait');
 
 	// Some go, the topic comes back, the relay restarts, the rest goes.
-	assert.deepEqual(await store.trim({ nowMs: clock.nowMs(), ...KEEP_ALL, blocksMax: 25 }), { removed: 0, more: true });
+	assert.deepEqual(await store.trim({ nowMs: clock.nowMs(), ...KEEP_ALL, blocksMax: 25 }), {
+		removed: 0,
+		more: true,
+	});
 	assert.equal(countRows(dataDir, 'block'), 35);
 	clock.advance(1);
 	const reborn = await appendOne(store, 'a', entry('"new"'));
@@ -53,8 +57,14 @@ test('a deleted topic is gone at once, its blocks in bounded steps, and a new on
 		tip: `${reborn.ms}-${reborn.n}`,
 		floor: `${tip.ms}-${tip.n}`,
 	});
-	assert.deepEqual(await store.trim({ nowMs: clock.nowMs(), ...KEEP_ALL, blocksMax: 25 }), { removed: 0, more: true });
-	assert.deepEqual(await store.trim({ nowMs: clock.nowMs(), ...KEEP_ALL, blocksMax: 25 }), { removed: 0, more: false });
+	assert.deepEqual(await store.trim({ nowMs: clock.nowMs(), ...KEEP_ALL, blocksMax: 25 }), {
+		removed: 0,
+		more: true,
+	});
+	assert.deepEqual(await store.trim({ nowMs: clock.nowMs(), ...KEEP_ALL, blocksMax: 25 }), {
+		removed: 0,
+		more: false,
+	});
 	assert.equal(countRows(dataDir, 'block'), 1);
 	assert.deepEqual(await payloadsOf(store, 'a'), ['"new"']);
 });
@@ -122,4 +132,29 @@ test('no more deleted topics are remembered than may exist', async (t) => {
 	assert.equal(countRows(dataDir, 'block'), 0);
 	assert.notEqual(positionOf(await store.watch('t9')).tip, '0-0', 'the newest are');
 	assert.equal(positionOf(await store.watch('t6')).tip, '0-0');
+});
+
+test('a store that is opened knows when it was at work last, exact to about a minute, also of a file that did not say so', async (t) => {
+	const dataDir = await makeDataDir(t);
+	const clock = createFakeClock();
+	const startMs = clock.nowMs();
+	const live = async (store: Store, ms: number) => {
+		clock.advance(ms);
+		await store.trim({ nowMs: clock.nowMs(), ...KEEP_ALL, blocksMax: 25 });
+		await store.close();
+	};
+	const first = await openStore(t, dataDir, { clock });
+	assert.equal(first.lastKnownMs, undefined);
+	await appendOne(first, 'a', entry('1'));
+	await live(first, 3_600_000);
+	const second = await openStore(t, dataDir, { clock });
+	assert.equal(second.lastKnownMs, startMs + 3_600_000);
+	await live(second, 59_000);
+	const third = await openStore(t, dataDir, { clock });
+	assert.equal(third.lastKnownMs, startMs + 3_600_000);
+	await third.close();
+	const db = new DatabaseSync(join(dataDir, 'relay.db'));
+	db.exec('DROP TABLE known_time');
+	db.close();
+	assert.equal((await openStore(t, dataDir, { clock })).lastKnownMs, startMs, 'the newest message');
 });

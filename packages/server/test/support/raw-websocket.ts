@@ -24,15 +24,18 @@ function dial(url: string): { readonly socket: Socket; readonly port: string } {
 }
 
 /** Connects and asks for a WebSocket; all that the relay sends, the answer to the handshake first, is the caller's to read. */
-export function dialWebSocket(url: string): Socket {
+export function dialWebSocket(url: string, headers: readonly string[] = []): Socket {
 	const { socket, port } = dial(url);
-	socket.write(`${handshake(port).join('\r\n')}\r\n\r\n`);
+	socket.write(`${[...handshake(port), ...headers].join('\r\n')}\r\n\r\n`);
 	return socket;
 }
 
-/** A client frame with the given first byte, masked with zeros, which leave the payload as it is. */
-export function clientFrame(first: number, payload: Buffer, declaredLength = payload.byteLength): Buffer {
-	const mask = Buffer.alloc(4);
+const ZEROS = Buffer.alloc(4);
+
+/** A client frame with the given first byte; by default masked with zeros, which leave the payload as it is. */
+export function clientFrame(first: number, plain: Buffer, declaredLength = plain.byteLength, mask: Buffer = ZEROS): Buffer {
+	const payload = Buffer.from(plain);
+	if (mask !== ZEROS) for (let i = 0; i < payload.length; i++) payload[i] = (payload[i] as number) ^ (mask[i & 3] as number);
 	if (declaredLength < 126) return Buffer.concat([Buffer.from([first, 0x80 | declaredLength]), mask, payload]);
 	if (declaredLength < 65_536) {
 		return Buffer.concat([Buffer.from([first, 0x80 | 126, declaredLength >> 8, declaredLength & 0xff]), mask, payload]);

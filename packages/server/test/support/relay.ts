@@ -45,7 +45,8 @@ export async function startRelay(env: Readonly<Record<string, string>> = {}): Pr
 	const lines: string[] = [];
 	const to = new PassThrough();
 	to.on('data', (chunk: Buffer) => lines.push(chunk.toString()));
-	const logger = createLogger({ level: 'debug', format: 'json', to });
+	const level = env['PULSAR_LOG_LEVEL'] === undefined ? 'debug' : loaded.config.logLevel;
+	const logger = createLogger({ level, format: 'json', to });
 	const app = await createApp({ config: loaded.config, logger, openFilesMax: null, lostLogLines: () => 0 });
 	const removeData = () => rm(dataDir, { recursive: true, force: true });
 	const { url, metricsUrl } = await app.listen().catch(async (error: unknown) => {

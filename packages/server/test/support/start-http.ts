@@ -18,11 +18,13 @@ import type { Limiting } from '../../src/transports/http/limiting.ts';
 import { Origins } from '../../src/transports/http/origins.ts';
 import { type PartyOf, parties } from '../../src/transports/http/party-of.ts';
 import { createHttpServer } from '../../src/transports/http/server.ts';
+import { TrafficLog } from '../../src/transports/http/traffic-log.ts';
 
 export const OWNER_ID = '00000000-0000-0000-0000-000000000000';
 export const VERSION = '1.2.3';
 /** Reached under any name, by no foreign page, without TLS. */
 export const PLAIN_EDGE: EdgeOptions = {
+	traffic: new TrafficLog(createLogger({ level: 'critical', format: 'json', to: new PassThrough() }), () => ''),
 	trustsHost: () => true,
 	origins: new Origins([], () => {}),
 	logRefusal: () => {},
@@ -75,6 +77,7 @@ export async function startHttp(options: HttpTestOptions = {}): Promise<HttpUnde
 	const relay = new Relay({
 		store,
 		clock,
+		ageClock: clock,
 		observer: metrics,
 		hotTier: { retentionMs: 60_000, bytesMax: 64 * MIB, messagesPerTopicMax: 100_000 },
 		publishQueueBytesMax: options.publishQueueBytesMax ?? 64 * MIB,

@@ -4,15 +4,20 @@ import { type MessageId, nextMessageId } from '@pulsar-relay/protocol/message-id
 import type { Block } from '../../log/block.ts';
 import { type PackedRun, pickFromRun } from '../../log/packing.ts';
 import type { DedupeKey } from '../../ports/store.ts';
+import type { ArrivalTable } from './arrival-table.ts';
 import type { BlockTable } from './block-table.ts';
 import type { KeyTable } from './key-table.ts';
+import type { KnownTime } from './known-time.ts';
 import { APPENDED, type AppendOp, type AppendResult, CONFLICT, DUPLICATE, type EntryOutcomes } from './messages.ts';
 import { floorOf, type TopicRow, type TopicTable, tipOf } from './topic-table.ts';
 
+/** What the writer writes. All but the blocks keep something in memory, which follows the transaction. */
 export interface Tables {
 	readonly topics: TopicTable;
 	readonly blocks: BlockTable;
 	readonly keys: KeyTable;
+	readonly arrivals: ArrivalTable;
+	readonly knownTime: KnownTime;
 }
 
 /** Appends the op's messages, creating their topic when new. */

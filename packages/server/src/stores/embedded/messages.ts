@@ -57,6 +57,9 @@ export type ControlOp =
 	| { readonly kind: 'trim'; readonly step: TrimStep }
 	| { readonly kind: 'forget'; readonly beforeMs: number; readonly keysMax: number }
 	| { readonly kind: 'check' }
+	| { readonly kind: 'reclaim' }
+	| { readonly kind: 'checkpoint' }
+	| { readonly kind: 'vacuum' }
 	| { readonly kind: 'probe' };
 
 /** Whether an operation only looks at what the writer has in memory, and so works on a failing disk. */
@@ -72,6 +75,24 @@ export interface TrimmedTopic {
 	readonly floor: MessageId;
 }
 
+/** Topics that exist and whose newest ids are ahead of the clock. */
+export interface TopicsAhead {
+	readonly topics: number;
+	/** The one that is furthest ahead, and by how much; absent when there is none. */
+	readonly furthest?: { readonly topic: string; readonly byMs: number };
+}
+
+/** The space that the database takes on the disk. */
+export interface SpaceReport {
+	/** The database file and its WAL. */
+	readonly fileBytes: number;
+	/** Of the database file, what is free to be used again or given back. */
+	readonly freeBytes: number;
+	readonly usedBytes: number;
+	/** Whether the file can give space back in steps; those of version 0.3 and before cannot. */
+	readonly inSteps: boolean;
+}
+
 /** What each control operation answers. */
 export interface ControlResults {
 	watch: TopicPosition;
@@ -81,10 +102,21 @@ export interface ControlResults {
 	update: Topic | undefined;
 	/** Where the deleted topic ended; undefined when there was none. */
 	delete: MessageId | undefined;
-	trim: { readonly removed: number; readonly more: boolean; readonly trimmed: readonly TrimmedTopic[] };
+	trim: {
+		readonly removed: number;
+		readonly more: boolean;
+		readonly trimmed: readonly TrimmedTopic[];
+		readonly ahead: TopicsAhead;
+	};
 	forget: { readonly removed: number; readonly more: boolean };
-	/** Null when the files are in their places; else the batch fails. */
-	check: null;
+	/** The files are in their places; else the batch fails. */
+	check: SpaceReport;
+	/** Some free space was given back. */
+	reclaim: SpaceReport;
+	/** What is in the WAL was moved into the file, as far as that was possible. */
+	checkpoint: SpaceReport;
+	/** The file was written anew, or why not. */
+	vacuum: { readonly failure: StoreFailure | null; readonly space: SpaceReport };
 	probe: null;
 }
 
@@ -121,6 +153,13 @@ export interface StoreTotals {
 	readonly bytes: number;
 	/** Transactions with changes that were committed since the writer started. */
 	readonly commits: number;
+}
+
+/** What the writer knows once it serves. */
+export interface WriterReady {
+	readonly totals: StoreTotals;
+	/** See `Store.lastKnownMs`. */
+	readonly lastKnownMs: number | undefined;
 }
 
 /** Operations that share one transaction. */

@@ -23,18 +23,17 @@ import type {
 } from '../../ports/store.ts';
 import { takeDataDir } from './data-dir.ts';
 import { cannotOpen, describeFailure, unavailable } from './failure.ts';
-import { type FileIdentity, prepareDatabaseFile, type WarningListener } from './files.ts';
+import { type FileIdentity, type NoticeListener, prepareDatabaseFile } from './files.ts';
 import type { DataDirLock } from './lock.ts';
-import type { BatchReply, BatchRequest, StoreFailure, StoreTotals, WorkerSetup } from './messages.ts';
+import type { BatchReply, BatchRequest, StoreFailure, StoreTotals, TopicsAhead, WorkerSetup, WriterReady } from './messages.ts';
 import { Reads } from './reads.ts';
 import { type EmbeddedRecords, openEmbeddedRecords } from './records.ts';
 import { SupervisedWorker } from './supervised-worker.ts';
+import { Upkeep } from './upkeep.ts';
 import { topicLimit, WriteQueue } from './write-queue.ts';
 
 /** How often a store that failed tries a write. */
 const PROBE_INTERVAL_MS = 1000;
-/** How often the files are looked for in their places while nothing is written; each transaction looks as well. */
-const CHECK_INTERVAL_MS = 1000;
 
 export interface EmbeddedStoreOptions {
 	/** The directory that holds everything; made, readable by its owner only, when there is none. */
@@ -43,7 +42,9 @@ export interface EmbeddedStoreOptions {
 	readonly topicsMax: number;
 	readonly clock: Clock;
 	/** Hears of what an operator should know, in words that fit a log; default nobody. */
-	readonly onWarning?: WarningListener;
+	readonly onWarning?: NoticeListener;
+	/** As `onWarning`, of what is as it should be. */
+	readonly onNotice?: NoticeListener;
 }
 
 export interface EmbeddedStore extends Store {
@@ -87,17 +88,17 @@ class SqliteStore implements EmbeddedStore {
 	readonly #clock: Clock;
 	readonly #topicsMax: number;
 	readonly #lock: DataDirLock;
-	readonly #writer: SupervisedWorker<StoreTotals, BatchRequest, BatchReply>;
+	readonly #writer: SupervisedWorker<WriterReady, BatchRequest, BatchReply>;
 	readonly #reads: Reads;
 	readonly #queue: WriteQueue;
 	#totals: StoreTotals = { topics: 0, messages: 0, bytes: 0, commits: 0 };
+	#lastKnownMs: number | undefined;
+	#topicsAhead = 0;
 	/** Why the store cannot append; null while it can. */
 	#failure: StoreFailure | null = null;
-	/** Why another relay may be using the directory; null while the lock is held. */
-	#lockFailure: StoreFailure | null = null;
+	readonly #upkeep: Upkeep;
 	#records: EmbeddedRecords | null = null;
 	#cancelProbe: (() => void) | null = null;
-	#cancelCheck: (() => void) | null = null;
 	#closed: Promise<void> | null = null;
 
 	constructor(options: EmbeddedStoreOptions, setup: WorkerSetup, lock: DataDirLock) {
@@ -111,7 +112,7 @@ class SqliteStore implements EmbeddedStore {
 			setup,
 			clock,
 			listener: {
-				ready: (totals) => this.#writerReady(totals),
+				ready: (ready) => this.#writerReady(ready),
 				reply: (reply) => this.#settleBatch(reply),
 				died: (failure) => this.#writerDied(failure),
 			},
@@ -122,12 +123,14 @@ class SqliteStore implements EmbeddedStore {
 			topicsMax: setup.topicsMax,
 			post: (request, transfer) => this.#writer.post(request, transfer),
 		});
+		const isSound = () => this.#failure === null && this.#writer.serves;
+		this.#upkeep = new Upkeep({ ...options, lock, queue: this.#queue, isSound });
 	}
 
 	/** Starts the threads, the writer first, which makes the tables. Null when both serve, else why not. */
 	async open(): Promise<StoreFailure | null> {
 		const failure = (await this.#writer.start()) ?? (await this.#reads.open());
-		if (failure === null) this.#checkLater();
+		if (failure === null) this.#upkeep.start();
 		return failure;
 	}
 
@@ -135,6 +138,10 @@ class SqliteStore implements EmbeddedStore {
 		const { dataDir, clock, onWarning } = this.#options;
 		this.#records = await openEmbeddedRecords({ dataDir, clock, onWarning });
 		return this.#records;
+	}
+
+	get lastKnownMs(): number | undefined {
+		return this.#lastKnownMs;
 	}
 
 	get commits(): number {
@@ -196,9 +203,10 @@ class SqliteStore implements EmbeddedStore {
 	}
 
 	async trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }> {
-		const { removed, more } = await this.#control({ kind: 'trim', step }, ({ trimmed }, listener) => {
+		const { removed, more, ahead } = await this.#control({ kind: 'trim', step }, ({ trimmed }, listener) => {
 			for (const { topic, floor } of trimmed) listener.trimmed(topic, floor);
 		});
+		this.#noteAhead(ahead);
 		return { removed, more };
 	}
 
@@ -208,13 +216,21 @@ class SqliteStore implements EmbeddedStore {
 
 	health(): StoreHealth {
 		if (this.#closed !== null) return { status: 'unavailable', reason: 'the store is closed' };
-		const failure = this.#lockFailure ?? this.#failure ?? this.#reads.failure ?? this.#records?.failure ?? null;
+		const failure = this.#upkeep.lockFailure ?? this.#failure ?? this.#reads.failure ?? this.#records?.failure ?? null;
 		return failure === null ? { status: 'ok', durability: 'disk' } : { status: 'unavailable', reason: failure.reason };
 	}
 
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number } {
 		const { topics, messages, bytes } = this.#totals;
 		return { topics, messages, bytes };
+	}
+
+	clocks(): { readonly topicsAhead: number } {
+		return { topicsAhead: this.#topicsAhead };
+	}
+
+	space(): { readonly fileBytes: number; readonly freeBytes: number } {
+		return this.#upkeep.space;
 	}
 
 	close(): Promise<void> {
@@ -224,7 +240,7 @@ class SqliteStore implements EmbeddedStore {
 
 	async #close(): Promise<void> {
 		this.#cancelProbe?.();
-		this.#cancelCheck?.();
+		this.#upkeep.stop();
 		await this.#queue.idle();
 		// The reader first: the last connection to close is the one that can fold the WAL into the database.
 		await this.#reads.close();
@@ -235,7 +251,8 @@ class SqliteStore implements EmbeddedStore {
 	/** Why a call cannot be taken at all, or null. */
 	#refusal(): RelayError | null {
 		if (this.#closed !== null) return closedError();
-		if (this.#lockFailure !== null) return unavailable(this.#lockFailure);
+		const { lockFailure } = this.#upkeep;
+		if (lockFailure !== null) return unavailable(lockFailure);
 		return this.#writer.serves ? null : unavailable(this.#failure ?? WRITER_DOWN);
 	}
 
@@ -243,6 +260,18 @@ class SqliteStore implements EmbeddedStore {
 		const refusal = this.#refusal();
 		return refusal === null ? this.#queue.control(op, announce) : Promise.reject(refusal);
 	};
+
+	#noteAhead({ topics, furthest }: TopicsAhead): void {
+		if (furthest !== undefined && this.#topicsAhead === 0) {
+			const seconds = Math.round(furthest.byMs / 1000);
+			this.#options.onWarning?.('the ids of topics are ahead of the clock; their messages age from when they were seen there', {
+				topics,
+				furthest: furthest.topic,
+				seconds,
+			});
+		}
+		this.#topicsAhead = topics;
+	}
 
 	#settleBatch(reply: BatchReply): void {
 		this.#totals = reply.totals;
@@ -256,8 +285,9 @@ class SqliteStore implements EmbeddedStore {
 		this.#queue.refuseAll(failure);
 	}
 
-	#writerReady(totals: StoreTotals): void {
+	#writerReady({ totals, lastKnownMs }: WriterReady): void {
 		this.#totals = totals;
+		this.#lastKnownMs = lastKnownMs;
 		if (this.#failure !== null) this.#probe();
 	}
 
@@ -276,37 +306,6 @@ class SqliteStore implements EmbeddedStore {
 	#probeLater(): void {
 		this.#cancelProbe?.();
 		this.#cancelProbe = this.#clock.after(PROBE_INTERVAL_MS, () => this.#probe());
-	}
-
-	#checkLater(): void {
-		this.#cancelCheck = this.#clock.after(CHECK_INTERVAL_MS, () => {
-			void this.#check().finally(() => {
-				if (this.#closed === null) this.#checkLater();
-			});
-		});
-	}
-
-	/** Looks whether the files are where they were. While they are not, the probes find out when they are back. */
-	async #check(): Promise<void> {
-		if (!this.#writer.serves) return;
-		try {
-			if (this.#failure === null) await this.#queue.control({ kind: 'check' });
-			if (this.#failure === null && this.#closed === null) this.#keepLock();
-		} catch {
-			// Its reply has set the failure.
-		}
-	}
-
-	/** Only while the database is in its place: there is nothing to protect in another directory. */
-	#keepLock(): void {
-		try {
-			if (this.#lock.keep() === 'retaken') {
-				this.#options.onWarning?.('relay.lock was removed or replaced; the data directory is locked again', {});
-			}
-			this.#lockFailure = null;
-		} catch (thrown) {
-			this.#lockFailure = describeFailure(thrown);
-		}
 	}
 
 	/** Tries a write. Its outcome shows in the reply, like any other's, and a failure there sets up the next probe. */

@@ -85,6 +85,13 @@ export class TopicTable {
 		return this.#count < this.#topicsMax;
 	}
 
+	/** The time of the newest id of all topics, as loaded; undefined when there is none. */
+	get newestMs(): number | undefined {
+		let newestMs: number | undefined;
+		for (const { tipMs } of this.#rows.values()) if (tipMs > (newestMs ?? 0)) newestMs = tipMs;
+		return newestMs;
+	}
+
 	/** Messages of all topics, as committed. */
 	get messages(): number {
 		return this.#messages;

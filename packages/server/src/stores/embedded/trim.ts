@@ -3,14 +3,15 @@
  * Removing a block costs a page visit per 8 KiB of it, so a step is bounded in bytes as well as in blocks.
  */
 
-import { DELETED_TOPIC_KEPT_MS } from '@pulsar-relay/protocol/message-id';
+import { compareMessageIds, DELETED_TOPIC_KEPT_MS } from '@pulsar-relay/protocol/message-id';
+import { arrivedBefore, isAhead, markArrivals } from '../../log/arrivals.ts';
 import { type Block, sliceBlock, sliceBytes } from '../../log/block.ts';
 import { countWithin } from '../../log/page.ts';
 import type { TrimStep } from '../../ports/store.ts';
 import type { Tables } from './append.ts';
 import type { BlockRow } from './block-table.ts';
-import type { ControlResults, TrimmedTopic } from './messages.ts';
-import { floorOf, type TopicRow } from './topic-table.ts';
+import type { ControlResults, TopicsAhead, TrimmedTopic } from './messages.ts';
+import { floorOf, type TopicRow, tipOf } from './topic-table.ts';
 
 /** Bytes of blocks that one step removes, about; measured at some 5 ms. */
 const STEP_BYTES_MAX = 8 * 1024 * 1024;
@@ -36,6 +37,7 @@ export class Trimmer {
 	step(step: TrimStep): ControlResults['trim'] {
 		const budget: Budget = { blocks: step.blocksMax, bytes: STEP_BYTES_MAX };
 		const trimmed: TrimmedTopic[] = [];
+		const ahead = this.#mark(step);
 		let removed = 0;
 		for (const row of this.#due(step)) {
 			if (spent(budget)) break;
@@ -46,13 +48,32 @@ export class Trimmer {
 			if (messages > 0) trimmed.push({ topic: row.name, floor: floorOf(row) });
 		}
 		this.#purge(step.nowMs);
-		return { removed, more: spent(budget) && this.#due(step).length > 0, trimmed };
+		return { removed, more: spent(budget) && this.#due(step).length > 0, ahead, trimmed };
+	}
+
+	/** Marks how far the topics have come whose ids are ahead of the clock. */
+	#mark(step: TrimStep): TopicsAhead {
+		const { topics, arrivals } = this.#tables;
+		let count = 0;
+		let furthest: TopicRow | undefined;
+		for (const row of topics.rows()) {
+			if (row.deletedAtMs === null && isAhead(row.tipMs, step.nowMs)) {
+				count++;
+				if (row.tipMs > (furthest?.tipMs ?? 0)) furthest = row;
+			}
+			const marks = arrivals.of(row.id);
+			if (marks.length === 0 && !isAhead(row.tipMs, step.nowMs)) continue;
+			const maxAgeMs = (row.maxAgeS ?? step.defaultMaxAgeS) * 1000;
+			arrivals.set(row.id, markArrivals(marks, { tip: tipOf(row), floor: floorOf(row), maxAgeMs }, step.nowMs));
+		}
+		if (furthest === undefined) return { topics: count };
+		return { topics: count, furthest: { topic: furthest.name, byMs: furthest.tipMs - step.nowMs } };
 	}
 
 	/** The topics with something to remove, from the one after the last trimmed on. */
 	#due(step: TrimStep): TopicRow[] {
 		const due: TopicRow[] = [];
-		for (const row of this.#tables.topics.rows()) if (isDue(row, step)) due.push(row);
+		for (const row of this.#tables.topics.rows()) if (this.#isDue(row, step)) due.push(row);
 		if (due.length < 2) return due;
 		due.sort((a, b) => a.id - b.id);
 		const next = due.findIndex((row) => row.id > this.#lastTopic);
@@ -83,7 +104,7 @@ export class Trimmer {
 		const before = row.messages;
 		for (const block of blocks.oldest(row.id, budget.blocks)) {
 			row.oldestMs = block.ms;
-			if (spent(budget) || !isDue(row, step)) break;
+			if (spent(budget) || !this.#isDue(row, step)) break;
 			const kept = this.#keptOf(block, row, step);
 			if (kept === null) {
 				this.#remove(block, budget);
@@ -107,12 +128,28 @@ export class Trimmer {
 	#keptOf(oldest: BlockRow, row: TopicRow, step: TrimStep): Block | null {
 		const excess = Math.max(0, row.messages - (row.maxMessages ?? step.defaultMaxMessages));
 		const excessBytes = row.maxBytes === null ? 0 : Math.max(0, row.bytes - row.maxBytes);
-		if (oldest.ms < oldestKept(row, step) || excess >= oldest.count || excessBytes >= oldest.bytes) return null;
+		if (this.#isOld(oldest, row, step) || excess >= oldest.count || excessBytes >= oldest.bytes) return null;
 		const block = this.#tables.blocks.load(oldest);
 		const bytesMax = oldest.bytes - excessBytes;
 		const fitting = countWithin(oldest.count, bytesMax, (count) => sliceBytes(block, oldest.count - count, oldest.count));
 		const kept = Math.min(oldest.count - excess, fitting);
 		return kept === 0 ? null : sliceBlock(block, oldest.count - kept, oldest.count);
+	}
+
+	/** Whether a block is older than its topic keeps. The marks are at the ends of blocks. */
+	#isOld(block: BlockRow, row: TopicRow, step: TrimStep): boolean {
+		const oldestMs = oldestKept(row, step);
+		if (block.ms < oldestMs) return true;
+		const last = { ms: block.ms, n: block.n + block.count - 1 };
+		return compareMessageIds(last, arrivedBefore(this.#tables.arrivals.of(row.id), oldestMs)) <= 0;
+	}
+
+	#isDue(row: TopicRow, step: TrimStep): boolean {
+		if (isDue(row, step)) return true;
+		const marks = this.#tables.arrivals.of(row.id);
+		return (
+			marks.length > 0 && row.messages > 0 && compareMessageIds(arrivedBefore(marks, oldestKept(row, step)), floorOf(row)) > 0
+		);
 	}
 
 	#remove(block: BlockRow, budget: Budget): void {
@@ -127,6 +164,11 @@ export class Trimmer {
 		const swept = [...topics.rows()].filter((row) => row.deletedAtMs !== null && row.unswept === 0);
 		swept.sort((a, b) => (a.deletedAtMs ?? 0) - (b.deletedAtMs ?? 0) || (a.name < b.name ? -1 : 1));
 		for (const row of swept) {
+			// One that was deleted by a clock ahead of this one counts from now on.
+			if (isAhead(row.deletedAtMs ?? 0, nowMs)) {
+				topics.touch(row, true);
+				row.deletedAtMs = nowMs;
+			}
 			if ((row.deletedAtMs ?? 0) >= nowMs - DELETED_TOPIC_KEPT_MS && topics.deletedCount <= this.#deletedMax) break;
 			topics.purge(row);
 		}

@@ -6,10 +6,13 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { append, type Tables } from './append.ts';
+import { ArrivalTable } from './arrival-table.ts';
 import { BlockTable } from './block-table.ts';
 import { describeFailure } from './failure.ts';
+import { FileSpace } from './file-space.ts';
 import { checkPlace, filesOfDatabase, watchPlaces } from './files.ts';
 import { KeyTable } from './key-table.ts';
+import { KnownTime } from './known-time.ts';
 import {
 	type AppendResult,
 	type BatchReply,
@@ -21,6 +24,7 @@ import {
 	type StoreTotals,
 	type WorkerSetup,
 	type WriteOp,
+	type WriterReady,
 	type WriterRequest,
 } from './messages.ts';
 import { openWriterDatabase } from './schema.ts';
@@ -38,6 +42,8 @@ class Writer {
 	readonly #checkPlaces: () => void;
 	readonly #tables: Tables;
 	readonly #trimmer: Trimmer;
+	readonly #space: FileSpace;
+	#vacuumFailure: StoreFailure | null = null;
 	readonly #begin: StatementSync;
 	readonly #commit: StatementSync;
 	readonly #rollback: StatementSync;
@@ -58,9 +64,12 @@ class Writer {
 		this.#dataVersions = db.prepare('PRAGMA data_version');
 		// Before the tables are loaded, so that a change in between shows.
 		this.#dataVersion = this.#readDataVersion();
-		this.#tables = { topics: new TopicTable(db, topicsMax), blocks: new BlockTable(db), keys: new KeyTable(db) };
+		const topics = new TopicTable(db, topicsMax);
+		const knownTime = new KnownTime(db, topics.newestMs);
+		this.#tables = { topics, blocks: new BlockTable(db), keys: new KeyTable(db), arrivals: new ArrivalTable(db), knownTime };
 		// As many deleted topics are remembered as may exist, so that creating and deleting in a loop stays bounded (I8).
 		this.#trimmer = new Trimmer(this.#tables, topicsMax);
+		this.#space = new FileSpace(db, file);
 		this.#begin = db.prepare('BEGIN IMMEDIATE');
 		this.#commit = db.prepare('COMMIT');
 		this.#rollback = db.prepare('ROLLBACK');
@@ -68,21 +77,33 @@ class Writer {
 		this.#probe = db.prepare(`INSERT OR REPLACE INTO probe (id, filler) VALUES (1, zeroblob(${PROBE_BYTES}))`);
 	}
 
+	get lastKnownMs(): number | undefined {
+		return this.#tables.knownTime.lastKnownMs;
+	}
+
 	totals(): StoreTotals {
 		const { topics } = this.#tables;
 		return { topics: topics.count, messages: topics.messages, bytes: topics.bytes, commits: this.#commits };
+	}
+
+	/** Does what cannot be done within a transaction. */
+	#prepare(ops: readonly WriteOp[]): void {
+		for (const { kind } of ops) {
+			if (kind === 'probe' || kind === 'checkpoint') this.#checkpoint();
+			else if (kind === 'vacuum') this.#vacuumFailure = this.#space.vacuum();
+		}
 	}
 
 	/** Runs a batch. Throws when the connection, or what is in memory, is of no more use: the thread is then to end. */
 	run(request: BatchRequest): BatchReply {
 		const { ops, nowMs } = request;
 		try {
+			this.#prepare(ops);
 			return ops.every(needsNoTransaction) ? this.#reply(this.#applyAll(request), null, false) : this.#transact(request);
 		} catch (thrown) {
 			if (this.#db.isTransaction) this.#rollback.run();
 			if (this.#outdated) throw thrown;
-			this.#tables.topics.rolledBack();
-			this.#tables.keys.rolledBack();
+			for (const table of this.#inMemory()) table.rolledBack();
 			// Giving up a transaction can make SQLite read the file anew, which looks like a change.
 			this.#dataVersion = null;
 			// Looks need only what is in memory, so a failing disk does not fail them.
@@ -91,8 +112,12 @@ class Writer {
 		}
 	}
 
+	#inMemory(): readonly { committed(): void; rolledBack(): void }[] {
+		const { topics, keys, arrivals, knownTime } = this.#tables;
+		return [topics, keys, arrivals, knownTime];
+	}
+
 	#transact(request: BatchRequest): BatchReply {
-		if (request.ops.some((op) => op.kind === 'probe')) this.#makeRoom();
 		this.#checkPlaces();
 		this.#begin.run();
 		this.#checkUnchanged();
@@ -101,8 +126,7 @@ class Writer {
 		this.#tables.topics.flush();
 		const changed = this.#countChanges() !== changesBefore;
 		this.#commit.run();
-		this.#tables.topics.committed();
-		this.#tables.keys.committed();
+		for (const table of this.#inMemory()) table.committed();
 		if (changed) this.#commits++;
 		// Also after the commit, so that what is acknowledged was in its place when it had been written. Less than 1 µs for each file.
 		this.#checkPlaces();
@@ -113,7 +137,7 @@ class Writer {
 	 * What is in the WAL may fit into the database where a full disk has no room for a longer WAL. And when the WAL itself was removed, what
 	 * was acknowledged is then in the database.
 	 */
-	#makeRoom(): void {
+	#checkpoint(): void {
 		try {
 			this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)');
 		} catch {
@@ -189,12 +213,20 @@ class Writer {
 				return tipOf(row);
 			}
 			case 'trim':
+				this.#tables.knownTime.note(op.step.nowMs);
 				return this.#trimmer.step(op.step);
 			case 'forget':
 				return keys.forget(op.beforeMs, op.keysMax);
 			case 'check':
 				this.#checkPlaces();
-				return null;
+				return this.#space.report();
+			case 'reclaim':
+				this.#space.reclaim();
+				return this.#space.report();
+			case 'checkpoint':
+				return this.#space.report();
+			case 'vacuum':
+				return { failure: this.#vacuumFailure, space: this.#space.report() };
 			case 'probe':
 				this.#probe.run();
 				return null;
@@ -203,7 +235,7 @@ class Writer {
 }
 
 function needsNoTransaction(op: WriteOp): boolean {
-	return isLook(op) || op.kind === 'check';
+	return isLook(op) || op.kind === 'check' || op.kind === 'checkpoint' || op.kind === 'vacuum';
 }
 
 /** The buffers of the appended blocks: the main thread announces them, so they go back instead of being copied. */
@@ -219,7 +251,7 @@ function buffersOf(reply: BatchReply): ArrayBuffer[] {
 function serve(): void {
 	const port = parentPort;
 	if (port === null) throw new Error('the writer runs as a worker');
-	const report = (message: StartReport<StoreTotals>) => port.postMessage(message);
+	const report = (message: StartReport<WriterReady>) => port.postMessage(message);
 	let writer: Writer;
 	try {
 		writer = new Writer(workerData as WorkerSetup);
@@ -236,7 +268,7 @@ function serve(): void {
 		const reply = writer.run(request);
 		port.postMessage(reply, buffersOf(reply));
 	});
-	report({ kind: 'ready', ready: writer.totals() });
+	report({ kind: 'ready', ready: { totals: writer.totals(), lastKnownMs: writer.lastKnownMs } });
 }
 
 serve();

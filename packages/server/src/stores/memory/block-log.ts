@@ -8,8 +8,9 @@ import { compareMessageIds, type MessageId } from '@pulsar-relay/protocol/messag
 import { type Block, firstIndexAfter, idAt, lastIdOf, sliceBlock, sliceBytes } from '../../log/block.ts';
 import { countWithin, PageBuilder, type ReadLimits } from '../../log/page.ts';
 
-/** What retention keeps: messages from `sinceMs` on, the newest `messagesMax` of them, as many as fit `bytesMax`. */
+/** What retention keeps: messages from `sinceMs` on and after the id `after`, the newest `messagesMax` of them, as many as fit `bytesMax`. */
 export interface Kept {
+	readonly after: MessageId;
 	readonly sinceMs: number;
 	readonly messagesMax: number;
 	readonly bytesMax: number;
@@ -117,7 +118,7 @@ export class BlockLog {
 
 	/** How many messages of the oldest block `kept` does not cover. All messages of a block are of one age. */
 	#uncovered(oldest: Block, kept: Kept): number {
-		if (oldest.ms < kept.sinceMs) return oldest.count;
+		if (oldest.ms < kept.sinceMs || compareMessageIds(lastIdOf(oldest), kept.after) <= 0) return oldest.count;
 		const overCount = this.#messages - kept.messagesMax;
 		const overBytes = this.#bytes - kept.bytesMax;
 		const bytesLeft = oldest.packed.byteLength - overBytes;

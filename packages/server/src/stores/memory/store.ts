@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import { DELETED_TOPIC_KEPT_MS, type MessageId, nextMessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
+import { type ArrivalMark, arrivedBefore, isAhead, markArrivals, NO_MARKS } from '../../log/arrivals.ts';
 import { type Block, lastIdOf } from '../../log/block.ts';
 import { packRuns } from '../../log/packing.ts';
 import type { ReadLimits } from '../../log/page.ts';
@@ -44,12 +45,14 @@ interface TopicState {
 	readonly log: BlockLog;
 	description: string | null;
 	retention: Retention;
+	/** See log/arrivals.ts. */
+	marks: readonly ArrivalMark[];
 }
 
 /** The end of a deleted topic. */
 interface Ending {
 	readonly tip: MessageId;
-	readonly deletedAtMs: number;
+	deletedAtMs: number;
 }
 
 class MemoryStore implements Store {
@@ -60,6 +63,8 @@ class MemoryStore implements Store {
 	readonly #endings = new Map<string, Ending>();
 	readonly #keys = new IdempotencyRecords();
 	#listener: LogListener | null = null;
+	/** Topics whose newest id was ahead of the clock at the last trimming. */
+	#topicsAhead = 0;
 	#closed = false;
 
 	constructor({ topicsMax, clock }: MemoryStoreOptions) {
@@ -140,6 +145,7 @@ class MemoryStore implements Store {
 
 	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }> {
 		return this.#inTurn(() => {
+			this.#mark(step);
 			const trimmed = this.#trim(step);
 			this.#forgetEndings(step.nowMs);
 			return trimmed;
@@ -162,6 +168,10 @@ class MemoryStore implements Store {
 			bytes += log.bytes;
 		}
 		return { topics: this.#topics.size, messages, bytes };
+	}
+
+	clocks(): { readonly topicsAhead: number } {
+		return { topicsAhead: this.#topicsAhead };
 	}
 
 	close(): Promise<void> {
@@ -221,18 +231,32 @@ class MemoryStore implements Store {
 			log: new BlockLog(this.#position(name).tip),
 			description: null,
 			retention: { maxAgeS: null, maxMessages: null, maxBytes: null },
+			marks: NO_MARKS,
 		};
 		this.#topics.set(name, topic);
 		this.#endings.delete(name);
 		return topic;
 	}
 
+	/** Marks how far the topics have come whose ids are ahead of the clock. */
+	#mark(step: TrimStep): void {
+		this.#topicsAhead = 0;
+		for (const topic of this.#topics.values()) {
+			const { tip, floor } = topic.log;
+			if (isAhead(tip.ms, step.nowMs)) this.#topicsAhead++;
+			const maxAgeMs = (topic.retention.maxAgeS ?? step.defaultMaxAgeS) * 1000;
+			topic.marks = markArrivals(topic.marks, { tip, floor, maxAgeMs }, step.nowMs);
+		}
+	}
+
 	#trim(step: TrimStep): { readonly removed: number; readonly more: boolean } {
 		let removed = 0;
 		let blocksLeft = step.blocksMax;
-		for (const [name, { log, retention }] of this.#topics) {
+		for (const [name, { log, retention, marks }] of this.#topics) {
+			const sinceMs = step.nowMs - (retention.maxAgeS ?? step.defaultMaxAgeS) * 1000;
 			const kept = {
-				sinceMs: step.nowMs - (retention.maxAgeS ?? step.defaultMaxAgeS) * 1000,
+				sinceMs,
+				after: arrivedBefore(marks, sinceMs),
 				messagesMax: retention.maxMessages ?? step.defaultMaxMessages,
 				bytesMax: retention.maxBytes ?? Number.POSITIVE_INFINITY,
 			};
@@ -248,8 +272,10 @@ class MemoryStore implements Store {
 	/** As many endings are kept as topics may exist, so that creating and deleting in a loop stays bounded (I8). */
 	#forgetEndings(nowMs: number): void {
 		const oldest = [...this.#endings].sort(([a, x], [b, y]) => x.deletedAtMs - y.deletedAtMs || (a < b ? -1 : 1));
-		for (const [name, { deletedAtMs }] of oldest) {
-			if (deletedAtMs >= nowMs - DELETED_TOPIC_KEPT_MS && this.#endings.size <= this.#topicsMax) break;
+		for (const [name, ending] of oldest) {
+			// One that was deleted by a clock ahead of this one counts from now on.
+			if (isAhead(ending.deletedAtMs, nowMs)) ending.deletedAtMs = nowMs;
+			if (ending.deletedAtMs >= nowMs - DELETED_TOPIC_KEPT_MS && this.#endings.size <= this.#topicsMax) break;
 			this.#endings.delete(name);
 		}
 	}

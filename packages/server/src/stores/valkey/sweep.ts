@@ -95,7 +95,10 @@ export class Sweep {
 		this.#missingBefore = this.#missing;
 		this.#missing = new Set();
 		sizes.endCount();
-		await this.#forgetEndings(this.#options.time.agesMs(step.nowMs));
+		const { time } = this.#options;
+		const agesMs = time.agesMs(step.nowMs);
+		await this.#forgetEndings(agesMs);
+		await time.remember(agesMs);
 		return { removed, more: this.#leftSome };
 	}
 
@@ -148,8 +151,9 @@ export class Sweep {
 	async forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }> {
 		const { cluster, connection, clock, time } = this.#options;
 		const { keys } = connection;
-		const nodeNowMs = clock.nowMs();
-		const agedMs = beforeMs - (nodeNowMs - time.agesMs(nodeNowMs));
+		// As much earlier as the store's clock is behind the node's.
+		const nodeMs = clock.nowMs();
+		const agedMs = beforeMs - (nodeMs - time.agesMs(nodeMs));
 		if (!cluster) return this.#forget([keys.idempotency(null)], agedMs, keysMax);
 		const names = await this.#names(this.#recordsAfter, TOPICS_PER_STEP_MAX);
 		const ended = this.#recordsAfter === null ? await this.#endings() : [];

@@ -9,9 +9,15 @@ import type { Network } from '../../limits/address-limit.ts';
 
 export type AddressOf = (request: IncomingMessage) => string;
 
-/** @param proxies addresses and networks (CIDR) of the proxies that are trusted */
+/** Gives what a client is counted by: its address, of IPv6 its network. Proxies as in {@link wholeAddresses}. */
 export function clientAddresses(proxies: readonly string[]): AddressOf {
-	if (proxies.length === 0) return ({ socket }) => counted(plain(socket.remoteAddress ?? ''));
+	const addressOf = wholeAddresses(proxies);
+	return (request) => counted(addressOf(request));
+}
+
+/** @param proxies addresses and networks (CIDR) of the proxies that are trusted */
+export function wholeAddresses(proxies: readonly string[]): AddressOf {
+	if (proxies.length === 0) return ({ socket }) => plain(socket.remoteAddress ?? '');
 	const trusted = blockListOf(proxies);
 	const isTrusted = (address: string) => isIP(address) !== 0 && trusted.check(address, family(address));
 	return ({ socket, headers }) => {
@@ -23,7 +29,7 @@ export function clientAddresses(proxies: readonly string[]): AddressOf {
 			if (isIP(before) === 0) break;
 			address = before;
 		}
-		return counted(address);
+		return address;
 	};
 }
 

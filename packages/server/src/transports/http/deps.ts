@@ -15,6 +15,7 @@ import type { Origins } from './origins.ts';
 import type { PartyOf } from './party-of.ts';
 import type { LogRefusal } from './refusal-log.ts';
 import type { TlsCredentials } from './tls.ts';
+import type { TrafficLog } from './traffic-log.ts';
 
 /** Bounds on requests (I8). */
 export interface HttpLimits {
@@ -33,6 +34,7 @@ export interface EdgeOptions {
 	readonly trustsHost: TrustsHost;
 	readonly origins: Origins;
 	readonly logRefusal: LogRefusal;
+	readonly traffic: TrafficLog;
 	/** Null = plain HTTP. With a `ca` clients need a certificate. */
 	readonly tls: TlsCredentials | null;
 }

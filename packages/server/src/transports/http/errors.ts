@@ -8,6 +8,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../ops/logger.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { HttpDeps } from './deps.ts';
+import { why } from './traffic-log.ts';
 
 export const JSON_TYPE = 'application/json; charset=utf-8';
 
@@ -98,12 +99,12 @@ export type AnswerError = (
 export function createErrorAnswers({
 	metrics,
 	logger,
-}: Pick<HttpDeps, 'logger'> & { readonly metrics: ConnectionMetrics }): AnswerError {
+}: Pick<HttpDeps, 'logger'> & { readonly metrics: Pick<ConnectionMetrics, 'errorAnswered'> }): AnswerError {
 	return (request, reply, thrown, options = {}) => {
 		const error = relayErrorOf(thrown);
 		metrics.errorAnswered('http', error.code);
 		logDefect(logger, request.id, error);
-		logger.debug({ request_id: request.id, code: error.code, problem: error.message }, 'a request was refused');
+		if (logger.isLevelEnabled('debug')) logger.debug({ request_id: request.id, ...why(error) }, 'a request was refused');
 		if (ERRORS[error.code].status === 401) reply.header('www-authenticate', 'Bearer');
 		const wait = retryAfter(error);
 		if (wait !== undefined) reply.header('retry-after', wait);

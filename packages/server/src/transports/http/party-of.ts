@@ -1,7 +1,7 @@
 /** Whose share a request uses: its account's, or its address's. */
 
 import type { IncomingMessage } from 'node:http';
-import type { Principal } from '../../auth/principal.ts';
+import { holderOf, type Principal } from '../../auth/principal.ts';
 import type { Party } from '../../limits/party.ts';
 import type { AddressOf } from './client-address.ts';
 
@@ -11,8 +11,9 @@ export type PartyOf = (principal: Principal | null, request: IncomingMessage) =>
 /** Makes the function for clients whose addresses are found by `addressOf`. */
 export function parties(addressOf: AddressOf): PartyOf {
 	return (principal, request) => {
-		if (principal === null) return { kind: 'stranger', name: addressOf(request) };
-		if (principal.kind === 'open') return { kind: 'address', name: addressOf(request) };
-		return { kind: 'account', name: principal.accountId };
+		if (principal === null) return { kind: 'stranger', name: addressOf(request), credential: null };
+		if (principal.kind === 'open') return { kind: 'address', name: addressOf(request), credential: null };
+		const { accountId, keyId, tokenId } = holderOf(principal);
+		return { kind: 'account', name: accountId, credential: tokenId ?? keyId };
 	};
 }

@@ -8,6 +8,7 @@ import type { FastifyReply } from 'fastify';
 import type { HttpDeps } from './deps.ts';
 import { errorBody, JSON_TYPE, retryAfter } from './errors.ts';
 import { SECURITY_HEADERS } from './security-headers.ts';
+import { why } from './traffic-log.ts';
 
 /** The response that Node has begun on a socket, if any; its own handler of these errors looks here too. */
 interface HttpSocket extends Duplex {
@@ -16,7 +17,7 @@ interface HttpSocket extends Duplex {
 
 /** Answers what the parser refused, and closes. */
 export function answerBrokenRequest(
-	{ metrics }: Pick<HttpDeps, 'metrics'>,
+	{ metrics, logger }: Pick<HttpDeps, 'metrics' | 'logger'>,
 	error: Error,
 	socket: Duplex,
 	requestId: string,
@@ -37,6 +38,8 @@ export function answerBrokenRequest(
 	}
 	const failure = failureOf(code);
 	metrics.errorAnswered('http', failure.code);
+	const peer = 'remoteAddress' in socket ? socket.remoteAddress : undefined;
+	logger.debug({ request_id: requestId, peer, parser: code, ...why(failure) }, 'a request could not be read');
 	socket.end(rawAnswer(failure, requestId), () => socket.destroy());
 }
 

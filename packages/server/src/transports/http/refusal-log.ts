@@ -6,6 +6,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Logger } from '../../ops/logger.ts';
+import { printable } from '../../ops/printable.ts';
 import type { Clock } from '../../ports/clock.ts';
 
 /** Logs that a request was refused for its `Host` or `Origin`. */
@@ -13,8 +14,6 @@ export type LogRefusal = (request: IncomingMessage, refusal: RelayError) => void
 
 const INTERVAL_MS = 60_000;
 const LINES_PER_INTERVAL = 10;
-/** Of what a client sent, so many characters are shown. */
-const SHOWN_LENGTH_MAX = 200;
 
 /** Makes the function that logs refusals, at most ten in a minute; the next line says how many were left out. */
 export function createRefusalLog(logger: Logger, clock: Clock): LogRefusal {
@@ -50,5 +49,5 @@ export function createRefusalLog(logger: Logger, clock: Clock): LogRefusal {
 }
 
 function shown(text: string | undefined): string | undefined {
-	return text === undefined || text.length <= SHOWN_LENGTH_MAX ? text : `${text.slice(0, SHOWN_LENGTH_MAX)}…`;
+	return text === undefined ? undefined : printable(text);
 }

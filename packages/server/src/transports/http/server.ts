@@ -15,6 +15,7 @@ import fastify, {
 	type RouteOptions,
 } from 'fastify';
 import { tokensFor } from '../../limits/budgets.ts';
+import { printable } from '../../ops/printable.ts';
 import { addAccess } from './access.ts';
 import { BodyReader, hasBody } from './bodies.ts';
 import type { HttpDeps } from './deps.ts';
@@ -24,7 +25,6 @@ import { askForBodiesWhenRead } from './expect-continue.ts';
 import { parseJsonBody } from './json-body.ts';
 import { OpenConnections } from './open-connections.ts';
 import { isMissingDocsFile, registerOpenApi } from './openapi.ts';
-import { boundPipelining } from './pipelining.ts';
 import { answerBrokenRequest } from './raw-answer.ts';
 import { RouteTable } from './route-table.ts';
 import { registerAuth } from './routes/auth.ts';
@@ -61,8 +61,12 @@ const PLACES: ReadonlyMap<string, string> = new Map([
 ]);
 
 declare module 'fastify' {
+	interface FastifyRequest {
+		/** The topics of a request that has them in its body, for the log; null = none were noted. */
+		notedTopics: string | null;
+	}
 	interface FastifyInstance {
-		/** The connections that are open, to be closed at the end. */
+		/** The connections that are open: what they may ask at once, and how they end. */
 		readonly openConnections: OpenConnections;
 	}
 }
@@ -154,7 +158,6 @@ function createServer(
 	// A client that has closed its sending side gets its answer. Not among the documented properties, but as old as they are.
 	Object.assign(server.server, { httpAllowHalfOpen: true });
 	askForBodiesWhenRead(server.server);
-	boundPipelining(server.server);
 	return server;
 }
 
@@ -193,6 +196,7 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 	const securityHeaders = edge.tls === null ? SECURITY_HEADERS : TLS_SECURITY_HEADERS;
 	const table = new RouteTable();
 	const unrouted = metrics.route('any', 'none');
+	server.decorateRequest('notedTopics', null);
 	server.addHook('onRoute', (route: RouteOptions) => {
 		table.add(route);
 		const handler = metrics.route(String(route.method), route.url);
@@ -204,6 +208,8 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		route.onResponse = [counted, ...[route.onResponse ?? []].flat()];
 	});
 	server.addHook('onRequest', (request, reply, done) => {
+		// What a connection has sent beyond its bound is not served after it was cut off.
+		if (request.raw.socket.destroyed) return void reply.hijack();
 		reply.headers(securityHeaders).header('x-request-id', request.id);
 		const refuse = (error: RelayError) => answerError(request, reply, error);
 		const refusal = edgeRefusal(request.raw, edge);
@@ -219,7 +225,9 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		const startedMs = clock.monotonicMs();
 		if (refusal !== null) refuse(refusal);
 		else if (!answered) answerNotFound(table, request, reply, answerError);
-		if (request.is404) unrouted.answered(reply.statusCode, (clock.monotonicMs() - startedMs) / 1000);
+		if (!request.is404) return;
+		unrouted.answered(reply.statusCode, (clock.monotonicMs() - startedMs) / 1000);
+		logRequest(deps, request, reply);
 	});
 }
 
@@ -245,11 +253,26 @@ function answerNotThere(request: FastifyRequest, reply: FastifyReply, answerErro
 	return answerError(request, reply, new RelayError('not_found', 'no such route'), { detail: 'Not Found' });
 }
 
-function logRequest({ logger }: HttpDeps, request: FastifyRequest, reply: FastifyReply): void {
-	if (!logger.isLevelEnabled('debug')) return;
-	const { id, method } = request;
-	const line = { request_id: id, method, route: request.routeOptions.url, status: reply.statusCode, ms: reply.elapsedTime };
-	logger.debug(line, 'request');
+function logRequest({ edge: { traffic } }: HttpDeps, request: FastifyRequest, reply: FastifyReply): void {
+	if (!traffic.isOn) return;
+	const { id, method, routeOptions } = request;
+	const { statusCode: status } = reply;
+	// What is no topic may be anything that was put in its place, such as a credential.
+	const topics = status < 400 || status === 403 || status >= 500 ? topicsOf(request) : {};
+	const fields = { request_id: id, method, route: routeOptions.url, ...topics, status };
+	traffic.answered(request.raw, request.principal, { ...fields, ms: reply.elapsedTime });
+}
+
+/** The beginning of a JWT or of an API key, and what follows. */
+const LIKE_CREDENTIAL = /(eyJ[\w-]+\.|prk_)[\w.-]*/g;
+
+/** The topics of a request: those that its handler has noted, else those in its path, query or body. */
+function topicsOf({ notedTopics, params, query, body }: FastifyRequest): { readonly topics?: string } {
+	const inBody = (body as { readonly topics?: unknown } | null | undefined)?.topics;
+	const inPath = (params as { readonly topic_name?: unknown } | null)?.topic_name;
+	const inQuery = (query as { readonly topics?: unknown } | null)?.topics;
+	const topics = notedTopics ?? inPath ?? inQuery ?? (Array.isArray(inBody) ? inBody.join(',') : null);
+	return typeof topics === 'string' ? { topics: printable(topics).replace(LIKE_CREDENTIAL, '[redacted]') } : {};
 }
 
 /** JSON bodies as values, for all routes that do not say otherwise. */

@@ -17,6 +17,7 @@ import type { Session } from '../../relay/session.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import { onClientLeft } from '../http/client-left.ts';
+import type { EdgeOptions } from '../http/deps.ts';
 import type { FailureAnswer } from '../http/errors.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { headersOf } from '../http/raw-answer.ts';
@@ -35,6 +36,7 @@ export interface SseDeps {
 	readonly rights: TopicRights;
 	/** Null where accounts have no caps. */
 	readonly caps: AccountCaps | null;
+	readonly edge: Pick<EdgeOptions, 'traffic'>;
 	readonly socketBufferBytes: number;
 	readonly heartbeatIntervalS: number;
 }
@@ -142,7 +144,22 @@ async function stream(deps: SseDeps, heartbeat: Heartbeat, request: EventsReques
 	deps.metrics.connectionOpened('sse');
 	let place: number | null = null;
 	let unwatch = () => {};
+	const openedMs = deps.clock.monotonicMs();
+	const { traffic } = deps.edge;
+	const client = traffic.isOn ? traffic.clientOf(request.raw) : '';
 	response.on('close', () => {
+		if (traffic.isOn) {
+			traffic.ended({
+				transport: 'sse',
+				principal,
+				client,
+				durationMs: deps.clock.monotonicMs() - openedMs,
+				topics: [...session.topics].length,
+				messagesOut: sink.messages,
+				socket: request.raw.socket,
+				more: { request_id: request.id, closed_by: response.writableEnded ? 'relay' : 'client' },
+			});
+		}
 		if (place !== null) heartbeat.leave(sink, place);
 		unwatch();
 		session.close();

@@ -24,6 +24,8 @@ const NAMED_ID_LENGTH = ',:1795438000123-0'.length;
 export class SseSink implements Sink, HeartbeatMember {
 	readonly transport = 'sse';
 	onWritable: () => void = () => {};
+	/** Messages that were delivered. */
+	messages = 0;
 	readonly #response: ServerResponse;
 	readonly #bufferBytesMax: number;
 	/** What the stream follows, with the cursor of each. */
@@ -59,6 +61,7 @@ export class SseSink implements Sink, HeartbeatMember {
 	}
 
 	deliver(slice: Deliverable): boolean {
+		this.messages += slice.count;
 		if (this.#ofSeveral) return this.#deliverOneOfSeveral(slice);
 		this.#move(slice.topic, slice.last);
 		return slice.count > 0 && this.#hold(slice.sse());

@@ -31,7 +31,7 @@ export interface WebSocketDeps {
 	readonly rights: TopicRights;
 	readonly budgets: Budgets;
 	readonly partyOf: PartyOf;
-	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins' | 'logRefusal'>;
+	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins' | 'logRefusal' | 'traffic'>;
 	/** The largest message a client may send. */
 	readonly messageBytesMax: number;
 	readonly payloadDepthMax: number;

@@ -9,18 +9,19 @@ import type { Duplex } from 'node:stream';
 import { ERRORS, RelayError } from '@pulsar-relay/protocol/errors';
 import type { WebSocket } from 'ws';
 import type { LiveConnection } from '../../auth/live-connections.ts';
-import { holderOf, type KnownPrincipal, type Principal } from '../../auth/principal.ts';
+import { holderOf, type KnownPrincipal, mayPublish, type Principal } from '../../auth/principal.ts';
 import type { Held } from '../../limits/account-caps.ts';
 import { tokensFor } from '../../limits/budgets.ts';
 import type { Party } from '../../limits/party.ts';
 import type { Reception } from '../../limits/receptions.ts';
 import { atOnce, type Steps } from '../../limits/turns.ts';
+import { printable } from '../../ops/printable.ts';
 import type { Session } from '../../relay/session.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
 import type { CommandContext, WebSocketDeps } from './command.ts';
 import { commands } from './commands.ts';
-import { type ClientFrame, readFrame } from './frame.ts';
-import { Incoming } from './incoming.ts';
+import { type ClientFrame, readFrame, TOPIC_FRAME_BYTES_MAX } from './frame.ts';
+import { Incoming, type MessageReceiver } from './incoming.ts';
 import { type SinkPeer, WebSocketSink } from './sink.ts';
 
 /** Beats without a sign of life after which a peer is taken for dead. */
@@ -54,7 +55,7 @@ interface Arrived {
 	reception: Reception | null;
 }
 
-export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer {
+export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer, MessageReceiver {
 	principal: Principal;
 	readonly id: string;
 	readonly deps: WebSocketDeps;
@@ -76,6 +77,12 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	#silentBeats = 0;
 	#controlFrames = 0;
 	#controlSecond = 0;
+	/** For the log; empty when it says nothing of connections. */
+	readonly #client: string;
+	readonly #openedMs: number;
+	#framesIn = 0;
+	/** Why the relay has closed it; null when it has not. */
+	#closedFor: string | null = null;
 
 	/** Throws what {@link Relay.attach} throws, and `account_limit`. */
 	constructor(deps: WebSocketDeps, ws: WebSocket, { socket, request, principal }: Accepted) {
@@ -85,6 +92,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#ws = ws;
 		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, this);
 		this.#party = deps.partyOf(principal, request);
+		this.#client = deps.edge.traffic.isOn ? deps.edge.traffic.clientOf(request) : '';
+		this.#openedMs = deps.clock.monotonicMs();
 		this.held = principal.kind === 'open' ? null : (deps.caps?.openConnection(holderOf(principal)) ?? null);
 		try {
 			this.session = deps.relay.attach(this.#sink, this.held);
@@ -92,10 +101,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 			this.held?.release();
 			throw error;
 		}
-		this.#incoming = new Incoming(socket, this.#party, deps.budgets.receptions, {
-			onFail: (error) => this.#giveUp(error),
-			isHeldUp: () => this.#busy || this.#publishBytes >= PUBLISH_BYTES_MAX,
-		});
+		this.#incoming = new Incoming(socket, this.#party, deps.budgets.receptions, this);
 	}
 
 	/** The topics followed, as they are in the store. */
@@ -161,10 +167,12 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		if (error.code === 'internal_error')
 			this.deps.logger.error({ err: error.cause, session_id: this.id }, 'a WebSocket command failed');
 		this.deps.metrics.errorAnswered('websocket', error.code);
+		this.deps.edge.traffic.frameRefused(this.id, this.principal, error, frame?.type ?? null);
 		const details = error.problems ?? (error.retryAfterS === undefined ? null : { retry_after: error.retryAfterS });
 		this.reply(frame, { type: 'error', code: error.code, message: error.message, details });
 		const { closeCode } = ERRORS[error.code];
 		if (closeCode === null) return;
+		this.#closedFor = error.code;
 		this.#sink.flush();
 		this.#ws.close(closeCode, error.message);
 	}
@@ -180,6 +188,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 
 	beat(): void {
 		if (this.#silentBeats >= SILENT_BEATS_MAX) {
+			this.#closedFor = 'silence';
 			this.#ws.terminate();
 			return;
 		}
@@ -194,6 +203,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	/** Takes a frame of the peer. */
 	take(data: Buffer, binary: boolean): void {
 		this.#silentBeats = 0;
+		this.#framesIn++;
 		const reception = this.#incoming.next();
 		if (this.#givenUp) {
 			reception?.end();
@@ -211,12 +221,34 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	}
 
 	/** The connection has closed: nothing of what it has sent is of use. */
-	closed(): void {
+	closed(code: number, reason: string): void {
+		this.#logEnd(code, reason);
 		this.#givenUp = true;
 		this.#incoming.end();
 		for (const { reception } of this.#waiting.splice(0)) reception?.end();
 		this.session.close();
 		this.held?.release();
+	}
+
+	#logEnd(code: number, reason: string): void {
+		const { traffic } = this.deps.edge;
+		if (!traffic.isOn) return;
+		traffic.ended({
+			transport: 'websocket',
+			principal: this.principal,
+			client: this.#client,
+			durationMs: this.deps.clock.monotonicMs() - this.#openedMs,
+			topics: [...this.session.topics].length,
+			messagesOut: this.#sink.messages,
+			socket: this.#sink.socket,
+			more: {
+				session_id: this.id,
+				frames_in: this.#framesIn,
+				close_code: code,
+				close_reason: printable(reason),
+				closed_for: this.#closedFor ?? undefined,
+			},
+		});
 	}
 
 	/** Accounts for a frame that has to wait. False when there is no room, which ends the connection. */
@@ -225,13 +257,30 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		return !this.#givenUp;
 	}
 
+	/** For {@link Incoming}. Only a publish is longer than the frames that name topics. */
+	get messageBytesMax(): number {
+		return mayPublish(this.principal) ? this.deps.messageBytesMax : TOPIC_FRAME_BYTES_MAX;
+	}
+
+	/** For {@link Incoming}. */
+	isHeldUp(): boolean {
+		return this.#busy || this.#publishBytes >= PUBLISH_BYTES_MAX;
+	}
+
+	/** For {@link Incoming}. */
+	onFail(error: RelayError): void {
+		this.#giveUp(error);
+	}
+
 	/** Ends a connection that sends too much or too slowly. What comes is no longer looked at. */
 	#giveUp(error: RelayError): void {
 		if (this.#givenUp) return;
 		this.#givenUp = true;
+		this.#closedFor = error.code;
 		this.fail(null, error);
 		this.#sink.flush();
-		this.#ws.close(error.code === 'overloaded' ? TRY_AGAIN_LATER : POLICY_VIOLATION, error.message);
+		const closeCode = ERRORS[error.code].closeCode ?? (error.code === 'overloaded' ? TRY_AGAIN_LATER : POLICY_VIOLATION);
+		this.#ws.close(closeCode, error.message);
 		this.#incoming.drop();
 		this.deps.clock.after(LAST_WORDS_MS, () => this.#ws.terminate());
 	}

@@ -46,7 +46,7 @@ const REF_TEXT_BYTES_MAX = 6 * REF_LENGTH_MAX + 2;
 const TYPE_TEXT_BYTES_MAX = 64;
 
 /** Largest frames; of `publish` the largest message is the limit. */
-const TOPIC_FRAME_BYTES_MAX = 1024 * 1024;
+export const TOPIC_FRAME_BYTES_MAX = 1024 * 1024;
 const OTHER_FRAME_BYTES_MAX = 32 * 1024;
 
 /**

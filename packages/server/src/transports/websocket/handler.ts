@@ -40,6 +40,7 @@ export function serveWebSockets(server: Server, deps: WebSocketDeps): () => void
 	// An upgrade request that does not become a WebSocket.
 	const refuse = (request: IncomingMessage, socket: Duplex, refusal: RelayError) => {
 		deps.metrics.errorAnswered('websocket', refusal.code);
+		deps.edge.traffic.upgradeRefused(request, refusal);
 		// Nobody reads from this socket any more, so that not even its end would be noticed: it is let go of here (I8).
 		socket.end(rawAnswer(refusal, requestIdOf(request)), () => socket.destroy());
 	};
@@ -76,7 +77,9 @@ function sharedListeners(
 	connections: Map<WebSocket, WebSocketConnection>,
 	heartbeat: Heartbeat,
 ): (ws: WebSocket) => void {
-	const onError = (error: Error) => deps.logger.debug({ err: error }, 'a WebSocket peer broke the protocol');
+	function onError(this: WebSocket, error: Error): void {
+		deps.logger.debug({ err: error, session_id: connections.get(this)?.id }, 'a WebSocket peer broke the protocol');
+	}
 	function onMessage(this: WebSocket, data: RawData, binary: boolean): void {
 		// One Buffer, since `binaryType` is the default.
 		connections.get(this)?.take(data as Buffer, binary);
@@ -89,12 +92,12 @@ function sharedListeners(
 	function onPong(this: WebSocket): void {
 		connections.get(this)?.takeControl();
 	}
-	function onClose(this: WebSocket): void {
+	function onClose(this: WebSocket, code: number, reason: Buffer): void {
 		const connection = connections.get(this);
 		if (connection === undefined) return;
 		connections.delete(this);
 		heartbeat.leave(connection, connection.heartbeatPlace);
-		connection.closed();
+		connection.closed(code, reason.toString());
 		if (deps.auth !== null && isWatched(connection)) deps.auth.live.remove(connection);
 		deps.metrics.connectionClosed('websocket');
 	}

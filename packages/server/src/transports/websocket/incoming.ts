@@ -1,22 +1,29 @@
 /** What a connection holds of the budgets: for the message that comes in part, and for those that wait to be taken. */
 
 import type { Duplex } from 'node:stream';
+import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Party } from '../../limits/party.ts';
 import { PIECE_COST_BYTES, type Receiver, type Reception, type Receptions, tooManyBytes } from '../../limits/receptions.ts';
 import { type FrameListener, FrameMeter } from './frame-meter.ts';
+
+/** Who receives the messages of a connection. */
+export interface MessageReceiver extends Receiver {
+	/** The largest message that may come now, in bytes. */
+	readonly messageBytesMax: number;
+}
 
 export class Incoming implements FrameListener {
 	readonly #socket: Duplex;
 	readonly #party: Party;
 	readonly #receptions: Receptions;
-	readonly #receiver: Receiver;
+	readonly #receiver: MessageReceiver;
 	/** Of the message that has come in part. */
 	#receiving: Reception | null = null;
 	/** Of messages that are complete, until `ws` hands them over. */
 	readonly #complete: (Reception | null)[] = [];
 
-	/** @param receiver also hears `overloaded` of what there is no room for */
-	constructor(socket: Duplex, party: Party, receptions: Receptions, receiver: Receiver) {
+	/** @param receiver also hears `overloaded` of what there is no room for, and `payload_too_large` */
+	constructor(socket: Duplex, party: Party, receptions: Receptions, receiver: MessageReceiver) {
 		this.#socket = socket;
 		this.#party = party;
 		this.#receptions = receptions;
@@ -49,6 +56,13 @@ export class Incoming implements FrameListener {
 	end(): void {
 		this.#receiving?.end();
 		for (const reception of this.#complete.splice(0)) reception?.end();
+	}
+
+	onBegin(messageBytes: number): void {
+		const { messageBytesMax } = this.#receiver;
+		if (messageBytes <= messageBytesMax) return;
+		const message = `a connection that may not publish sends frames of at most ${messageBytesMax} bytes`;
+		this.#receiver.onFail(new RelayError('payload_too_large', message));
 	}
 
 	onPart(bytes: number): void {

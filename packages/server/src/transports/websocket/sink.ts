@@ -19,7 +19,9 @@ export interface SinkPeer {
 export class WebSocketSink implements Sink {
 	readonly transport = 'websocket';
 	onWritable: () => void = () => {};
-	readonly #socket: Duplex;
+	readonly socket: Duplex;
+	/** Messages that were delivered. */
+	messages = 0;
 	readonly #bufferBytesMax: number;
 	readonly #peer: SinkPeer;
 	/** What is held since the last flush: the first piece, and the rest when there is more than one. */
@@ -31,16 +33,17 @@ export class WebSocketSink implements Sink {
 	 * @param bufferBytesMax more bytes than this waiting for the peer make the sink not writable
 	 */
 	constructor(socket: Duplex, bufferBytesMax: number, peer: SinkPeer) {
-		this.#socket = socket;
+		this.socket = socket;
 		this.#bufferBytesMax = bufferBytesMax;
 		this.#peer = peer;
 	}
 
 	get writable(): boolean {
-		return this.#heldBytes + this.#socket.writableLength < this.#bufferBytesMax;
+		return this.#heldBytes + this.socket.writableLength < this.#bufferBytesMax;
 	}
 
 	deliver(slice: Deliverable): boolean {
+		this.messages += slice.count;
 		return slice.count > 0 && this.#hold(slice.websocket());
 	}
 
@@ -76,17 +79,17 @@ export class WebSocketSink implements Sink {
 		this.#held = null;
 		this.#heldMore = null;
 		this.#heldBytes = 0;
-		if (this.#socket.destroyed || this.#socket.writableEnded) return;
+		if (this.socket.destroyed || this.socket.writableEnded) return;
 		if (more === null) {
-			this.#socket.write(held, onEnd);
+			this.socket.write(held, onEnd);
 			return;
 		}
 		const last = more.length - 1;
-		this.#socket.cork();
-		this.#socket.write(held);
-		for (let i = 0; i < last; i++) this.#socket.write(more[i]);
-		this.#socket.write(more[last], onEnd);
-		this.#socket.uncork();
+		this.socket.cork();
+		this.socket.write(held);
+		for (let i = 0; i < last; i++) this.socket.write(more[i]);
+		this.socket.write(more[last], onEnd);
+		this.socket.uncork();
 	}
 
 	drain(reconnectAfterMs: number): void {

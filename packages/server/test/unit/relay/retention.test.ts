@@ -17,7 +17,7 @@ function createRetention(replace: (store: Store) => Partial<Store>) {
 	const clock = createTurnClock();
 	const observer = createCountingObserver();
 	const memory = createMemoryStore({ topicsMax: 100, clock });
-	const options: RetentionOptions = { store: overlay(memory, replace(memory)), clock, observer, ...LIMITS };
+	const options: RetentionOptions = { store: overlay(memory, replace(memory)), clock, ageClock: clock, observer, ...LIMITS };
 	return {
 		options,
 		clock,

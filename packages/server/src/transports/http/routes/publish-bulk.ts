@@ -34,6 +34,7 @@ export function registerPublishBulk(scope: FastifyInstance, deps: HttpDeps, answ
 			// The request has been counted as one message.
 			if (messages.length > 1 && deps.limiting !== null) tellBalance(reply, deps.limiting.take(principal, messages.length - 1));
 			const topics = messages.map(({ topic }) => topic);
+			if (deps.edge.traffic.isOn) request.notedTopics = [...new Set(topics)].join(',');
 			const references = await deps.rights.allowAll(principal, 'publish', topics);
 			const outcomes = await deps.relay.publish(publicationsOf(messages, references, dedupe, deps));
 			for (const outcome of outcomes) if (outcome.status === 'failed') logDefect(deps.logger, request.id, outcome.error);

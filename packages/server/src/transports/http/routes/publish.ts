@@ -35,6 +35,7 @@ export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerEr
 		const principal = principalOf(request);
 		const fail = (error: unknown) => answerError(request, reply, error);
 		const store = ({ parsed, dedupe }: PublishRequest) => {
+			request.notedTopics = parsed.topic;
 			const append = ({ topic, shown }: TopicReference) => {
 				relay
 					.publish([publicationOf(parsed, topic, clock.nowMs(), dedupe)])

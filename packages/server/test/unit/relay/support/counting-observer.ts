@@ -15,6 +15,8 @@ export interface Counts extends Observer {
 		gaps: string[];
 		behind: number;
 		housekeepingFailures: unknown[];
+		/** What was told of the clock: by how much it is ahead; 0 = it is believed. */
+		clock: number[];
 	};
 }
 
@@ -30,6 +32,7 @@ export function createCountingObserver(): Counts {
 		gaps: [],
 		behind: 0,
 		housekeepingFailures: [],
+		clock: [],
 	};
 	return {
 		counts,
@@ -54,6 +57,12 @@ export function createCountingObserver(): Counts {
 		},
 		behind(change) {
 			counts.behind += change;
+		},
+		clockDoubted(aheadMs) {
+			counts.clock.push(aheadMs);
+		},
+		clockBelieved() {
+			counts.clock.push(0);
 		},
 		housekeepingFailed(error) {
 			counts.housekeepingFailures.push(error);

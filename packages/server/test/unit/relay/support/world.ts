@@ -63,6 +63,7 @@ export class World {
 		this.relay = new Relay({
 			store: this.hostile.store,
 			clock: this.clock,
+			ageClock: this.clock,
 			observer: this.observer,
 			hotTier,
 			publishQueueBytesMax: 1e9,
