@@ -213,6 +213,9 @@ export interface Store {
 	/** Totals of the topics that exist, for the metrics. Never touches the disk. */
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number };
 
+	/** The bytes that the store's file takes on the disk, and how many of them are free to be used again. Absent without a file of its own. */
+	readonly space?: () => { readonly fileBytes: number; readonly freeBytes: number };
+
 	/**
 	 * How the clocks stand: how many topics have ids that are ahead of the clock by more than a minute, and, where the store has a clock of its own, by
 	 * how much this machine's is ahead of it. Absent when the store does not look.

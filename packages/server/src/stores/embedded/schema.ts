@@ -112,8 +112,8 @@ export function openRecordsDatabase(file: string): DatabaseSync {
 function openForWriting(file: string, design: Design): DatabaseSync {
 	const db = new DatabaseSync(file, { timeout: WRITER_BUSY_TIMEOUT_MS, enableForeignKeyConstraints: false });
 	try {
-		// The page size takes only before the first write, so before the switch to WAL.
-		db.exec(`PRAGMA page_size = ${PAGE_BYTES}`);
+		// These take only before the first write, so before the switch to WAL.
+		db.exec(`PRAGMA page_size = ${PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL`);
 		checkOrigin(db, design);
 		db.exec('PRAGMA journal_mode = WAL');
 		db.exec('PRAGMA synchronous = FULL');
