@@ -9,7 +9,6 @@ import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth, type AuthOptions } from './auth/auth.ts';
 import { UNOWNED_ID } from './auth/topic-access.ts';
-import { PollStarts } from './compat/poll-starts.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -33,6 +32,7 @@ import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
 import { registerUpgradeRequired } from './transports/websocket/upgrade-required.ts';
 import { warnOfAccess } from './wiring/access-warnings.ts';
+import { pollStartsOf } from './wiring/compat.ts';
 import { edgeOf, reachable, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
 import { openOperations } from './wiring/operations.ts';
@@ -144,7 +144,7 @@ async function buildApp(
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
 	boundConnections(server.server, { connectionsMax, openFilesMax, clock, logger, metrics });
-	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
+	const pollStarts = identity === null ? null : pollStartsOf(config, { records: identity.records, clock, logger });
 	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
 		relay,
