@@ -147,7 +147,8 @@ const CHECKS: Readonly<Record<string, (() => Promise<void>) | `test/${string}`>>
 	'`/ready`': 'test/app/http-operations.test.ts',
 	'`/metrics`': async () => {
 		await publish('metrics');
-		const { status, text } = await call('GET', '/metrics');
+		assert.equal((await call('GET', '/metrics', undefined, null)).status, 401);
+		const { status, text } = await call('GET', '/metrics', undefined, world.admin);
 		assert.equal(status, 200);
 		assert.match(text, /^relay_messages_received_total \d+$/m);
 	},
