@@ -594,7 +594,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000_000,
 				default: 10_000_000,
-				doc: 'How many keys are remembered; beyond it the oldest are forgotten before their time.',
+				doc: 'How many keys are remembered; beyond it the oldest of the accounts with most are forgotten before their time.',
 			},
 		],
 	},

@@ -202,8 +202,8 @@ export interface Store {
 	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }>;
 
 	/**
-	 * Forgets idempotency records from before `beforeMs`, and the oldest beyond `keysMax`, in a bounded step. A record is one item of
-	 * one key; `removed` counts records. `more` as in {@link trim}.
+	 * Forgets idempotency records from before `beforeMs`, and beyond `keysMax` the oldest of the holders with most (log/key-holders.ts), in a
+	 * bounded step. A record is one item of one key; `removed` counts records. `more` as in {@link trim}.
 	 */
 	forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }>;
 

@@ -20,6 +20,8 @@ export function announce(
 		data: placeOfData(config),
 		durability,
 		mode: config.auth,
+		// npm is another process, whose end by SIGKILL would not be that of the relay.
+		pid: process.pid,
 		...(config.workers === 1 ? {} : { workers: config.workers }),
 	};
 	const body = '{"topic":"hello","payload":{"text":"Hello, world"}}';
