@@ -65,7 +65,7 @@ export interface App {
 	report(): Promise<Report>;
 	/** Starts serving; resolves with the URLs. Rejects when the address cannot be had. */
 	listen(): Promise<{ readonly url: string; readonly metricsUrl: string }>;
-	/** Logs what would otherwise look like a loss of data or a locked door, where there are accounts. Never rejects. */
+	/** Logs what would otherwise look like a loss of data or a locked door. Never rejects. */
 	warnOfAccess(): Promise<void>;
 	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
 	reloadCertificates(): void;
@@ -205,9 +205,7 @@ async function buildApp(
 			const url = `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}`;
 			return { url, metricsUrl: `${(await operations?.listen()) ?? url}/metrics` };
 		},
-		warnOfAccess: async () => {
-			if (auth !== null) await warnOfAccess({ topics: relay.topics, accounts: auth.accounts, logger });
-		},
+		warnOfAccess: () => warnOfAccess({ topics: relay.topics, accounts: auth?.accounts ?? null, logger }),
 		reloadCertificates() {
 			try {
 				const tls = tlsOf(config);
