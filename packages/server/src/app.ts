@@ -9,7 +9,6 @@ import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth, type AuthOptions } from './auth/auth.ts';
 import { UNOWNED_ID } from './auth/topic-access.ts';
-import { PollStarts } from './compat/poll-starts.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -24,6 +23,7 @@ import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
+import { peerCounts } from './transports/http/client-address.ts';
 import { boundConnections } from './transports/http/connection-bound.ts';
 import type { EdgeOptions } from './transports/http/deps.ts';
 import { MetricsToken } from './transports/http/metrics-token.ts';
@@ -33,6 +33,7 @@ import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
 import { registerUpgradeRequired } from './transports/websocket/upgrade-required.ts';
 import { warnOfAccess } from './wiring/access-warnings.ts';
+import { pollStartsOf } from './wiring/compat.ts';
 import { edgeOf, reachable, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
 import { openOperations } from './wiring/operations.ts';
@@ -64,11 +65,11 @@ export interface App {
 	report(): Promise<Report>;
 	/** Starts serving; resolves with the URLs. Rejects when the address cannot be had. */
 	listen(): Promise<{ readonly url: string; readonly metricsUrl: string }>;
-	/** Logs what would otherwise look like a loss of data or a locked door, where there are accounts. Never rejects. */
+	/** Logs what would otherwise look like a loss of data or a locked door. Never rejects. */
 	warnOfAccess(): Promise<void>;
 	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
 	reloadCertificates(): void;
-	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
+	/** Stops listening, answers what comes on open connections, sends subscribers away; after the drain timeout closes what is left. */
 	drain(): Promise<void>;
 	/** Lets go of everything, at once. Idempotent, and part of {@link drain}. */
 	close(): Promise<void>;
@@ -143,8 +144,15 @@ async function buildApp(
 	const operations = openOperations(config, forOperators, edge);
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	boundConnections(server.server, { connectionsMax, openFilesMax, clock, logger, metrics });
-	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
+	boundConnections(server.server, {
+		connectionsMax,
+		openFilesMax,
+		peerOf: peerCounts(config.trustedProxies),
+		clock,
+		logger,
+		metrics,
+	});
+	const pollStarts = identity === null ? null : pollStartsOf(config, { records: identity.records, clock, logger });
 	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
 		relay,
@@ -197,9 +205,7 @@ async function buildApp(
 			const url = `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}`;
 			return { url, metricsUrl: `${(await operations?.listen()) ?? url}/metrics` };
 		},
-		warnOfAccess: async () => {
-			if (auth !== null) await warnOfAccess({ topics: relay.topics, accounts: auth.accounts, logger });
-		},
+		warnOfAccess: () => warnOfAccess({ topics: relay.topics, accounts: auth?.accounts ?? null, logger }),
 		reloadCertificates() {
 			try {
 				const tls = tlsOf(config);
@@ -246,6 +252,7 @@ export async function openStorage(
 				topicsMax,
 				clock,
 				onWarning: (text, fields) => logger.warn(fields, text),
+				onNotice: (text, fields) => logger.info(fields, text),
 			});
 			return { store, openRecords: () => store.openRecords() };
 		}

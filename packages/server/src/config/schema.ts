@@ -575,7 +575,7 @@ export const SETTING_GROUPS = [
 				min: 1024,
 				max: 16 * 1024 * MIB,
 				default: 256 * MIB,
-				doc: 'Bytes that may wait to be stored before a publish is answered 503 `overloaded`.',
+				doc: 'Bytes that may wait to be stored before a publish is answered 503 `overloaded`. Of the topics of one account no more may wait than is left for the others.',
 			},
 			{
 				key: 'idempotencyWindowS',
@@ -594,7 +594,7 @@ export const SETTING_GROUPS = [
 				min: 1,
 				max: 1_000_000_000,
 				default: 10_000_000,
-				doc: 'How many keys are remembered; beyond it the oldest are forgotten before their time.',
+				doc: 'How many keys are remembered; beyond it the oldest of the accounts with most are forgotten before their time.',
 			},
 		],
 	},

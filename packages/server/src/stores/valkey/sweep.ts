@@ -7,6 +7,7 @@
 import { DELETED_TOPIC_KEPT_MS, type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
 import type { Clock } from '../../ports/clock.ts';
 import type { TrimStep } from '../../ports/store.ts';
+import { keysOf } from './appends.ts';
 import type { Connection, ScriptCall } from './connection.ts';
 import { failureOf } from './failure.ts';
 import { type KeySpace, publishCommand, type RecordKeys } from './keys.ts';
@@ -165,7 +166,7 @@ export class Sweep {
 
 	async #forget(scopes: readonly RecordKeys[], beforeMs: number, keysMax: number) {
 		const args = [String(beforeMs), String(keysMax), String(RECORDS_PER_STEP_MAX)];
-		const calls = scopes.map(({ records, order }) => ({ script: SCRIPTS.forgetKeys, keys: [records, order], args }));
+		const calls = scopes.map((scope) => ({ script: SCRIPTS.forgetKeys, keys: keysOf(scope), args }));
 		let removed = 0;
 		let more = false;
 		for (const reply of await this.#options.connection.evaluate(calls)) {
