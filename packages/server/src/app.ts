@@ -23,6 +23,7 @@ import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
+import { peerCounts } from './transports/http/client-address.ts';
 import { boundConnections } from './transports/http/connection-bound.ts';
 import type { EdgeOptions } from './transports/http/deps.ts';
 import { MetricsToken } from './transports/http/metrics-token.ts';
@@ -64,7 +65,7 @@ export interface App {
 	report(): Promise<Report>;
 	/** Starts serving; resolves with the URLs. Rejects when the address cannot be had. */
 	listen(): Promise<{ readonly url: string; readonly metricsUrl: string }>;
-	/** Logs what would otherwise look like a loss of data or a locked door, where there are accounts. Never rejects. */
+	/** Logs what would otherwise look like a loss of data or a locked door. Never rejects. */
 	warnOfAccess(): Promise<void>;
 	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
 	reloadCertificates(): void;
@@ -143,7 +144,14 @@ async function buildApp(
 	const operations = openOperations(config, forOperators, edge);
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	boundConnections(server.server, { connectionsMax, openFilesMax, clock, logger, metrics });
+	boundConnections(server.server, {
+		connectionsMax,
+		openFilesMax,
+		peerOf: peerCounts(config.trustedProxies),
+		clock,
+		logger,
+		metrics,
+	});
 	const pollStarts = identity === null ? null : pollStartsOf(config, { records: identity.records, clock, logger });
 	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
@@ -197,9 +205,7 @@ async function buildApp(
 			const url = `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}`;
 			return { url, metricsUrl: `${(await operations?.listen()) ?? url}/metrics` };
 		},
-		warnOfAccess: async () => {
-			if (auth !== null) await warnOfAccess({ topics: relay.topics, accounts: auth.accounts, logger });
-		},
+		warnOfAccess: () => warnOfAccess({ topics: relay.topics, accounts: auth?.accounts ?? null, logger }),
 		reloadCertificates() {
 			try {
 				const tls = tlsOf(config);

@@ -25,13 +25,17 @@ export function announce(
 		...(config.workers === 1 ? {} : { workers: config.workers }),
 	};
 	const body = '{"topic":"hello","payload":{"text":"Hello, world"}}';
-	const curl = `curl -X POST ${url}/api/v1/messages -H 'Content-Type: application/json' -d '${body}'`;
+	const needsToken = config.auth === 'required';
+	const authorization = needsToken ? ' -H "Authorization: Bearer $TOKEN"' : '';
+	const curl = `curl -X POST ${url}/api/v1/messages${authorization} -H 'Content-Type: application/json' -d '${body}'`;
 	if (!onTerminal) {
 		logger.info({ version: packageJson.version, ...places, try: curl }, 'listening');
 		return;
 	}
 	const lines = Object.entries(places).map(([name, place]) => `  ${name.padEnd(10)}  ${place}`);
-	output.write(`\nPulsar Relay ${packageJson.version}\n\n${lines.join('\n')}\n\nTry it:\n  ${curl}\n\n`);
+	output.write(
+		`\nPulsar Relay ${packageJson.version}\n\n${lines.join('\n')}\n\n${needsToken ? 'Try it, with a token or a key (docs/accounts.md says how to get one)' : 'Try it'}:\n  ${curl}\n\n`,
+	);
 }
 
 function placeOfData(config: Config): string {

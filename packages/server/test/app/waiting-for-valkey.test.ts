@@ -56,7 +56,10 @@ async function statusOf({ url }: Started, path: string): Promise<number | null> 
 	);
 }
 
-const valkeyAt = (port: number) => ({ PULSAR_VALKEY_PORT: String(port) });
+const valkeyAt = (port: number) => ({
+	PULSAR_VALKEY_PORT: String(port),
+	PULSAR_ALLOWED_ORIGINS: '["https://app.example.org"]',
+});
 
 function suite(): void {
 	test('it answers meanwhile, does not end, and serves at the same address once Valkey is there', async (t) => {
@@ -72,6 +75,15 @@ function suite(): void {
 		assert.equal(refused.status, 503);
 		assert.equal(refused.json()['error'], 'storage_unavailable');
 		assert.equal(await statusOf(relay, '/api/v1/topics'), 503);
+		// A browser would give up on an event stream for good, were this not one.
+		const events = await send(`${relay.url}/api/v1/events?topics=a`, {
+			headers: { accept: 'text/event-stream', origin: 'https://app.example.org', 'last-event-id': '5-0' },
+		});
+		assert.deepEqual(
+			[events.status, events.headers.get('content-type'), events.headers.get('access-control-allow-origin')],
+			[200, 'text/event-stream; charset=utf-8', 'https://app.example.org'],
+		);
+		assert.match(events.text, /^retry: \d+\nevent: closed\ndata: .*"storage_unavailable".*"reconnect".*\nid: 5-0\n\n$/);
 		await untilAnswer(
 			async () => relay.log().includes(`cannot use Valkey at 127.0.0.1:${port}: nothing listens there`),
 			'said why',

@@ -15,7 +15,7 @@ const CONNECTIONS_MAX = 1000;
 const RETRY_AFTER_S = 1;
 
 export interface WaitingServerDeps extends Pick<HttpDeps, 'clock' | 'logger' | 'version'> {
-	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'logRefusal' | 'tls'>;
+	readonly edge: Pick<EdgeOptions, 'trustsHost' | 'origins' | 'logRefusal' | 'tls'>;
 	/** Why the relay is not ready. It is shown to everybody, so that it names no addresses. */
 	readonly reason: string;
 }
@@ -46,8 +46,12 @@ export function createWaitingServer({ clock, logger, version, edge, reason }: Wa
 	server.addContentTypeParser('*', (_request, _body, done) => done(null));
 	server.setNotFoundHandler((request, reply) => answerError(request, reply, notReady()));
 	server.addHook('onRequest', (request, reply, done) => {
-		reply.headers(SECURITY_HEADERS).headers({ 'x-request-id': request.id, connection: 'close' });
-		done(edgeRefusal(request.raw, edge) ?? undefined);
+		reply.headers(SECURITY_HEADERS).header('x-request-id', request.id);
+		reply.raw.shouldKeepAlive = false;
+		const refusal = edgeRefusal(request.raw, edge);
+		if (refusal !== null) return done(refusal);
+		// Pages of allowed origins learn that the relay waits, and come back.
+		if (!edge.origins.handle(request, reply, (foreign) => answerError(request, reply, foreign))) done();
 	});
 	const relay = { draining: false, health: () => ({ status: 'unavailable' as const, reason }) };
 	registerOperations(server, { relay, clock, version, metrics: NO_METRICS, servesMetrics: false }, answerError);
