@@ -4,9 +4,11 @@
  */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { type AuthNodes, type AuthRelay, type Person, type Socket, startAuthNodes } from '../support/auth-relay.ts';
 import { type Backend, backends } from '../support/backends.ts';
+import { clientFrame, dialWebSocket } from '../support/raw-websocket.ts';
 
 /** What the issue allows; the checks are announced, so that it takes milliseconds. */
 const WITHIN_MS = 5000;
@@ -103,6 +105,34 @@ function suite(backend: Backend): void {
 			await world.call('DELETE', `/auth/keys/${keyId}`, person);
 			assert.equal(await within(socket.closed), RECONNECT);
 		});
+	});
+
+	test('a WebSocket that does not answer the close of a deleted key publishes and receives nothing more', async () => {
+		const person = await newPerson();
+		const { keyId, secret } = await world.key(person, ['subscribe', 'publish'], ['*']);
+		const socket = dialWebSocket(far.url, [`Authorization: Bearer ${secret}`]);
+		let received = '';
+		socket.on('data', (chunk: Buffer) => {
+			received += chunk.toString('latin1');
+		});
+		const frame = (first: number, text: string) => clientFrame(first, Buffer.from(text));
+		const until = async (text: string) => {
+			while (!received.includes(text)) await once(socket, 'data');
+		};
+		await until('\r\n\r\n');
+		socket.write(frame(0x81, '{"type":"subscribe","topics":["a"]}'));
+		await until('"subscribed"');
+		await world.call('DELETE', `/auth/keys/${keyId}`, person);
+		await within(until('expired or was revoked; reconnect'));
+		assert.equal((await far.call('POST', '/api/v1/messages', person, { topic: 'a', payload: 'for others' })).status, 201);
+		socket.write(Buffer.concat([frame(0x81, '{"type":"publish","topic":"a","payload":"late"}'), frame(0x88, '')]));
+		await once(socket, 'close');
+		assert(!received.includes('for others'), received);
+		const kept = await far.call('GET', '/api/v1/topics/a/messages', person);
+		assert.deepEqual(
+			kept.json<{ messages: { payload: unknown }[] }>().messages.map(({ payload }) => payload),
+			['for others'],
+		);
 	});
 
 	describe('a refresh frame', () => {

@@ -83,6 +83,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	#framesIn = 0;
 	/** Why the relay has closed it; null when it has not. */
 	#closedFor: string | null = null;
+	/** Topics followed when it was closed. */
+	#topicsAtEnd: number | null = null;
 
 	/** Throws what {@link Relay.attach} throws, and `account_limit`. */
 	constructor(deps: WebSocketDeps, ws: WebSocket, { socket, request, principal }: Accepted) {
@@ -172,9 +174,23 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.reply(frame, { type: 'error', code: error.code, message: error.message, details });
 		const { closeCode } = ERRORS[error.code];
 		if (closeCode === null) return;
-		this.#closedFor = error.code;
+		this.#closedFor ??= error.code;
 		this.#sink.flush();
 		this.#ws.close(closeCode, error.message);
+		this.#stop();
+	}
+
+	/**
+	 * After the close frame of the relay nothing that comes counts, and nothing is delivered: the peer may take its time to close, and the
+	 * rights of the connection may be over.
+	 */
+	#stop(): void {
+		this.#givenUp = true;
+		for (const { reception } of this.#waiting.splice(0)) reception?.end();
+		// Its close frame must be read.
+		if (this.#ws.isPaused) this.#ws.resume();
+		this.#topicsAtEnd ??= [...this.session.topics].length;
+		this.session.close();
 	}
 
 	publishing(bytes: number): void {
@@ -238,7 +254,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 			principal: this.principal,
 			client: this.#client,
 			durationMs: this.deps.clock.monotonicMs() - this.#openedMs,
-			topics: [...this.session.topics].length,
+			topics: this.#topicsAtEnd ?? [...this.session.topics].length,
 			messagesOut: this.#sink.messages,
 			socket: this.#sink.socket,
 			more: {
