@@ -10,14 +10,17 @@ import type { Socket } from 'node:net';
 /** Requests of one connection that may be under way. */
 const UNANSWERED_MAX = 100;
 
-/** Cuts connections off that have more requests unanswered, or pipeline more of them and do not read the answers. */
+/** Cuts connections off that have more requests unanswered, or pipeline them and do not read the answers. */
 export function boundPipelining(server: Server): void {
-	const unanswered = new WeakMap<Socket, number>();
+	/** Requests that came while one before them was unanswered. */
+	const waiting = new WeakMap<Socket, number>();
 	server.prependListener('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-		const count = (unanswered.get(socket) ?? 0) + 1;
-		unanswered.set(socket, count);
-		response.on('close', () => unanswered.set(socket, (unanswered.get(socket) ?? 1) - 1));
+		// The first in line has its socket already: nearly every request is.
+		if (response.socket !== null) return;
+		const count = (waiting.get(socket) ?? 0) + 1;
+		waiting.set(socket, count);
+		response.on('close', () => waiting.set(socket, (waiting.get(socket) ?? 1) - 1));
 		// Node has paused a connection whose answers wait behind an earlier one, or whose client does not take them.
-		if (count > UNANSWERED_MAX || (count > 1 && socket.isPaused())) socket.destroy();
+		if (count >= UNANSWERED_MAX || socket.isPaused()) socket.destroy();
 	});
 }
