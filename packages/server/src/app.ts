@@ -23,6 +23,7 @@ import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
+import { peerCounts } from './transports/http/client-address.ts';
 import { boundConnections } from './transports/http/connection-bound.ts';
 import type { EdgeOptions } from './transports/http/deps.ts';
 import { MetricsToken } from './transports/http/metrics-token.ts';
@@ -143,7 +144,14 @@ async function buildApp(
 	const operations = openOperations(config, forOperators, edge);
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	boundConnections(server.server, { connectionsMax, openFilesMax, clock, logger, metrics });
+	boundConnections(server.server, {
+		connectionsMax,
+		openFilesMax,
+		peerOf: peerCounts(config.trustedProxies),
+		clock,
+		logger,
+		metrics,
+	});
 	const pollStarts = identity === null ? null : pollStartsOf(config, { records: identity.records, clock, logger });
 	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {

@@ -1,7 +1,7 @@
 /**
  * Where polls without cursors go on (PROTOCOL.md, "POST /messages/poll"). A client of pulsar-relay 0.2 takes its cursors from messages only:
  * until it has got one, each of its polls comes without. What is published between two such polls must not be lost, so the place
- * where the first of them began is kept, durably and for all nodes, until something was delivered (ADR 0012).
+ * where the first of them began is kept, durably and for all nodes, until something was delivered (ADR 0019).
  */
 
 import { randomUUID } from 'node:crypto';

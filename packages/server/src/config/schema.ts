@@ -575,7 +575,7 @@ export const SETTING_GROUPS = [
 				min: 1024,
 				max: 16 * 1024 * MIB,
 				default: 256 * MIB,
-				doc: 'Bytes that may wait to be stored before a publish is answered 503 `overloaded`.',
+				doc: 'Bytes that may wait to be stored before a publish is answered 503 `overloaded`. Of the topics of one account no more may wait than is left for the others.',
 			},
 			{
 				key: 'idempotencyWindowS',
