@@ -47,13 +47,13 @@ const ROOMS: readonly Room[] = [
 	{ at: `${SERVER}config`, rooms: [], npm: ['yaml', 'smol-toml'], node: false },
 	{
 		at: `${SERVER}wiring`,
-		rooms: ['auth', 'config', 'limits', 'ops', 'ports', 'stores/*', 'transports/*'],
+		rooms: ['auth', 'compat', 'config', 'limits', 'ops', 'ports', 'stores/*', 'transports/*'],
 		npm: [],
 		node: true,
 	},
 	{
 		at: `${SERVER}app.ts`,
-		rooms: ['wiring', 'auth', 'compat', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
+		rooms: ['wiring', 'auth', 'config', 'log', 'ops', 'ports', 'protocol', 'relay', 'stores/*', 'transports/*'],
 		npm: [],
 		node: true,
 	},

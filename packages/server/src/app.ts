@@ -9,7 +9,6 @@ import type { AddressInfo } from 'node:net';
 import packageJson from '../package.json' with { type: 'json' };
 import { Auth, type AuthOptions } from './auth/auth.ts';
 import { UNOWNED_ID } from './auth/topic-access.ts';
-import { PollStarts } from './compat/poll-starts.ts';
 import type { Config } from './config/schema.ts';
 import { systemClock } from './ops/clock.ts';
 import type { Logger } from './ops/logger.ts';
@@ -24,7 +23,9 @@ import { openEmbeddedStore } from './stores/embedded/store.ts';
 import { createMemoryRecords } from './stores/memory/records.ts';
 import { createMemoryStore } from './stores/memory/store.ts';
 import { openValkeyStore } from './stores/valkey/store.ts';
+import { peerCounts } from './transports/http/client-address.ts';
 import { boundConnections } from './transports/http/connection-bound.ts';
+import type { EdgeOptions } from './transports/http/deps.ts';
 import { MetricsToken } from './transports/http/metrics-token.ts';
 import { createHttpServer } from './transports/http/server.ts';
 import { registerLongPoll } from './transports/long-poll/route.ts';
@@ -32,11 +33,13 @@ import { registerSse } from './transports/sse/route.ts';
 import { serveWebSockets } from './transports/websocket/handler.ts';
 import { registerUpgradeRequired } from './transports/websocket/upgrade-required.ts';
 import { warnOfAccess } from './wiring/access-warnings.ts';
+import { pollStartsOf } from './wiring/compat.ts';
 import { edgeOf, reachable, tlsOf } from './wiring/edge.ts';
 import { openLimits } from './wiring/limits.ts';
 import { openOperations } from './wiring/operations.ts';
 import { signInOf } from './wiring/sign-in.ts';
 import { valkeyDemands, valkeyServer } from './wiring/valkey.ts';
+import { openWhenReachable, type WaitingListener } from './wiring/waiting.ts';
 
 /** Connections of publishers and operators, beside those of subscribers and polls. */
 const OTHER_CONNECTIONS_MAX = 10_000;
@@ -48,6 +51,8 @@ export interface AppOptions {
 	readonly openFilesMax: number | null;
 	/** Gives how many lines of the log were lost so far. */
 	readonly lostLogLines: () => number;
+	/** Ends the waiting for a store that is not there yet: {@link createApp} then rejects. */
+	readonly stopping?: AbortSignal;
 	/** Gives the metrics of the whole relay as a text, when this is one of its workers. */
 	readonly metricsOfAll?: () => Promise<string>;
 }
@@ -60,21 +65,43 @@ export interface App {
 	report(): Promise<Report>;
 	/** Starts serving; resolves with the URLs. Rejects when the address cannot be had. */
 	listen(): Promise<{ readonly url: string; readonly metricsUrl: string }>;
-	/** Logs what would otherwise look like a loss of data or a locked door, where there are accounts. Never rejects. */
+	/** Logs what would otherwise look like a loss of data or a locked door. Never rejects. */
 	warnOfAccess(): Promise<void>;
 	/** Reads the certificates again, for connections from now on; keeps those it has, and logs why, when they are of no use. */
 	reloadCertificates(): void;
-	/** Refuses new work, finishes what is under way, sends subscribers away; after the drain timeout closes what is left. */
+	/** Stops listening, answers what comes on open connections, sends subscribers away; after the drain timeout closes what is left. */
 	drain(): Promise<void>;
 	/** Lets go of everything, at once. Idempotent, and part of {@link drain}. */
 	close(): Promise<void>;
 }
 
-/** Opens the store and builds the relay over it. Rejects when the store cannot be opened. */
-export async function createApp({ config, logger, openFilesMax, lostLogLines, metricsOfAll }: AppOptions): Promise<App> {
+/** Opens the store, once it is there, and builds the relay over it. Rejects when the store cannot be opened. */
+export async function createApp(options: AppOptions): Promise<App> {
+	const { config, logger, stopping = NEVER } = options;
 	const clock = systemClock;
 	const edge = edgeOf(config, logger, clock);
-	const { store, openRecords } = await openStorage(config, clock, logger);
+	const open = () => openStorage(config, clock, logger);
+	const { opened, waiting } = await openWhenReachable(open, { config, logger, clock, edge, stopping });
+	return buildApp(options, { clock, edge, waiting, ...opened }).catch(async (error: unknown) => {
+		await waiting?.close();
+		throw error;
+	});
+}
+
+const NEVER = new AbortController().signal;
+
+/** What there is before the relay is built. */
+interface Opened extends Storage {
+	readonly clock: Clock;
+	readonly edge: EdgeOptions;
+	/** What has answered while the store was not there. */
+	readonly waiting: WaitingListener | null;
+}
+
+async function buildApp(
+	{ config, logger, openFilesMax, lostLogLines, metricsOfAll }: AppOptions,
+	{ clock, edge, waiting, store, openRecords }: Opened,
+): Promise<App> {
 	const metrics = createMetrics({
 		store,
 		logger,
@@ -117,8 +144,15 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 	const operations = openOperations(config, forOperators, edge);
 	// Subscribers and polls have bounds that answer; this one, for connections that are neither, only cuts off.
 	const connectionsMax = config.maxConnections + config.maxWaitingPolls + OTHER_CONNECTIONS_MAX;
-	boundConnections(server.server, { connectionsMax, openFilesMax, clock, logger, metrics });
-	const pollStarts = identity === null ? null : new PollStarts({ records: identity.records, clock, log: logger });
+	boundConnections(server.server, {
+		connectionsMax,
+		openFilesMax,
+		peerOf: peerCounts(config.trustedProxies),
+		clock,
+		logger,
+		metrics,
+	});
+	const pollStarts = identity === null ? null : pollStartsOf(config, { records: identity.records, clock, logger });
 	registerLongPoll(server, { relay, metrics, clock, pollStarts, ownerId: UNOWNED_ID, ...access });
 	const stopSse = registerSse(server, {
 		relay,
@@ -150,6 +184,7 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 	const closeAll = async () => {
 		terminateWebSockets();
 		stopSse();
+		await waiting?.close();
 		server.server.closeAllConnections();
 		await server.close();
 		await operations?.close();
@@ -164,14 +199,13 @@ export async function createApp({ config, logger, openFilesMax, lostLogLines, me
 		durability: health.status === 'ok' ? health.durability : health.reason,
 		report: () => metrics.report(),
 		async listen() {
-			await server.listen({ host: config.host, port: config.port });
+			await waiting?.close();
+			await server.listen({ host: config.host, port: waiting?.port ?? config.port });
 			const { port } = server.server.address() as AddressInfo;
 			const url = `${edge.tls === null ? 'http' : 'https'}://${reachable(config.host)}:${port}`;
 			return { url, metricsUrl: `${(await operations?.listen()) ?? url}/metrics` };
 		},
-		warnOfAccess: async () => {
-			if (auth !== null) await warnOfAccess({ topics: relay.topics, accounts: auth.accounts, logger });
-		},
+		warnOfAccess: () => warnOfAccess({ topics: relay.topics, accounts: auth?.accounts ?? null, logger }),
 		reloadCertificates() {
 			try {
 				const tls = tlsOf(config);
@@ -218,6 +252,7 @@ export async function openStorage(
 				topicsMax,
 				clock,
 				onWarning: (text, fields) => logger.warn(fields, text),
+				onNotice: (text, fields) => logger.info(fields, text),
 			});
 			return { store, openRecords: () => store.openRecords() };
 		}

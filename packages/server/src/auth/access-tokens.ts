@@ -38,7 +38,7 @@ export interface AccessTokensOptions {
 	readonly lifetimeS: number;
 	/** Tokens of another issuer, for what is none of the relay's own; null = there is none. */
 	readonly outside: OutsideTokens | null;
-	/** The account id that an owner in a scope stands for; null when it is nobody's. */
+	/** The account id that an owner in a scope stands for; null when there is no such account. */
 	readonly resolveOwner: (owner: string) => Promise<string | null>;
 }
 
@@ -146,7 +146,7 @@ export class AccessTokens {
 
 	/**
 	 * With the owners of its topics as they are in the store: the token has their names, as it must not tell its bearer their ids. Final
-	 * unless one of them is nobody, who may be somebody a moment later.
+	 * unless an owner does not exist: an account of that name may be made a moment later.
 	 */
 	async #withOwners(credential: TokenCredential): Promise<{ readonly credential: TokenCredential; readonly isFinal: boolean }> {
 		const { limits } = credential;

@@ -3,7 +3,7 @@
 import type { RecordOp, Records } from '../ports/records.ts';
 import { likenessesOf } from './usernames.ts';
 
-/** By the name as it is written: the account's id. */
+/** By the exact name: the account's id. */
 export const NAME = 'account-name';
 /** By what a name looks like: the same. */
 const LIKENESS = 'account-likeness';

@@ -99,7 +99,7 @@ export class Accounts {
 	}
 
 	/**
-	 * The account id that an owner stands for: an id itself, else a name; null when it is nobody's. What looks like an id is never a name here,
+	 * The account id that an owner stands for: an id itself, else a name; null when no account has it. What looks like an id is never a name here,
 	 * also if an account from before is called that.
 	 */
 	async resolve(owner: string): Promise<string | null> {

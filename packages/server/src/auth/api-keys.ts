@@ -64,7 +64,7 @@ export interface ApiKey {
 	readonly liveSecrets: number;
 }
 
-/** A key of which somebody has shown a secret. */
+/** A key, and the secret by which it was shown. */
 export interface ShownKey extends ApiKey {
 	/** The credential version of that secret. */
 	readonly secretCv: number;

@@ -196,7 +196,7 @@ export class Auth {
 	/** Changes an account; null when there is none. A new password, and disabling, end everything that was made under the account's credentials. */
 	async changeAccount(accountId: string, change: AccountChange): Promise<Account | null> {
 		const account = await this.accounts.change(accountId, change);
-		// They are good no more in any case; this only tidies up.
+		// They are refused in any case; this only tidies up.
 		if (account !== null && change.password !== undefined) await this.sessions.forgetAll(accountId);
 		return account;
 	}

@@ -56,6 +56,20 @@ export class Authenticator {
 		return credential.kind === 'token' ? this.#renewToken(credential) : this.#renewKey(credential);
 	}
 
+	/** The principal by what is stored at this moment, not by what is in memory. Rejects as {@link authenticate} does. */
+	async confirm({ credential }: KnownPrincipal): Promise<KnownPrincipal> {
+		if (credential.kind === 'key') return this.renew(credential);
+		const { accounts, keys, revocations } = this.#options;
+		const { jti, sessionId, keyId } = restsOn(credential);
+		const [account, key, own, session] = await Promise.all([
+			accounts.read(credential.accountId),
+			keyId === null ? null : keys.get(keyId),
+			jti === null ? null : revocations.read(jti),
+			sessionId === null ? null : revocations.read(sessionId),
+		]);
+		return this.#tokenPrincipal(credential, { account, key, token: own, session });
+	}
+
 	#byKey(credential: string): KnownPrincipal | Promise<KnownPrincipal> {
 		const { keys, accounts } = this.#options;
 		const key = keys.peek(credential);

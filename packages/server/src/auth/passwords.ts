@@ -1,7 +1,7 @@
 /**
  * Passwords: Argon2id on other threads, a few at a time, so that those who sign in neither stop the event loop nor take the
- * processor from those who publish. A wrong password takes as long whoever it is tried for: nobody, or an account whose imported hash costs
- * more than those made here.
+ * processor from those who publish. A wrong password takes the same time for every account: one that does not exist, and
+ * one whose imported hash costs more than new ones.
  */
 
 import { randomBytes } from 'node:crypto';

@@ -60,7 +60,7 @@ function checkOf(body: Buffer, checkKey: Buffer): Buffer {
 	return createHmac('sha256', checkKey).update(body).digest().subarray(0, CHECK_BYTES);
 }
 
-/** The secret that follows one: only who has that one, and the salt in the record, can compute it. */
+/** The secret that follows another: it takes that secret and the salt in the record to compute it. */
 export function successorOf(secret: string, salt: string, checkKey: string): string {
 	const body = createHmac('sha256', secret).update(`successor ${salt}`).digest().subarray(0, BODY_BYTES);
 	return sealed(body, Buffer.from(checkKey, 'base64url'));

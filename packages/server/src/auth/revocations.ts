@@ -43,6 +43,12 @@ export class Revocations {
 		return this.#cache.get(id);
 	}
 
+	/** As it is stored at this moment. */
+	async read(id: string): Promise<Revocation | null> {
+		const record = await this.#records.get(REVOCATION, id);
+		return record === undefined ? null : revocationOf(record.value);
+	}
+
 	/** Ends a token, and what was minted by it where it is a session by itself. */
 	async endToken(jti: string, expiresAtMs: number): Promise<void> {
 		await this.#records.write([this.#put(jti, { endsAtMs: expiresAtMs })]);

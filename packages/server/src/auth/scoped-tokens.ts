@@ -11,7 +11,7 @@ export const SCOPED_LIFETIME_S_DEFAULT = 300;
 /** A token with more would not fit into a header. */
 const PATTERNS_MAX = 50;
 
-/** Scopes as they are stored. A pattern whose owner is nobody matches nothing; the answer must not tell that it is so. */
+/** Scopes as they are stored. A pattern whose owner does not exist matches nothing, and is not refused: who exists must not show. */
 export function resolveScopes(
 	topics: TopicAccess,
 	accountId: string,

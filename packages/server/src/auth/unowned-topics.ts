@@ -5,6 +5,8 @@ import type { Store, Topic } from '../ports/store.ts';
 const TOPICS_PER_PAGE = 1000;
 /** Topics that are looked through for one answer, at most. */
 const LOOKED_THROUGH_MAX = 1_000_000;
+/** At each start without accounts, which nearly always finds nothing. */
+const LOOKED_THROUGH_FOR_OWNED_MAX = 10_000;
 
 type Topics = Pick<Store, 'listTopics'>;
 
@@ -25,12 +27,26 @@ export async function countUnowned(topics: Topics): Promise<number> {
 	return count;
 }
 
+/** Whether there is a topic that belongs to an account, among the first ten thousand. */
+export async function hasOwned(topics: Topics): Promise<boolean> {
+	for await (const topic of all(topics, null, LOOKED_THROUGH_FOR_OWNED_MAX)) if (isOwned(topic)) return true;
+	return false;
+}
+
 async function* unowned(topics: Topics, after: string | null): AsyncGenerator<Topic> {
+	for await (const topic of all(topics, after, LOOKED_THROUGH_MAX)) if (!isOwned(topic)) yield topic;
+}
+
+/** In the store an owned topic has its owner in front. */
+function isOwned({ name }: Topic): boolean {
+	return name.includes('/');
+}
+
+async function* all(topics: Topics, after: string | null, max: number): AsyncGenerator<Topic> {
 	let last = after;
-	for (let lookedThrough = 0; lookedThrough < LOOKED_THROUGH_MAX; lookedThrough += TOPICS_PER_PAGE) {
+	for (let lookedThrough = 0; lookedThrough < max; lookedThrough += TOPICS_PER_PAGE) {
 		const page = await topics.listTopics(last, TOPICS_PER_PAGE);
-		// In the store an owned topic has its owner in front.
-		for (const topic of page) if (!topic.name.includes('/')) yield topic;
+		yield* page;
 		if (page.length < TOPICS_PER_PAGE) return;
 		last = page.at(-1)?.name ?? null;
 	}

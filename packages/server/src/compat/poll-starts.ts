@@ -1,7 +1,7 @@
 /**
  * Where polls without cursors go on (PROTOCOL.md, "POST /messages/poll"). A client of pulsar-relay 0.2 takes its cursors from messages only:
  * until it has got one, each of its polls comes without. What is published between two such polls must not be lost, so the place
- * where the first of them began is kept, durably and for all nodes, until something was delivered (ADR 0012).
+ * where the first of them began is kept, durably and for all nodes, until something was delivered (ADR 0019).
  */
 
 import { randomUUID } from 'node:crypto';
@@ -36,6 +36,8 @@ export interface PollStartsOptions {
 	readonly records: Records;
 	readonly clock: Clock;
 	readonly log: { debug(fields: object, message: string): void };
+	/** Names the key that access tokens are signed with, and is no secret. Tokens of another name are good no longer. */
+	readonly signer: string;
 }
 
 /** One poll without cursors. */
@@ -57,8 +59,11 @@ export interface PollStart {
 	end(): void;
 }
 
-/** What a node knows of a shelf: the accounts to which an answer is under way. */
-type AwaitedAccounts = ReadonlySet<string>;
+/** What a node knows of a shelf: to whom answers are under way. */
+interface Awaited {
+	readonly clients: ReadonlySet<string>;
+	readonly names: ReadonlySet<string>;
+}
 
 type Change = (entries: readonly Entry[], seen: Seen) => readonly Entry[];
 
@@ -66,9 +71,9 @@ export class PollStarts {
 	readonly #options: PollStartsOptions;
 	readonly #node = randomUUID();
 	/** By shelf, at most as many as there are shelves; what is not here must be read. */
-	readonly #awaited = new Map<string, AwaitedAccounts>();
+	readonly #awaited = new Map<string, Awaited>();
 	/** Reads under way; one that a change has overtaken is not here any more. */
-	readonly #reads = new Map<string, Promise<AwaitedAccounts>>();
+	readonly #reads = new Map<string, Promise<Awaited>>();
 	/** The last change of each shelf that has one under way. */
 	readonly #changes = new Map<string, Promise<unknown>>();
 	/** How many polls wait, by shelf and the name of their key. */
@@ -132,7 +137,7 @@ export class PollStarts {
 		const shelf = shelfOf(client.accountId);
 		const awaited = this.#awaited.get(shelf);
 		if (awaited === undefined) this.#inBackground(this.#readOnce(shelf).then((read) => this.#compare(read, client, cursors)));
-		else if (awaited.has(client.accountId)) this.#inBackground(this.#compare(awaited, client, cursors));
+		else if (awaited.clients.has(client.id)) this.#inBackground(this.#compare(awaited, client, cursors));
 	}
 
 	/** Stops listening. The records are closed by whoever opened them. */
@@ -141,9 +146,10 @@ export class PollStarts {
 		this.#waiting.clear();
 	}
 
-	async #compare(accounts: AwaitedAccounts, client: PollClient, cursors: ReadonlyMap<string, unknown>): Promise<void> {
-		if (!accounts.has(client.accountId)) return;
+	async #compare(awaited: Awaited, client: PollClient, cursors: ReadonlyMap<string, unknown>): Promise<void> {
+		if (!awaited.clients.has(client.id)) return;
 		const key = pollKey(client, cursors.keys());
+		if (!awaited.names.has(key.name)) return;
 		await this.#change(key.shelf, (stored, { nowMs }) => {
 			const own = entryFor(stored, key);
 			return own !== undefined && comesAfter(own, key, cursors) ? delivered(stored, key, nowMs) : stored;
@@ -166,12 +172,13 @@ export class PollStarts {
 	}
 
 	async #changeNow(shelf: string, change: Change): Promise<readonly Entry[]> {
-		const { records, clock } = this.#options;
+		const { records, clock, signer } = this.#options;
+		const isWaiting = (name: string) => this.#waiting.get(shelf)?.has(name) === true;
 		for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
 			const record = await records.get(POLL_STARTS, shelf);
 			const nowMs = clock.nowMs();
 			const entries = entriesOf(record?.value, nowMs);
-			const changed = change(entries, { node: this.#node, nowMs });
+			const changed = change(entries, { node: this.#node, signer, nowMs, isWaiting });
 			if (changed === entries) return entries;
 			const expected = record?.version ?? 'absent';
 			const at = { kind: POLL_STARTS, id: shelf, expected } as const;
@@ -184,7 +191,7 @@ export class PollStarts {
 		throw new RelayError('overloaded', 'too many polls without `since` begin at once');
 	}
 
-	#readOnce(shelf: string): Promise<AwaitedAccounts> {
+	#readOnce(shelf: string): Promise<Awaited> {
 		const underWay = this.#reads.get(shelf);
 		if (underWay !== undefined) return underWay;
 		const read = this.#read(shelf, () => this.#reads.get(shelf) === read);
@@ -192,15 +199,19 @@ export class PollStarts {
 		return read;
 	}
 
-	async #read(shelf: string, isCurrent: () => boolean): Promise<AwaitedAccounts> {
+	async #read(shelf: string, isCurrent: () => boolean): Promise<Awaited> {
 		const { records, clock } = this.#options;
 		// The caller enters the promise of this call before it goes on.
 		await Promise.resolve();
 		try {
 			const entries = entriesOf((await records.get(POLL_STARTS, shelf))?.value, clock.nowMs());
-			const accounts = new Set(entries.filter(({ answer }) => answer !== null).map(({ accountId }) => accountId));
-			if (isCurrent()) this.#awaited.set(shelf, accounts);
-			return accounts;
+			const answered = entries.filter(({ answer }) => answer !== null);
+			const awaited = {
+				clients: new Set(answered.map(({ clientId }) => clientId)),
+				names: new Set(answered.map(({ name }) => name)),
+			};
+			if (isCurrent()) this.#awaited.set(shelf, awaited);
+			return awaited;
 		} finally {
 			if (isCurrent()) this.#reads.delete(shelf);
 		}

@@ -56,6 +56,10 @@ export interface Entry {
 	readonly from: readonly string[];
 	readonly expiresAtMs: number;
 	readonly tokenEndsAtMs: number | null;
+	/** Who signed that token; see {@link Seen}. */
+	readonly signer: string;
+	/** Whether a new session has begun where this one did. It stays for a while, as nothing tells that its client is gone. */
+	readonly followed: boolean;
 	/** Polls of this client and these topics that were seen waiting at the same time: so many clients share the credential. */
 	readonly pollers: number;
 	/** The node that opened the last poll. */
@@ -69,7 +73,11 @@ type Entries = readonly Entry[];
 /** Who changes a shelf, and when. */
 export interface Seen {
 	readonly node: string;
+	/** Names the key that access tokens are signed with: those of another are good no longer. */
+	readonly signer: string;
 	readonly nowMs: number;
+	/** Whether a poll waits on this node, by the name of its key. */
+	readonly isWaiting: (name: string) => boolean;
 }
 
 /** The key of a poll. */
@@ -106,30 +114,41 @@ export function positionsOf({ from }: Entry, { topics }: PollKey): ReadonlyMap<s
 /** What a poll that continues changes on the shelf; the same entries when it changes nothing. */
 export function continued(entries: Entries, key: PollKey, seen: Seen): Entries {
 	const own = entryFor(entries, key);
-	if (own === undefined) return succeeded(entries, key, seen);
-	const { node, nowMs } = seen;
+	if (own === undefined) return key.client.kind === 'session' ? succeeded(entries, key, seen) : entries;
+	const { node, signer, nowMs } = seen;
 	const { tokenEndsAtMs } = key.client;
-	const isOld = own.expiresAtMs < nowMs + LIFETIME_MS - RENEWAL_MS;
-	if (!isOld && own.node === node && own.tokenEndsAtMs === tokenEndsAtMs) return entries;
-	return replaced(entries, { ...own, node, tokenEndsAtMs, expiresAtMs: isOld ? nowMs + LIFETIME_MS : own.expiresAtMs });
+	const isOld = own.followed || own.expiresAtMs < nowMs + LIFETIME_MS - RENEWAL_MS;
+	if (!isOld && own.node === node && own.tokenEndsAtMs === tokenEndsAtMs && own.signer === signer) return entries;
+	const expiresAtMs = isOld ? nowMs + LIFETIME_MS : own.expiresAtMs;
+	return replaced(entries, { ...own, node, tokenEndsAtMs, signer, followed: false, expiresAtMs });
 }
 
 /**
- * A client that signs in by password is a new session every few minutes. It takes over what was remembered of a session of its account
- * whose token is too old to be used. Where there are several, nothing tells which was its own: it begins at the earliest, and so do they.
+ * A client that signs in by password is a new session every few minutes. It begins where a session of its account did whose token it would
+ * not use any more. Where there are several, nothing tells which was its own: it begins at the earliest, and so do they.
  */
 function succeeded(entries: Entries, key: PollKey, seen: Seen): Entries {
-	const { client, topicSet } = key;
-	if (client.kind !== 'session') return entries;
-	const left = entries.filter((entry) => {
-		const endsAtMs = entry.accountId === client.accountId && entry.topicSet === topicSet ? entry.tokenEndsAtMs : null;
-		return endsAtMs !== null && endsAtMs - TOKEN_MARGIN_MS <= seen.nowMs && seen.nowMs < endsAtMs + SUCCESSION_MS;
-	});
-	const [first, ...others] = left;
+	const { accountId } = key.client;
+	const before = entries.filter(
+		(entry) => entry.accountId === accountId && entry.topicSet === key.topicSet && isLeft(entry, seen),
+	);
+	const [first, ...others] = before;
 	if (first === undefined) return entries;
 	const from = others.reduce((earliest, entry) => earlier(earliest, entry.from), first.from);
-	const rest = entries.flatMap((entry) => (entry === first ? [] : [others.includes(entry) ? { ...entry, from } : entry]));
-	return [...rest, { ...newEntry(key, from, seen), pollers: first.pollers }];
+	const expiresAtMs = seen.nowMs + SUCCESSION_MS;
+	const rest = entries.flatMap((entry) => {
+		if (!before.includes(entry) || seen.isWaiting(entry.name)) return [entry];
+		// Followed a second time, without a poll of its own in between: its client is gone.
+		return entry.followed ? [] : [{ ...entry, from, followed: true, expiresAtMs: Math.min(entry.expiresAtMs, expiresAtMs) }];
+	});
+	return [...withRoom(rest, key), newEntry(key, from, seen)];
+}
+
+/** Whether a client of 0.2 would not use the token of a session any more. */
+function isLeft({ tokenEndsAtMs, signer }: Entry, seen: Seen): boolean {
+	if (tokenEndsAtMs === null) return false;
+	if (signer !== seen.signer) return true;
+	return tokenEndsAtMs - TOKEN_MARGIN_MS <= seen.nowMs && seen.nowMs < tokenEndsAtMs + SUCCESSION_MS;
 }
 
 /** The shelf with the start of a first poll. Of two that began at once the earlier start counts. */
@@ -194,10 +213,22 @@ function isId(cursor: unknown): cursor is MessageId {
 	return typeof cursor === 'object' && cursor !== null;
 }
 
-function newEntry({ name, client, topicSet }: PollKey, from: readonly string[], { node, nowMs }: Seen): Entry {
+function newEntry({ name, client, topicSet }: PollKey, from: readonly string[], { node, signer, nowMs }: Seen): Entry {
 	const { accountId, id: clientId, tokenEndsAtMs } = client;
-	const expiresAtMs = nowMs + LIFETIME_MS;
-	return { name, accountId, clientId, topicSet, from, expiresAtMs, tokenEndsAtMs, pollers: 1, node, answer: null };
+	return {
+		name,
+		accountId,
+		clientId,
+		topicSet,
+		from,
+		expiresAtMs: nowMs + LIFETIME_MS,
+		tokenEndsAtMs,
+		signer,
+		followed: false,
+		pollers: 1,
+		node,
+		answer: null,
+	};
 }
 
 /** The entries without what must give way to one more of this client. */

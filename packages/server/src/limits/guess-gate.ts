@@ -13,6 +13,8 @@ import type { Balance } from './token-buckets.ts';
 
 /** Guesses that may wait for others, of which the client that waits with most leaves as many free as it takes. */
 const WAITING_MAX = 1000;
+/** Guesses of one client that are tried at a time, so that a whole network cannot fill the queue of passwords that are checked. */
+const UNDER_WAY_MAX = 50;
 /** How soon it is asked again for a place that a guess at another node takes. */
 const BUSY_RETRY_MS = 50;
 const BUSY_RETRIES_MAX = 200;
@@ -33,20 +35,19 @@ export interface GuessGateOptions {
 	readonly shared: SharedBuckets | null;
 }
 
-/** The guesses of one bucket at this node. */
+/** The guesses of one bucket, or of one client, at this node. */
 class Place {
-	readonly bucket: Bucket;
+	readonly name: string;
+	/** Guesses that may be under way. */
+	readonly capacity: () => number;
 	/** Guesses that were begun and have not ended: those under way, those that wait, and those that ask. */
 	guesses = 0;
 	underWay = 0;
 	readonly waiting: (() => void)[] = [];
 
-	constructor(bucket: Bucket) {
-		this.bucket = bucket;
-	}
-
-	balance(): Balance {
-		return this.bucket.limit.look(this.bucket.key);
+	constructor(name: string, capacity: () => number) {
+		this.name = name;
+		this.capacity = capacity;
 	}
 
 	wake(count: number): void {
@@ -57,7 +58,7 @@ class Place {
 export class GuessGate {
 	readonly #clock: Clock;
 	readonly #shared: SharedBuckets | null;
-	/** Of buckets with guesses. */
+	/** Of buckets and clients with guesses. */
 	readonly #places = new Map<string, Place>();
 	/** How many wait, by client. */
 	readonly #waiting = new Map<string, number>();
@@ -78,13 +79,16 @@ export class GuessGate {
 	 * @param client who waits, if it comes to that: where many wait, the one that waits most is refused first
 	 */
 	async enter(buckets: readonly Bucket[], client: string): Promise<Guess> {
-		const places = buckets.map((bucket) => this.#placeOf(bucket));
+		const places = [
+			...buckets.map((bucket) => this.#place(nameOf(bucket), () => balanceOf(bucket).remaining)),
+			this.#place(`client ${client}`, () => UNDER_WAY_MAX),
+		];
 		for (const place of places) place.guesses++;
 		let woken: Place | null = null;
 		try {
 			for (;;) {
-				await this.#refuseEmpty(places);
-				const full = places.find((place) => place.underWay >= place.balance().remaining);
+				await this.#refuseEmpty(buckets);
+				const full = places.find((place) => place.underWay >= place.capacity());
 				if (full !== undefined) {
 					// Its turn there is for another, as long as it waits here.
 					if (woken !== full) woken?.wake(1);
@@ -93,7 +97,7 @@ export class GuessGate {
 					continue;
 				}
 				woken = null;
-				const guess = await this.#try(places);
+				const guess = await this.#try(buckets, places);
 				if (guess !== null) return guess;
 			}
 		} catch (error) {
@@ -104,41 +108,43 @@ export class GuessGate {
 	}
 
 	/** Throws `rate_limited` when one of the buckets is empty, by what all nodes know. */
-	async #refuseEmpty(places: readonly Place[]): Promise<void> {
-		const isEmpty = (place: Place) => !place.balance().allowed;
-		if (!places.some(isEmpty)) return;
-		await syncBuckets(
-			this.#shared,
-			places.map(({ bucket }) => bucket),
-		);
-		const empty = places.find(isEmpty);
+	async #refuseEmpty(buckets: readonly Bucket[]): Promise<void> {
+		const isEmpty = (bucket: Bucket) => !balanceOf(bucket).allowed;
+		if (!buckets.some(isEmpty)) return;
+		await syncBuckets(this.#shared, buckets);
+		const empty = buckets.find(isEmpty);
 		if (empty === undefined) return;
 		// Those who wait are not going to be let in either.
-		empty.wake(empty.waiting.length);
-		throw rateLimited(empty.balance(), 'too many failed attempts to sign in');
+		const place = this.#places.get(nameOf(empty));
+		place?.wake(place.waiting.length);
+		throw rateLimited(balanceOf(empty), 'too many failed attempts to sign in');
 	}
 
 	/** Takes the places here, and then at all nodes. Null when one of the buckets has turned out to be empty. */
-	async #try(places: readonly Place[]): Promise<Guess | null> {
+	async #try(buckets: readonly Bucket[], places: readonly Place[]): Promise<Guess | null> {
 		for (const place of places) place.underWay++;
-		const reservation = this.#reservationOf(places);
+		const reservation = this.#reservationOf(buckets);
 		let verdict: 'granted' | 'busy' | 'empty' = 'busy';
 		for (let tries = 0; verdict === 'busy' && tries < BUSY_RETRIES_MAX; tries++) {
 			if (tries > 0) await new Promise<void>((resolve) => this.#clock.after(BUSY_RETRY_MS, resolve));
-			verdict = await this.#reserve(reservation, places);
+			verdict = await this.#reserve(reservation, buckets);
 		}
 		if (verdict === 'granted') {
-			const [balance] = places.map((place) => place.balance());
-			return { balance: balance as Balance, settle: (wrong) => this.#settle(places, reservation, wrong) };
+			const [balance] = buckets.map(balanceOf);
+			const settle = (wrong: boolean) => {
+				this.#settle(buckets, reservation, wrong);
+				this.#leave(places);
+				this.#forget(places);
+			};
+			return { balance: balance as Balance, settle };
 		}
 		this.#leave(places);
 		if (verdict === 'busy') throw new RelayError('too_many_logins', 'too many sign in at the same time');
 		return null;
 	}
 
-	async #reserve(reservation: Reservation, places: readonly Place[]): Promise<'granted' | 'busy' | 'empty'> {
+	async #reserve(reservation: Reservation, buckets: readonly Bucket[]): Promise<'granted' | 'busy' | 'empty'> {
 		if (this.#shared === null) return 'granted';
-		const buckets = places.map(({ bucket }) => bucket);
 		// What the others were not told yet, as while the store was away.
 		const untold = buckets.filter(({ limit, key }) => limit.owes(key));
 		await syncBuckets(this.#shared, untold);
@@ -149,21 +155,18 @@ export class GuessGate {
 		return answer.verdict;
 	}
 
-	#reservationOf(places: readonly Place[]): Reservation {
+	#reservationOf(buckets: readonly Bucket[]): Reservation {
 		this.#reservations++;
 		return {
 			holder: `${this.#node}-${this.#reservations}`,
-			buckets: places.map(({ bucket: { limit, key } }) => limit.shared(key)),
+			buckets: buckets.map(({ limit, key }) => limit.shared(key)),
 			lifetimeMs: RESERVED_MS,
 		};
 	}
 
-	#settle(places: readonly Place[], reservation: Reservation, wrong: boolean): void {
-		const buckets = places.map(({ bucket }) => bucket);
+	#settle(buckets: readonly Bucket[], reservation: Reservation, wrong: boolean): void {
 		if (wrong) for (const { limit, key } of buckets) limit.charge(key);
 		void this.#settleShared(buckets, reservation, wrong);
-		this.#leave(places);
-		this.#forget(places);
 	}
 
 	/** The others learn that it was wrong before they may take its place. */
@@ -196,16 +199,19 @@ export class GuessGate {
 		else this.#waiting.set(client, left);
 	}
 
-	#placeOf(bucket: Bucket): Place {
-		const name = nameOf(bucket);
-		const place = this.#places.get(name) ?? new Place(bucket);
+	#place(name: string, capacity: () => number): Place {
+		const place = this.#places.get(name) ?? new Place(name, capacity);
 		this.#places.set(name, place);
 		return place;
 	}
 
 	#forget(places: readonly Place[]): void {
-		for (const place of places) if (--place.guesses === 0) this.#places.delete(nameOf(place.bucket));
+		for (const place of places) if (--place.guesses === 0) this.#places.delete(place.name);
 	}
+}
+
+function balanceOf({ limit, key }: Bucket): Balance {
+	return limit.look(key);
 }
 
 function nameOf({ limit, key }: Bucket): string {

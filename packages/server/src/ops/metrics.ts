@@ -41,7 +41,7 @@ export interface Metrics extends Observer, ConnectionMetrics {
 }
 
 export interface MetricsOptions {
-	readonly store: Pick<Store, 'stats' | 'health' | 'clocks'>;
+	readonly store: Pick<Store, 'stats' | 'health' | 'clocks' | 'space'>;
 	/** Where failures of the background work are told; default nowhere, they are counted all the same. */
 	readonly logger?: Pick<Logger, 'info' | 'warn' | 'error'>;
 	/** Gives how many lines of the log were lost; default none. */
@@ -283,6 +283,14 @@ class RelayMetrics implements Metrics {
 		if (store.clocks?.().skewMs !== undefined) {
 			this.#add('relay_storage_clock_skew_seconds', 'gauge', "By how much this machine's clock is ahead of the store's.", () =>
 				one((store.clocks?.().skewMs ?? 0) / 1000),
+			);
+		}
+		if (store.space !== undefined) {
+			this.#add('relay_storage_file_bytes', 'gauge', 'Bytes that the store takes on the disk.', () =>
+				one(store.space?.().fileBytes ?? 0),
+			);
+			this.#add('relay_storage_free_bytes', 'gauge', 'Bytes of them that are free to be used again.', () =>
+				one(store.space?.().freeBytes ?? 0),
 			);
 		}
 		if (store.clocks !== undefined) {

@@ -202,8 +202,8 @@ export interface Store {
 	trim(step: TrimStep): Promise<{ readonly removed: number; readonly more: boolean }>;
 
 	/**
-	 * Forgets idempotency records from before `beforeMs`, and the oldest beyond `keysMax`, in a bounded step. A record is one item of
-	 * one key; `removed` counts records. `more` as in {@link trim}.
+	 * Forgets idempotency records from before `beforeMs`, and beyond `keysMax` the oldest of the holders with most (log/key-holders.ts), in a
+	 * bounded step. A record is one item of one key; `removed` counts records. `more` as in {@link trim}.
 	 */
 	forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }>;
 
@@ -212,6 +212,9 @@ export interface Store {
 
 	/** Totals of the topics that exist, for the metrics. Never touches the disk. */
 	stats(): { readonly topics: number; readonly messages: number; readonly bytes: number };
+
+	/** The bytes that the store's file takes on the disk, and how many of them are free to be used again. Absent without a file of its own. */
+	readonly space?: () => { readonly fileBytes: number; readonly freeBytes: number };
 
 	/**
 	 * How the clocks stand: how many topics have ids that are ahead of the clock by more than a minute, and, where the store has a clock of its own, by

@@ -20,16 +20,22 @@ export function announce(
 		data: placeOfData(config),
 		durability,
 		mode: config.auth,
+		// npm is another process, whose end by SIGKILL would not be that of the relay.
+		pid: process.pid,
 		...(config.workers === 1 ? {} : { workers: config.workers }),
 	};
 	const body = '{"topic":"hello","payload":{"text":"Hello, world"}}';
-	const curl = `curl -X POST ${url}/api/v1/messages -H 'Content-Type: application/json' -d '${body}'`;
+	const needsToken = config.auth === 'required';
+	const authorization = needsToken ? ' -H "Authorization: Bearer $TOKEN"' : '';
+	const curl = `curl -X POST ${url}/api/v1/messages${authorization} -H 'Content-Type: application/json' -d '${body}'`;
 	if (!onTerminal) {
 		logger.info({ version: packageJson.version, ...places, try: curl }, 'listening');
 		return;
 	}
 	const lines = Object.entries(places).map(([name, place]) => `  ${name.padEnd(10)}  ${place}`);
-	output.write(`\nPulsar Relay ${packageJson.version}\n\n${lines.join('\n')}\n\nTry it:\n  ${curl}\n\n`);
+	output.write(
+		`\nPulsar Relay ${packageJson.version}\n\n${lines.join('\n')}\n\n${needsToken ? 'Try it, with a token or a key (docs/accounts.md says how to get one)' : 'Try it'}:\n  ${curl}\n\n`,
+	);
 }
 
 function placeOfData(config: Config): string {

@@ -23,9 +23,10 @@ export async function runPrimary<Setup>(options: PrimaryOptions<Setup>): Promise
 	const kill = () => supervisor.kill();
 	const stopSignal = firstStopSignal(logger, kill);
 	onHangUp(() => (nothingToReload === null ? supervisor.reload() : logger.info(nothingToReload)));
-	const outcome = await supervisor.start();
+	// Told to stop while the workers wait for their store, it has them end.
+	const outcome = await Promise.race([supervisor.start(), stopSignal.then(() => ({ status: 'stopped' as const }))]);
 	if (outcome.status === 'failed') failToStart(outcome.reason);
-	onServing(outcome.served);
+	if (outcome.status === 'serving') onServing(outcome.served);
 	const why = { signal: await stopSignal };
 	return end({ timeoutS: stopTimeoutS, drain: () => supervisor.stop(), giveUp: kill, why }, log);
 }

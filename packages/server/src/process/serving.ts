@@ -8,7 +8,9 @@ import { CLOSE_GRACE_S, end, type ProcessLog } from './lifetime.ts';
 export type ServeOutcome =
 	| { readonly status: 'serving'; readonly app: App; readonly served: Served }
 	/** In one line, for the operator. */
-	| { readonly status: 'failed'; readonly reason: string };
+	| { readonly status: 'failed'; readonly reason: string }
+	/** Told to stop while it waited for its store. */
+	| { readonly status: 'stopped' };
 
 /** Starts the relay. */
 export async function serve(options: AppOptions): Promise<ServeOutcome> {
@@ -21,7 +23,7 @@ export async function serve(options: AppOptions): Promise<ServeOutcome> {
 	} catch (error) {
 		logger.debug({ err: error }, 'start failed');
 		await app?.close().catch((closeError: unknown) => logger.debug({ err: closeError }, 'close failed'));
-		return { status: 'failed', reason: startFailure(error, config) };
+		return options.stopping?.aborted === true ? { status: 'stopped' } : { status: 'failed', reason: startFailure(error, config) };
 	}
 }
 

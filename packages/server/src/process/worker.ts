@@ -17,13 +17,18 @@ async function main(): Promise<void> {
 	const stopSignal = firstStopSignal(logger);
 	// The primary passes it on.
 	onHangUp(() => {});
+	const stopped = Promise.race([stopSignal.then((signal) => ({ signal })), primary.stopped.then((primary) => ({ primary }))]);
+	const stopping = new AbortController();
+	void stopped.then(() => stopping.abort());
 	const outcome = await serve({
 		config,
 		logger,
 		openFilesMax: openFilesMax(),
 		lostLogLines: () => output.lostLines,
 		metricsOfAll: () => primary.scrape(),
+		stopping: stopping.signal,
 	});
+	if (outcome.status === 'stopped') process.exit(0);
 	if (outcome.status === 'failed') {
 		await primary.cannotStart(outcome.reason);
 		process.exit(EXIT_FAILED);
@@ -32,8 +37,7 @@ async function main(): Promise<void> {
 	primary.serving(outcome.served, { report: () => app.report(), reload: () => app.reloadCertificates() });
 	// Once for all workers.
 	if (primary.number === 1) void app.warnOfAccess();
-	const why = await Promise.race([stopSignal.then((signal) => ({ signal })), primary.stopped.then((primary) => ({ primary }))]);
-	await stopServing(outcome.app, why, config, log);
+	await stopServing(outcome.app, await stopped, config, log);
 }
 
 outliveReaders();

@@ -42,7 +42,8 @@ export class AgeClock {
 		const expectedMs = this.#ms + monotonicMs - this.#atMonotonicMs;
 		this.#ms = this.#believes(clockMs - expectedMs, monotonicMs) ? clockMs : expectedMs;
 		this.#atMonotonicMs = monotonicMs;
-		return this.#ms;
+		// Monotonic time has fractions, stored times have none.
+		return Math.floor(this.#ms);
 	}
 
 	/** Whether the clock is ahead of what is believed. */

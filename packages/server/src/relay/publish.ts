@@ -32,7 +32,14 @@ interface Receipt {
 	readonly place: number;
 }
 
+/** What waits of the topics of one owner. */
+interface Share {
+	readonly owner: string;
+	bytes: number;
+}
+
 interface Batch {
+	readonly share: Share;
 	readonly entries: AppendEntry[];
 	readonly receipts: Receipt[];
 	costBytes: number;
@@ -62,6 +69,8 @@ export class Publisher {
 	readonly #options: PublisherOptions;
 	#waiting = new Map<string, Batch>();
 	#queuedBytes = 0;
+	/** Of owners whose topics have something waiting. */
+	readonly #shares = new Map<string, Share>();
 	/** Fingerprints of the keys under way: the store compares a key with what it has stored, not with what is coming. */
 	readonly #keysInFlight = new Map<string, { readonly fingerprint: string; entries: number }>();
 	#unsettled = 0;
@@ -79,7 +88,7 @@ export class Publisher {
 	/**
 	 * Publishes messages together. They may go to several topics; order is kept within each. Resolves with one outcome per
 	 * message once all are settled; a message whose key another request under way has is a `conflict`. Rejects with `overloaded`
-	 * when too much waits for the store; then nothing was stored.
+	 * when too much waits for the store, or too much of one owner's topics; then nothing was stored.
 	 */
 	publish(publications: readonly Publication[]): Promise<readonly PublishOutcome[]> {
 		if (publications.length === 0) return Promise.resolve([]);
@@ -89,6 +98,9 @@ export class Publisher {
 		// A single request may be larger than the bound; it then waits alone.
 		if (this.#queuedBytes > 0 && this.#queuedBytes + cost > this.#options.queueBytesMax) {
 			return Promise.reject(new RelayError('overloaded', 'too many bytes wait to be stored'));
+		}
+		if (2 * (this.#queuedBytes + cost) > this.#options.queueBytesMax && this.#isOverShare(publications, cost)) {
+			return Promise.reject(new RelayError('overloaded', 'too many bytes of this account wait to be stored'));
 		}
 		this.#options.observer.received(publications.length, bytes);
 		this.#unsettled++;
@@ -117,14 +129,33 @@ export class Publisher {
 		if (this.#waiting.size === 0) this.#options.clock.soon(() => this.#flush());
 		let batch = this.#waiting.get(topic);
 		if (batch === undefined) {
-			batch = { entries: [], receipts: [], costBytes: 0 };
+			batch = { share: this.#shareOf(ownerOf(topic)), entries: [], receipts: [], costBytes: 0 };
 			this.#waiting.set(topic, batch);
 		}
 		batch.entries.push(entry);
 		batch.receipts.push(receipt);
 		const cost = messageBytes(entry) + ENTRY_COST_BYTES;
 		batch.costBytes += cost;
+		batch.share.bytes += cost;
 		this.#queuedBytes += cost;
+	}
+
+	#shareOf(owner: string): Share {
+		const known = this.#shares.get(owner);
+		if (known !== undefined) return known;
+		const share = { owner, bytes: 0 };
+		this.#shares.set(owner, share);
+		return share;
+	}
+
+	/** Whether one of the owners would have more waiting than is left for all others. Asked only when half of what may wait does. */
+	#isOverShare(publications: readonly Publication[], cost: number): boolean {
+		const left = this.#options.queueBytesMax - this.#queuedBytes;
+		return publications.some(({ topic }) => {
+			const owner = ownerOf(topic);
+			const own = this.#shares.get(owner)?.bytes ?? 0;
+			return owner !== '' && own > 0 && own + cost > left;
+		});
 	}
 
 	#flush(): void {
@@ -141,6 +172,9 @@ export class Publisher {
 
 	#settle(batch: Batch, startedMs: number, outcomes: readonly AppendOutcome[], error: RelayError | null): void {
 		this.#queuedBytes -= batch.costBytes;
+		const { share } = batch;
+		share.bytes -= batch.costBytes;
+		if (share.bytes === 0) this.#shares.delete(share.owner);
 		this.#options.observer.appended(this.#options.clock.monotonicMs() - startedMs, error === null);
 		const failed: PublishOutcome | null = error === null ? null : { status: 'failed', error };
 		for (let i = 0; i < batch.receipts.length; i++) {
@@ -163,4 +197,9 @@ export class Publisher {
 		const claim = this.#keysInFlight.get(key);
 		if (claim !== undefined && --claim.entries === 0) this.#keysInFlight.delete(key);
 	}
+}
+
+/** The account that a topic belongs to; empty where there are no accounts. */
+function ownerOf(topic: string): string {
+	return topic.slice(0, Math.max(0, topic.indexOf('/')));
 }

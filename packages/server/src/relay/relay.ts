@@ -103,9 +103,11 @@ export class Relay {
 		return this.#draining;
 	}
 
-	/** Publishes messages together; see {@link Publisher.publish}. Rejects with `shutting_down` when the node drains. */
+	/**
+	 * Publishes messages together; see {@link Publisher.publish}. Also while the node drains: a request on a connection that is still open
+	 * would otherwise fail for no reason that its client could know.
+	 */
 	publish(publications: readonly Publication[]): Promise<readonly PublishOutcome[]> {
-		if (this.#draining) return Promise.reject(new RelayError('shutting_down', 'this node is draining'));
 		return this.#publisher.publish(publications);
 	}
 
@@ -130,14 +132,13 @@ export class Relay {
 		return session;
 	}
 
-	/** Runs a poll. Rejects with `too_many_polls`, `shutting_down` or `storage_unavailable`. */
+	/** Runs a poll, which does not wait while the node drains. Rejects with `too_many_polls` or `storage_unavailable`. */
 	async poll(request: PollRequest): Promise<PollAnswer> {
-		if (this.#draining) throw new RelayError('shutting_down', 'this node is draining');
 		if (this.#polls.size >= this.#options.waitingPollsMax) {
 			throw new RelayError('too_many_polls', 'too many concurrent poll connections');
 		}
 		const { clock, observer } = this.#options;
-		return poll({ hub: this.#hub, clock, observer, underWay: this.#polls }, request);
+		return poll({ hub: this.#hub, clock, observer, underWay: this.#polls }, this.#draining ? { ...request, waitMs: 0 } : request);
 	}
 
 	/** Where topics end now, by their names in the store: what a poll that starts at `last` begins after. Rejects with `storage_unavailable`. */
@@ -173,7 +174,7 @@ export class Relay {
 		return this.#options.store.health();
 	}
 
-	/** Refuses new work, answers every poll and tells every subscriber to go elsewhere; resolves when the publishes are settled. */
+	/** Refuses new subscribers, answers every poll and tells every subscriber to go elsewhere; resolves when the publishes are settled. */
 	async drain(): Promise<void> {
 		this.#draining = true;
 		for (const session of this.#sessions) session.drain(Math.round(Math.random() * RECONNECT_SPREAD_MS));

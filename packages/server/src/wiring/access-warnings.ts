@@ -2,19 +2,28 @@
 
 import type { Accounts } from '../auth/accounts.ts';
 import { UNOWNED_ID } from '../auth/topic-access.ts';
-import { countUnowned } from '../auth/unowned-topics.ts';
+import { countUnowned, hasOwned } from '../auth/unowned-topics.ts';
 import type { Logger } from '../ops/logger.ts';
 import type { Store } from '../ports/store.ts';
 
 export interface AccessWarningsDeps {
 	readonly topics: Pick<Store, 'listTopics'>;
-	readonly accounts: Pick<Accounts, 'hasAdmin'>;
+	/** Null where nobody is asked for credentials. */
+	readonly accounts: Pick<Accounts, 'hasAdmin'> | null;
 	readonly logger: Pick<Logger, 'warn'>;
 }
 
 /** Logs a line for each thing that is wrong. Never rejects: a store that does not answer now is logged, too. */
 export async function warnOfAccess({ topics, accounts, logger }: AccessWarningsDeps): Promise<void> {
 	try {
+		if (accounts === null) {
+			if (await hasOwned(topics)) {
+				logger.warn(
+					'topics of accounts are kept, but nobody reaches them while PULSAR_AUTH is open: start with PULSAR_AUTH=required',
+				);
+			}
+			return;
+		}
 		if (!(await accounts.hasAdmin())) {
 			logger.warn(
 				'there is no administrator, so nobody can make accounts: set PULSAR_BOOTSTRAP_ADMIN_USERNAME and ' +
@@ -30,6 +39,6 @@ export async function warnOfAccess({ topics, accounts, logger }: AccessWarningsD
 			);
 		}
 	} catch (error) {
-		logger.warn({ err: error }, 'could not look for an administrator and for topics without an owner');
+		logger.warn({ err: error }, 'could not look for an administrator and for topics that nobody reaches');
 	}
 }

@@ -79,6 +79,13 @@ describe('a forged token', () => {
 		const socket = await world.socket(person.token);
 		for (const [title, attack] of ATTACKS) {
 			const token = attack(claims);
+			if (title === 'a megabyte') {
+				// Frames other than a publish are smaller, whatever they say.
+				const other = await world.socket(person.token);
+				assert.equal((await other.ask({ type: 'refresh', token }))['code'], 'payload_too_large');
+				assert.equal(await other.closed, 1009);
+				continue;
+			}
 			const { type, code } = await socket.ask({ type: 'refresh', token });
 			assert.deepEqual([type, code], ['error', 'invalid_credentials'], title);
 		}

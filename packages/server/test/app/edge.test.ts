@@ -54,7 +54,14 @@ async function admits(ask: Ask, host: string): Promise<boolean> {
 describe('the Host of a request', () => {
 	test('is one of the list, exactly, or below one with a star, whatever its case and port', async (t) => {
 		const { ask } = await start(t, { PULSAR_TRUSTED_HOSTS: '["relay.example.org","*.apps.example.org","[::1]"]' });
-		for (const host of ['relay.example.org', 'RELAY.example.org:8443', 'relay.example.org.', 'a.apps.example.org', '[::1]:80']) {
+		for (const host of [
+			'relay.example.org',
+			'RELAY.example.org:8443',
+			'relay.example.org.',
+			'a.apps.example.org',
+			'[::1]:80',
+			'[0:0::1]',
+		]) {
 			assert(await admits(ask, host), host);
 		}
 		for (const host of [

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { ROUTE_ACCESS } from '../../src/transports/http/access.ts';
+import { startAuthRelay } from '../support/auth-relay.ts';
 import { startRelay, type TestRelay } from '../support/relay.ts';
 
 let relay: TestRelay;
@@ -43,4 +44,21 @@ test('a HEAD of a poll or of an event stream does not wait, and is refused like 
 	}
 	const { json } = await relay.request('GET', '/messages/poll/stats');
 	assert.equal((json as { active_waiters: number }).active_waiters, 0);
+});
+
+test('a HEAD asks for the credentials that the GET asks for', async (t) => {
+	const world = await startAuthRelay();
+	t.after(() => world.close());
+	const guarded = Object.entries(ROUTE_ACCESS).filter(([route, { who }]) => route.startsWith('GET ') && who !== 'open');
+	assert(guarded.length > 5);
+	for (const [route] of guarded) {
+		const path = route.slice('GET '.length).replace(/:\w+/g, 'unknown');
+		const { status } = await fetch(`${world.url}${path}${QUERIES[path] ?? ''}`, { method: 'HEAD' });
+		assert.equal(status, 401, route);
+	}
+	const allowed = await fetch(`${world.url}/api/v1/topics`, {
+		method: 'HEAD',
+		headers: { authorization: `Bearer ${world.admin.token}` },
+	});
+	assert.equal(allowed.status, 200);
 });

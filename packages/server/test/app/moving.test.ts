@@ -147,7 +147,8 @@ const CHECKS: Readonly<Record<string, (() => Promise<void>) | `test/${string}`>>
 	'`/ready`': 'test/app/http-operations.test.ts',
 	'`/metrics`': async () => {
 		await publish('metrics');
-		const { status, text } = await call('GET', '/metrics');
+		assert.equal((await call('GET', '/metrics', undefined, null)).status, 401);
+		const { status, text } = await call('GET', '/metrics', undefined, world.admin);
 		assert.equal(status, 200);
 		assert.match(text, /^relay_messages_received_total \d+$/m);
 	},
@@ -165,6 +166,13 @@ const CHECKS: Readonly<Record<string, (() => Promise<void>) | `test/${string}`>>
 	},
 	'`payload`': async () => {
 		for (const payload of [1, 'text', null, [1], { a: 1 }]) await publish('values', payload);
+	},
+	'`metadata`': async () => {
+		const entries = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, n) => [`k${n}`, 'v']));
+		await publish('metadata', 1, { metadata: entries(64) });
+		for (const metadata of [entries(65), { k: 'x'.repeat(16 * 1024) }]) {
+			assert.equal((await call('POST', '/api/v1/messages', { topic: 'metadata', payload: 1, metadata })).status, 422);
+		}
 	},
 	'`ttl`': 'test/delivery/delivery-suite.ts',
 	'An `Idempotency-Key` with another body, topic or route': async () => {
@@ -298,6 +306,20 @@ const CHECKS: Readonly<Record<string, (() => Promise<void>) | `test/${string}`>>
 	'A relay that stops': 'test/app/drain.test.ts',
 	'`GET /ws` without an upgrade': async () => assert.equal((await call('GET', '/ws')).status, 426),
 
+	'A username': async () => {
+		const register = (username: string) =>
+			call('POST', '/auth/register', { username, password: 'password-of-somebody', permissions: [] }, world.admin);
+		assert.equal((await register('alice')).status, 201);
+		for (const username of ['Alice', 'a1ice', 'ålice', 'alice\u200b']) assert((await register(username)).status >= 400, username);
+	},
+	'A new password, a disabled account': async () => {
+		for (const change of [{ password: 'another-password' }, { is_active: false }]) {
+			const person = await world.person(`changed-${Object.keys(change)[0]}`);
+			assert.equal((await call('PATCH', `/auth/users/${person.userId}`, change, world.admin)).status, 200);
+			assert.notEqual((await call('GET', '/auth/me', undefined, person)).status, 200);
+			assert.equal((await refresh(person.refreshToken)).status, 401);
+		}
+	},
 	'A refresh token that comes again': async () => {
 		const { refreshToken } = await world.person('refresher');
 		const next = async (token: string) => (await refresh(token)).json<{ refresh_token: string }>().refresh_token;

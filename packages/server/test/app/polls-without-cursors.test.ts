@@ -4,6 +4,9 @@
  */
 
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type AuthNodes, type AuthRelay, type Person, startAuthNodes, startAuthRelay } from '../support/auth-relay.ts';
 import { type Backend, backends } from '../support/backends.ts';
@@ -328,7 +331,28 @@ test('a client that signs in anew for each poll goes on where its session before
 	assert.deepEqual(await poll(), []);
 	await world.call('POST', '/api/v1/messages', galaxy, { topic: 'status', payload: 1 });
 	assert.deepEqual(await poll(), [1]);
+	// Once more, for the session before, of which nothing tells that it was this client's; then no more.
+	assert.deepEqual(await poll(), [1]);
 	assert.deepEqual(await poll(), []);
+});
+
+test('a client that signs in anew after a restart goes on, though each process signs its tokens with a secret of its own', async (t) => {
+	const dataDir = await mkdtemp(join(tmpdir(), 'pulsar-polls-'));
+	t.after(() => rm(dataDir, { recursive: true, force: true }));
+	const world = () => startAuthRelay({ PULSAR_STORAGE_BACKEND: 'embedded', PULSAR_DATA_DIR: dataDir, PULSAR_JWT_SECRET_KEY: '' });
+	const poll = async ({ url, admin }: AuthRelay) => {
+		const connection = new Connection(url, admin.token);
+		const payloads = await connection.poll({ topics: ['status'] });
+		await connection.finish();
+		return payloads;
+	};
+	const first = await world();
+	assert.deepEqual(await poll(first), []);
+	await first.close();
+	const next = await world();
+	t.after(() => next.close());
+	await next.call('POST', '/api/v1/messages', next.admin, { topic: 'status', payload: 1 });
+	assert.deepEqual(await poll(next), [1]);
 });
 
 test('without accounts nothing is remembered, as in 0.2', async (t) => {

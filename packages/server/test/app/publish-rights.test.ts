@@ -5,7 +5,8 @@ import { once } from 'node:events';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
-import { startAuthRelay } from '../support/auth-relay.ts';
+import { type AuthRelay, type Person, startAuthRelay } from '../support/auth-relay.ts';
+import type { Answer } from '../support/http-client.ts';
 
 interface Line {
 	readonly status?: string;
@@ -37,17 +38,48 @@ async function openStream(t: TestContext, url: string, credential: string): Prom
 	};
 }
 
-test('a stream ends with the key by which it publishes', { timeout: 10_000 }, async (t) => {
-	const world = await startAuthRelay();
-	t.after(() => world.close());
-	const person = await world.person('person');
-	const { keyId, secret } = await world.key(person, ['publish'], ['*']);
-	const stream = await openStream(t, world.url, secret);
-	assert.equal((await stream.publish()).status, 'accepted');
-	assert.equal((await world.call('DELETE', `/auth/keys/${keyId}`, person)).status, 204);
-	const { summary } = await stream.next();
-	assert.deepEqual([summary?.accepted, summary?.complete], [1, false]);
-});
+/** What a stream is made by, and how that ends. */
+const ENDS: readonly (readonly [
+	title: string,
+	credential: (world: AuthRelay, person: Person, secret: string) => string | Promise<string>,
+	end: (world: AuthRelay, person: Person, keyId: string) => Promise<Answer>,
+])[] = [
+	['with its key', (_world, _person, secret) => secret, (world, person, id) => world.call('DELETE', `/auth/keys/${id}`, person)],
+	[
+		'with the secret of its key, when that is rotated',
+		(_world, _person, secret) => secret,
+		(world, person, id) => world.call('POST', `/auth/keys/${id}/rotate`, person, { overlap: 0 }),
+	],
+	[
+		'with the key that minted its token, when that is rotated',
+		(world, _person, secret) => world.scoped(secret, ['publish'], ['a']),
+		(world, person, id) => world.call('POST', `/auth/keys/${id}/rotate`, person, { overlap: 0 }),
+	],
+	[
+		'with the password of its account',
+		(_world, person) => person.token,
+		(world, person) => world.call('PATCH', `/auth/users/${person.userId}`, world.admin, { password: 'another password' }),
+	],
+	[
+		'with the session of its token',
+		(_world, person) => person.token,
+		(world, person) => world.call('POST', '/auth/token/revoke', null, { refresh_token: person.refreshToken }),
+	],
+];
+
+for (const [title, credentialOf, end] of ENDS) {
+	test(`a stream ends ${title}`, { timeout: 10_000 }, async (t) => {
+		const world = await startAuthRelay();
+		t.after(() => world.close());
+		const person = await world.person('person');
+		const { keyId, secret } = await world.key(person, ['publish'], ['*']);
+		const stream = await openStream(t, world.url, await credentialOf(world, person, secret));
+		assert.equal((await stream.publish()).status, 'accepted');
+		assert.match(String((await end(world, person, keyId)).status), /^20[04]$/);
+		const { summary } = await stream.next();
+		assert.deepEqual([summary?.accepted, summary?.complete], [1, false]);
+	});
+}
 
 test('lines of a stream are refused once its account may not write any more', { timeout: 10_000 }, async (t) => {
 	const world = await startAuthRelay();

@@ -4,8 +4,13 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { ROOT } from '../deploy/files.ts';
 import { startRelay } from '../support/relay.ts';
 
 const README = readFileSync(new URL('../../../../README.md', import.meta.url), 'utf8');
@@ -98,4 +103,41 @@ test('the commands of the first five minutes show what the README says', { skip:
 	await listening.prints('Hello, world');
 
 	assert.deepEqual(JSON.parse(await run(stream)), { summary: { total: 1000, accepted: 1000, rejected: 0, complete: true } });
+});
+
+test('the relay that npm has started is killed by the pid that it shows, and keeps what it acknowledged', {
+	timeout: 60_000,
+}, async (t) => {
+	const dataDir = await mkdtemp(join(tmpdir(), 'pulsar-relay-readme-'));
+	t.after(() => rm(dataDir, { recursive: true }));
+	const start = () => {
+		const env = { ...process.env, PULSAR_PORT: '0', PULSAR_DATA_DIR: dataDir, PULSAR_LOG_FORMAT: 'json' };
+		const npm = spawn('npm', ['start', '--silent'], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'inherit'] });
+		const listening = new Promise<{ http: string; pid: number }>((resolve) => {
+			createInterface({ input: npm.stdout }).on('line', (line) => {
+				const entry = JSON.parse(line) as { msg: string; http: string; pid: number };
+				if (entry.msg === 'listening') resolve(entry);
+			});
+		});
+		return { npm, listening };
+	};
+	const first = start();
+	const { http, pid } = await first.listening;
+	const published = await fetch(`${http}/api/v1/messages`, {
+		method: 'POST',
+		headers: { 'content-type': 'application/json' },
+		body: '{"topic":"hello","payload":1}',
+	});
+	assert.equal(published.status, 201);
+	const ended = once(first.npm, 'exit');
+	process.kill(pid, 'SIGKILL');
+	await ended;
+	// It could not be locked, or lack the message, if the one before still ran.
+	const second = start();
+	const again = await second.listening;
+	const topic = (await (await fetch(`${again.http}/api/v1/topics/hello`)).json()) as { message_count: number };
+	assert.equal(topic.message_count, 1);
+	const stopped = once(second.npm, 'exit');
+	second.npm.kill('SIGTERM');
+	assert.deepEqual(await stopped, [0, null]);
 });

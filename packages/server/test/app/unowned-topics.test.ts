@@ -124,6 +124,27 @@ test('the start says how many topics have no owner, and that there is no adminis
 	assert.equal((await relay.ended).code, 0);
 });
 
+test('a relay without accounts says that it does not reach the topics of accounts, where there are some', async (t) => {
+	const dataDir = await dataWithoutAccounts();
+	t.after(() => rm(dataDir, { recursive: true }));
+	const start = async () => {
+		const relay = launchRelay(t, { PULSAR_DATA_DIR: dataDir });
+		await relay.logged('listening');
+		return relay;
+	};
+	const before = await start();
+	before.child.kill('SIGTERM');
+	assert.equal((await before.ended).code, 0);
+	assert.doesNotMatch(before.log(), /topics of accounts/);
+	const world = await startAuthRelay({ PULSAR_STORAGE_BACKEND: 'embedded', PULSAR_DATA_DIR: dataDir });
+	assert.equal((await world.call('POST', '/api/v1/messages', world.admin, { topic: 'mine', payload: 1 })).status, 201);
+	await world.close();
+	const relay = await start();
+	await relay.logged(
+		'topics of accounts are kept, but nobody reaches them while PULSAR_AUTH is open: start with PULSAR_AUTH=required',
+	);
+});
+
 test('with an administrator and no such topics the start says nothing of it', async (t) => {
 	const dataDir = await mkdtemp(join(tmpdir(), 'pulsar-relay-unowned-'));
 	t.after(() => rm(dataDir, { recursive: true }));

@@ -2,13 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, statSync } from 'node:fs';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { after, before as beforeAll, describe, test } from 'node:test';
 import { send, sendJson } from '../support/http-client.ts';
 import { type RelayProcess, startRelayProcess } from '../support/process.ts';
 import { startValkey, untilAnswer, type Valkey, valkeyUnavailable } from '../support/valkey.ts';
-import { readText } from './files.ts';
+import { ROOT, readText } from './files.ts';
 import { commandsInText, sectionsWithCommands, standInForDocker } from './handbook.ts';
 import { missing } from './programs.ts';
 import { PASSWORD, type Stack, startStack } from './stack.ts';
@@ -115,7 +115,9 @@ describe('the commands of the handbook', { skip, timeout: 300_000 }, () => {
 
 	const signIn = async (to: string) => {
 		const body = new URLSearchParams({ username: 'root', password: PASSWORD });
-		assert.equal((await send(`${to}/auth/login`, { method: 'POST', body })).status, 200);
+		const answer = await send(`${to}/auth/login`, { method: 'POST', body });
+		assert.equal(answer.status, 200);
+		return answer.json<{ access_token: string }>().access_token;
 	};
 
 	/** What has happened when the reader comes to a block: its section, and its place there from 0. */
@@ -123,7 +125,12 @@ describe('the commands of the handbook', { skip, timeout: 300_000 }, () => {
 		'Accounts 0': async () => {
 			const env = { ...stack.relayEnv, ...ACCOUNTS, ...ADMIN, PULSAR_PORT: '0' };
 			const another = await startRelayProcess(stack.dataDir, env);
-			await signIn(another.url);
+			// The commands of "Looking at messages" find a topic of an account, too.
+			const authorization = `Bearer ${await signIn(another.url)}`;
+			const answer = await sendJson('POST', `${another.url}/api/v1/messages`, { topic: 'roll', payload: 1 }, { authorization });
+			assert.equal(answer.status, 201, answer.text);
+			const looking = sectionsWithCommands('docs/operations.md').find(({ heading }) => heading === 'Looking at messages');
+			assert.match(await run((looking?.blocks[0] ?? '').replace('test$', 'roll$')), /^1\n\d+-\d+\n/);
 			assert.equal(await another.end('SIGTERM'), 0);
 		},
 		'Clocks 0': async () => {
@@ -132,6 +139,7 @@ describe('the commands of the handbook', { skip, timeout: 300_000 }, () => {
 			assert.equal(id, '9000000000000-1');
 		},
 		'The embedded store 0': async () => {
+			await symlink(join(ROOT, 'node_modules'), join(directory, 'node_modules'));
 			await embedded.end('SIGTERM');
 			embedded = await startRelayProcess(join(directory, 'data'), { ...ACCOUNTS, ...ADMIN });
 			await signIn(embedded.url);
@@ -152,6 +160,11 @@ describe('the commands of the handbook', { skip, timeout: 300_000 }, () => {
 			await untilAnswer(async () => (await stack.cli('INFO', 'replication')).includes('master_link_status:up'), 'in sync');
 			await replica.kill('SIGKILL');
 		},
+	};
+	/** What stands before a block when it is run. */
+	const prelude: Readonly<Record<string, string>> = {
+		// The Node of the machine, which may be old, comes first there.
+		'The embedded store 0': 'PATH="/usr/bin:$PATH"\n',
 	};
 	/** What must be true afterwards, beside what was shown. */
 	const afterwards: Readonly<Record<string, () => Promise<void>>> = {
@@ -189,7 +202,7 @@ describe('the commands of the handbook', { skip, timeout: 300_000 }, () => {
 				assert.equal(shown.length, blocks.length, 'blocks, and what they show');
 				for (const [i, block] of blocks.entries()) {
 					await before[`${heading} ${i}`]?.();
-					assert.match(await run(block), shown[i] ?? /^$/);
+					assert.match(await run(`${prelude[`${heading} ${i}`] ?? ''}${block}`), shown[i] ?? /^$/);
 					await afterwards[`${heading} ${i}`]?.();
 				}
 			});

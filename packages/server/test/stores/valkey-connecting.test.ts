@@ -23,7 +23,7 @@ async function relayOn(t: TestContext, env: Readonly<Record<string, string>>) {
 
 /** The one line with which a relay refuses to start. */
 async function refusal(env: Readonly<Record<string, string>>): Promise<string> {
-	const error: unknown = await startRelay({ PULSAR_STORAGE_BACKEND: 'valkey', ...env }).then(
+	const error: unknown = await startRelay({ PULSAR_STORAGE_BACKEND: 'valkey', PULSAR_VALKEY_START_TIMEOUT: '0', ...env }).then(
 		() => assert.fail('it started'),
 		(thrown: unknown) => thrown,
 	);

@@ -21,11 +21,14 @@ export const chromiumUnavailable =
 	CHROMIUM === undefined && process.env['CI'] === undefined ? 'no Chromium on this machine (apt-get install chromium)' : false;
 
 /** Opens an empty page of a browser of its own, and closes the browser when `run` has ended. */
-export async function withPage(run: (page: Page) => Promise<void>): Promise<void> {
+export async function withPage(
+	run: (page: Page) => Promise<void>,
+	options: { readonly ignoreHTTPSErrors?: boolean } = {},
+): Promise<void> {
 	assert(CHROMIUM !== undefined, 'no Chromium; .ci/run installs it');
 	const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
 	try {
-		await run(await browser.newPage());
+		await run(await browser.newPage(options));
 	} finally {
 		await browser.close();
 	}

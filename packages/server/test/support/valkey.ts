@@ -21,6 +21,8 @@ export interface ValkeyOptions {
 	 * of one name, as for `user`. Unless told otherwise nothing is written to disk.
 	 */
 	readonly settings?: ValkeySettings;
+	/** Where it listens, instead of any free port: for a relay that was started before it. */
+	readonly port?: number;
 	/** Password of the default user (`requirepass`). */
 	readonly password?: string;
 	/** Follow this server; {@link startReplica} also waits until it does. */
@@ -98,7 +100,7 @@ export async function startValkey(options: ValkeyOptions = {}): Promise<Valkey> 
 	const dir = await mkdtemp(join(tmpdir(), 'pulsar-valkey-'));
 	const certificates = options.tls === true ? await makeCertificates(dir) : null;
 	for (let tries = 1; ; tries++) {
-		const valkey = new ValkeyServer({ programs, dir, port: await freePort(), certificates, options });
+		const valkey = new ValkeyServer({ programs, dir, port: options.port ?? (await freePort()), certificates, options });
 		const problem = await valkey.start();
 		if (problem === null) return valkey;
 		// Another process may have taken the port since it was found free.

@@ -58,13 +58,13 @@ function misplaced(path: string): RelayError {
 }
 
 /** Hears of what an operator should know, in words that fit a log. */
-export type WarningListener = (text: string, fields: Readonly<Record<string, unknown>>) => void;
+export type NoticeListener = (text: string, fields: Readonly<Record<string, unknown>>) => void;
 
 /**
  * Makes a database's file when there is none, for its owner only, and takes the rights of others on existing ones away. No connection
  * to it may be open: closing a file drops the locks that the process holds on it.
  */
-export function prepareDatabaseFile(file: string, onWarning: WarningListener = () => {}): FileIdentity {
+export function prepareDatabaseFile(file: string, onWarning: NoticeListener = () => {}): FileIdentity {
 	closeSync(openSync(file, 'a', OWNER_ONLY));
 	const identity = identityAt(file);
 	if (identity === null) throw misplaced(file);

@@ -57,6 +57,9 @@ export type ControlOp =
 	| { readonly kind: 'trim'; readonly step: TrimStep }
 	| { readonly kind: 'forget'; readonly beforeMs: number; readonly keysMax: number }
 	| { readonly kind: 'check' }
+	| { readonly kind: 'reclaim' }
+	| { readonly kind: 'checkpoint' }
+	| { readonly kind: 'vacuum' }
 	| { readonly kind: 'probe' };
 
 /** Whether an operation only looks at what the writer has in memory, and so works on a failing disk. */
@@ -79,6 +82,17 @@ export interface TopicsAhead {
 	readonly furthest?: { readonly topic: string; readonly byMs: number };
 }
 
+/** The space that the database takes on the disk. */
+export interface SpaceReport {
+	/** The database file and its WAL. */
+	readonly fileBytes: number;
+	/** Of the database file, what is free to be used again or given back. */
+	readonly freeBytes: number;
+	readonly usedBytes: number;
+	/** Whether the file can give space back in steps; those of version 0.3 and before cannot. */
+	readonly inSteps: boolean;
+}
+
 /** What each control operation answers. */
 export interface ControlResults {
 	watch: TopicPosition;
@@ -95,8 +109,14 @@ export interface ControlResults {
 		readonly ahead: TopicsAhead;
 	};
 	forget: { readonly removed: number; readonly more: boolean };
-	/** Null when the files are in their places; else the batch fails. */
-	check: null;
+	/** The files are in their places; else the batch fails. */
+	check: SpaceReport;
+	/** Some free space was given back. */
+	reclaim: SpaceReport;
+	/** What is in the WAL was moved into the file, as far as that was possible. */
+	checkpoint: SpaceReport;
+	/** The file was written anew, or why not. */
+	vacuum: { readonly failure: StoreFailure | null; readonly space: SpaceReport };
 	probe: null;
 }
 

@@ -8,7 +8,7 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Clock } from '../../ports/clock.ts';
 import type { RecordListener, RecordOp, RecordQuery, Records, StoredRecord, WriteOutcome } from '../../ports/records.ts';
 import { cannotOpen, describeFailure, unavailable } from './failure.ts';
-import { type FileIdentity, prepareDatabaseFile, type WarningListener } from './files.ts';
+import { type FileIdentity, type NoticeListener, prepareDatabaseFile } from './files.ts';
 import type { StoreFailure } from './messages.ts';
 import type { RecordRow, RecordsBatch, RecordsCall, RecordsReply, RecordsResult, RecordsSetup } from './records-messages.ts';
 import { SupervisedWorker } from './supervised-worker.ts';
@@ -29,7 +29,7 @@ interface PendingCall {
 export interface EmbeddedRecordsOptions {
 	readonly dataDir: string;
 	readonly clock: Clock;
-	readonly onWarning?: WarningListener | undefined;
+	readonly onWarning?: NoticeListener | undefined;
 }
 
 export interface EmbeddedRecords extends Records {

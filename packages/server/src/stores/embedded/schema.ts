@@ -65,8 +65,17 @@ const TABLES = `
 		at_ms INTEGER NOT NULL,
 		PRIMARY KEY (key, item)
 	) STRICT, WITHOUT ROWID;
-	CREATE INDEX idempotency_age ON idempotency (at_ms);
 	CREATE TABLE probe (id INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT;
+`;
+
+/**
+ * Whose each idempotency record is (log/key-holders.ts), and the order of each one's by age. Files of relays up to 0.3.0 have one order for all,
+ * and get this one when they are opened; one of a million records takes some three seconds for that.
+ */
+export const KEY_HOLDER = "substr(key, 1, instr(key, '/') - 1)";
+const LOG_INDEXES = `
+	CREATE INDEX IF NOT EXISTS idempotency_holder ON idempotency (${KEY_HOLDER}, at_ms);
+	DROP INDEX IF EXISTS idempotency_age;
 `;
 
 /** The file of the records, which is another database: see records.ts. */
@@ -89,10 +98,12 @@ const RECORDS_APPLICATION_ID = 0x50755261;
 interface Design {
 	readonly applicationId: number;
 	readonly tables: string;
+	/** What is made sure of whenever the file is opened. */
+	readonly indexes: string;
 }
 
-const LOG: Design = { applicationId: APPLICATION_ID, tables: TABLES };
-const RECORDS: Design = { applicationId: RECORDS_APPLICATION_ID, tables: RECORD_TABLES };
+const LOG: Design = { applicationId: APPLICATION_ID, tables: TABLES, indexes: LOG_INDEXES };
+const RECORDS: Design = { applicationId: RECORDS_APPLICATION_ID, tables: RECORD_TABLES, indexes: '' };
 
 /**
  * Opens the file for writing, making it when there is none.
@@ -112,8 +123,8 @@ export function openRecordsDatabase(file: string): DatabaseSync {
 function openForWriting(file: string, design: Design): DatabaseSync {
 	const db = new DatabaseSync(file, { timeout: WRITER_BUSY_TIMEOUT_MS, enableForeignKeyConstraints: false });
 	try {
-		// The page size takes only before the first write, so before the switch to WAL.
-		db.exec(`PRAGMA page_size = ${PAGE_BYTES}`);
+		// These take only before the first write, so before the switch to WAL.
+		db.exec(`PRAGMA page_size = ${PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL`);
 		checkOrigin(db, design);
 		db.exec('PRAGMA journal_mode = WAL');
 		db.exec('PRAGMA synchronous = FULL');
@@ -124,6 +135,7 @@ function openForWriting(file: string, design: Design): DatabaseSync {
 		db.exec(`PRAGMA wal_autocheckpoint = ${WAL_AUTOCHECKPOINT_PAGES}; PRAGMA journal_size_limit = ${WAL_BYTES_MAX}`);
 		db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA temp_store = MEMORY`);
 		if (pragma(db, 'user_version') === 0) createTables(db, design);
+		if (design.indexes !== '') db.exec(`BEGIN IMMEDIATE; ${design.indexes} COMMIT`);
 		return db;
 	} catch (thrown) {
 		db.close();

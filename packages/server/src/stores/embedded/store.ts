@@ -23,18 +23,17 @@ import type {
 } from '../../ports/store.ts';
 import { takeDataDir } from './data-dir.ts';
 import { cannotOpen, describeFailure, unavailable } from './failure.ts';
-import { type FileIdentity, prepareDatabaseFile, type WarningListener } from './files.ts';
+import { type FileIdentity, type NoticeListener, prepareDatabaseFile } from './files.ts';
 import type { DataDirLock } from './lock.ts';
 import type { BatchReply, BatchRequest, StoreFailure, StoreTotals, TopicsAhead, WorkerSetup, WriterReady } from './messages.ts';
 import { Reads } from './reads.ts';
 import { type EmbeddedRecords, openEmbeddedRecords } from './records.ts';
 import { SupervisedWorker } from './supervised-worker.ts';
+import { Upkeep } from './upkeep.ts';
 import { topicLimit, WriteQueue } from './write-queue.ts';
 
 /** How often a store that failed tries a write. */
 const PROBE_INTERVAL_MS = 1000;
-/** How often the files are looked for in their places while nothing is written; each transaction looks as well. */
-const CHECK_INTERVAL_MS = 1000;
 
 export interface EmbeddedStoreOptions {
 	/** The directory that holds everything; made, readable by its owner only, when there is none. */
@@ -43,7 +42,9 @@ export interface EmbeddedStoreOptions {
 	readonly topicsMax: number;
 	readonly clock: Clock;
 	/** Hears of what an operator should know, in words that fit a log; default nobody. */
-	readonly onWarning?: WarningListener;
+	readonly onWarning?: NoticeListener;
+	/** As `onWarning`, of what is as it should be. */
+	readonly onNotice?: NoticeListener;
 }
 
 export interface EmbeddedStore extends Store {
@@ -95,11 +96,9 @@ class SqliteStore implements EmbeddedStore {
 	#topicsAhead = 0;
 	/** Why the store cannot append; null while it can. */
 	#failure: StoreFailure | null = null;
-	/** Why another relay may be using the directory; null while the lock is held. */
-	#lockFailure: StoreFailure | null = null;
+	readonly #upkeep: Upkeep;
 	#records: EmbeddedRecords | null = null;
 	#cancelProbe: (() => void) | null = null;
-	#cancelCheck: (() => void) | null = null;
 	#closed: Promise<void> | null = null;
 
 	constructor(options: EmbeddedStoreOptions, setup: WorkerSetup, lock: DataDirLock) {
@@ -124,12 +123,14 @@ class SqliteStore implements EmbeddedStore {
 			topicsMax: setup.topicsMax,
 			post: (request, transfer) => this.#writer.post(request, transfer),
 		});
+		const isSound = () => this.#failure === null && this.#writer.serves;
+		this.#upkeep = new Upkeep({ ...options, lock, queue: this.#queue, isSound });
 	}
 
 	/** Starts the threads, the writer first, which makes the tables. Null when both serve, else why not. */
 	async open(): Promise<StoreFailure | null> {
 		const failure = (await this.#writer.start()) ?? (await this.#reads.open());
-		if (failure === null) this.#checkLater();
+		if (failure === null) this.#upkeep.start();
 		return failure;
 	}
 
@@ -215,7 +216,7 @@ class SqliteStore implements EmbeddedStore {
 
 	health(): StoreHealth {
 		if (this.#closed !== null) return { status: 'unavailable', reason: 'the store is closed' };
-		const failure = this.#lockFailure ?? this.#failure ?? this.#reads.failure ?? this.#records?.failure ?? null;
+		const failure = this.#upkeep.lockFailure ?? this.#failure ?? this.#reads.failure ?? this.#records?.failure ?? null;
 		return failure === null ? { status: 'ok', durability: 'disk' } : { status: 'unavailable', reason: failure.reason };
 	}
 
@@ -228,6 +229,10 @@ class SqliteStore implements EmbeddedStore {
 		return { topicsAhead: this.#topicsAhead };
 	}
 
+	space(): { readonly fileBytes: number; readonly freeBytes: number } {
+		return this.#upkeep.space;
+	}
+
 	close(): Promise<void> {
 		this.#closed ??= this.#close();
 		return this.#closed;
@@ -235,7 +240,7 @@ class SqliteStore implements EmbeddedStore {
 
 	async #close(): Promise<void> {
 		this.#cancelProbe?.();
-		this.#cancelCheck?.();
+		this.#upkeep.stop();
 		await this.#queue.idle();
 		// The reader first: the last connection to close is the one that can fold the WAL into the database.
 		await this.#reads.close();
@@ -246,7 +251,8 @@ class SqliteStore implements EmbeddedStore {
 	/** Why a call cannot be taken at all, or null. */
 	#refusal(): RelayError | null {
 		if (this.#closed !== null) return closedError();
-		if (this.#lockFailure !== null) return unavailable(this.#lockFailure);
+		const { lockFailure } = this.#upkeep;
+		if (lockFailure !== null) return unavailable(lockFailure);
 		return this.#writer.serves ? null : unavailable(this.#failure ?? WRITER_DOWN);
 	}
 
@@ -300,37 +306,6 @@ class SqliteStore implements EmbeddedStore {
 	#probeLater(): void {
 		this.#cancelProbe?.();
 		this.#cancelProbe = this.#clock.after(PROBE_INTERVAL_MS, () => this.#probe());
-	}
-
-	#checkLater(): void {
-		this.#cancelCheck = this.#clock.after(CHECK_INTERVAL_MS, () => {
-			void this.#check().finally(() => {
-				if (this.#closed === null) this.#checkLater();
-			});
-		});
-	}
-
-	/** Looks whether the files are where they were. While they are not, the probes find out when they are back. */
-	async #check(): Promise<void> {
-		if (!this.#writer.serves) return;
-		try {
-			if (this.#failure === null) await this.#queue.control({ kind: 'check' });
-			if (this.#failure === null && this.#closed === null) this.#keepLock();
-		} catch {
-			// Its reply has set the failure.
-		}
-	}
-
-	/** Only while the database is in its place: there is nothing to protect in another directory. */
-	#keepLock(): void {
-		try {
-			if (this.#lock.keep() === 'retaken') {
-				this.#options.onWarning?.('relay.lock was removed or replaced; the data directory is locked again', {});
-			}
-			this.#lockFailure = null;
-		} catch (thrown) {
-			this.#lockFailure = describeFailure(thrown);
-		}
 	}
 
 	/** Tries a write. Its outcome shows in the reply, like any other's, and a failure there sets up the next probe. */

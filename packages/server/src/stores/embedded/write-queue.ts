@@ -175,6 +175,11 @@ export class WriteQueue {
 		this.#checkIdle();
 	}
 
+	/** Whether nothing waits and nothing is in flight. */
+	get isIdle(): boolean {
+		return this.#inFlight.length === 0 && this.#waiting.length === 0;
+	}
+
 	/** Resolves when nothing waits and nothing is in flight. */
 	idle(): Promise<void> {
 		return new Promise((resolve) => {
@@ -184,7 +189,7 @@ export class WriteQueue {
 	}
 
 	#checkIdle(): void {
-		if (this.#inFlight.length > 0 || this.#waiting.length > 0) return;
+		if (!this.isIdle) return;
 		for (const resolve of this.#idleWaiters.splice(0)) resolve();
 	}
 

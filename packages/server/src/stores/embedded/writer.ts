@@ -9,6 +9,7 @@ import { append, type Tables } from './append.ts';
 import { ArrivalTable } from './arrival-table.ts';
 import { BlockTable } from './block-table.ts';
 import { describeFailure } from './failure.ts';
+import { FileSpace } from './file-space.ts';
 import { checkPlace, filesOfDatabase, watchPlaces } from './files.ts';
 import { KeyTable } from './key-table.ts';
 import { KnownTime } from './known-time.ts';
@@ -41,6 +42,8 @@ class Writer {
 	readonly #checkPlaces: () => void;
 	readonly #tables: Tables;
 	readonly #trimmer: Trimmer;
+	readonly #space: FileSpace;
+	#vacuumFailure: StoreFailure | null = null;
 	readonly #begin: StatementSync;
 	readonly #commit: StatementSync;
 	readonly #rollback: StatementSync;
@@ -66,6 +69,7 @@ class Writer {
 		this.#tables = { topics, blocks: new BlockTable(db), keys: new KeyTable(db), arrivals: new ArrivalTable(db), knownTime };
 		// As many deleted topics are remembered as may exist, so that creating and deleting in a loop stays bounded (I8).
 		this.#trimmer = new Trimmer(this.#tables, topicsMax);
+		this.#space = new FileSpace(db, file);
 		this.#begin = db.prepare('BEGIN IMMEDIATE');
 		this.#commit = db.prepare('COMMIT');
 		this.#rollback = db.prepare('ROLLBACK');
@@ -82,10 +86,19 @@ class Writer {
 		return { topics: topics.count, messages: topics.messages, bytes: topics.bytes, commits: this.#commits };
 	}
 
+	/** Does what cannot be done within a transaction. */
+	#prepare(ops: readonly WriteOp[]): void {
+		for (const { kind } of ops) {
+			if (kind === 'probe' || kind === 'checkpoint') this.#checkpoint();
+			else if (kind === 'vacuum') this.#vacuumFailure = this.#space.vacuum();
+		}
+	}
+
 	/** Runs a batch. Throws when the connection, or what is in memory, is of no more use: the thread is then to end. */
 	run(request: BatchRequest): BatchReply {
 		const { ops, nowMs } = request;
 		try {
+			this.#prepare(ops);
 			return ops.every(needsNoTransaction) ? this.#reply(this.#applyAll(request), null, false) : this.#transact(request);
 		} catch (thrown) {
 			if (this.#db.isTransaction) this.#rollback.run();
@@ -105,19 +118,17 @@ class Writer {
 	}
 
 	#transact(request: BatchRequest): BatchReply {
-		if (request.ops.some((op) => op.kind === 'probe')) this.#makeRoom();
-		this.#checkPlaces();
 		this.#begin.run();
 		this.#checkUnchanged();
 		const changesBefore = this.#countChanges();
 		const results = this.#applyAll(request);
 		this.#tables.topics.flush();
 		const changed = this.#countChanges() !== changesBefore;
+		// As late as it can still be undone: what is acknowledged was begun, and written, while the files were in their places.
+		this.#checkPlaces();
 		this.#commit.run();
 		for (const table of this.#inMemory()) table.committed();
 		if (changed) this.#commits++;
-		// Also after the commit, so that what is acknowledged was in its place when it had been written. Less than 1 µs for each file.
-		this.#checkPlaces();
 		return this.#reply(results, null, changed);
 	}
 
@@ -125,7 +136,7 @@ class Writer {
 	 * What is in the WAL may fit into the database where a full disk has no room for a longer WAL. And when the WAL itself was removed, what
 	 * was acknowledged is then in the database.
 	 */
-	#makeRoom(): void {
+	#checkpoint(): void {
 		try {
 			this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)');
 		} catch {
@@ -207,7 +218,14 @@ class Writer {
 				return keys.forget(op.beforeMs, op.keysMax);
 			case 'check':
 				this.#checkPlaces();
-				return null;
+				return this.#space.report();
+			case 'reclaim':
+				this.#space.reclaim();
+				return this.#space.report();
+			case 'checkpoint':
+				return this.#space.report();
+			case 'vacuum':
+				return { failure: this.#vacuumFailure, space: this.#space.report() };
 			case 'probe':
 				this.#probe.run();
 				return null;
@@ -216,7 +234,7 @@ class Writer {
 }
 
 function needsNoTransaction(op: WriteOp): boolean {
-	return isLook(op) || op.kind === 'check';
+	return isLook(op) || op.kind === 'check' || op.kind === 'checkpoint' || op.kind === 'vacuum';
 }
 
 /** The buffers of the appended blocks: the main thread announces them, so they go back instead of being copied. */

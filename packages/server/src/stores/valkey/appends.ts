@@ -14,7 +14,7 @@ import { confirmCall } from './confirmations.ts';
 import type { Connection, ScriptCall } from './connection.ts';
 import { failureOf, unavailable } from './failure.ts';
 import type { Reply } from './glide.ts';
-import { publishCommand } from './keys.ts';
+import { publishCommand, type RecordKeys } from './keys.ts';
 import { evaluateReplicated } from './replicas.ts';
 import { SCRIPTS } from './scripts.ts';
 import { listCommands, registerCall } from './topic-list.ts';
@@ -114,7 +114,7 @@ function callOf(
 	topicId: string,
 ): ScriptCall {
 	const { stream, meta, channel } = names.topic(topic);
-	const { records, order } = names.idempotency(cluster ? topic : null);
+	const { records, order, holders } = names.idempotency(cluster ? topic : null);
 	const args: (string | Buffer)[] = [
 		String(nowMs()),
 		topicId,
@@ -128,8 +128,13 @@ function callOf(
 		if (dedupe !== null) args.push(String(place), String(dedupe.item), dedupe.key, dedupe.fingerprint);
 	}
 	// A server that is handing the slot over refuses calls of which it has some of the keys only: not those that are needed for nothing.
-	const keys = args.length === unkeyed ? [stream, meta] : [stream, meta, records, order];
+	const keys = args.length === unkeyed ? [stream, meta] : [stream, meta, ...keysOf({ records, order, holders })];
 	return { script: SCRIPTS.append, keys, args };
+}
+
+/** Every key of idempotency records, as the scripts take them. */
+export function keysOf({ records, order, holders }: RecordKeys): readonly string[] {
+	return holders === null ? [records, order] : [records, order, holders.counts, holders.ages];
 }
 
 /** Calls a script per piece. */

@@ -5,6 +5,9 @@ import { RelayError } from '@pulsar-relay/protocol/errors';
 export const NO_ANSWER = 'the store does not answer';
 export const UNREACHABLE = 'the store cannot be reached';
 export const TWO_PRIMARIES = 'more than one of the addresses is a primary';
+export const NOTHING_LISTENS = 'nothing listens there';
+export const NOTHING_ANSWERS = 'nothing answers there';
+export const NO_SUCH_HOST = 'there is no such host';
 const LACKS_PERMISSION = 'the user lacks a permission';
 const ANOTHER_TYPE = 'a key of the topic holds another type of value; deleting the topic removes it';
 
@@ -23,6 +26,14 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
 	[/IDSPACE/, 'the topic has no message ids left'],
 	[/timed? ?out|TimeoutError/i, NO_ANSWER],
 ];
+
+/** Reasons that pass by themselves, when the server or a name for it appears, or another server becomes the primary. */
+const PASSING: ReadonlySet<string> = new Set([
+	...[NO_ANSWER, UNREACHABLE, NOTHING_LISTENS, NOTHING_ANSWERS, NO_SUCH_HOST],
+	...['the store is a read-only replica', 'the store is loading its data', 'the cluster is down'],
+]);
+/** When to try again after one of them. */
+const RETRY_AFTER_S = 1;
 
 /** One clause, without a full stop, never a driver's words. */
 export function reasonOf(error: unknown): string {
@@ -50,6 +61,17 @@ export function isUnknownScript(error: unknown): boolean {
 
 export function unavailable(reason: string, cause?: unknown): RelayError {
 	return new RelayError('storage_unavailable', reason, cause === undefined ? {} : { cause });
+}
+
+/** Whether a failure of the start passes by itself: the error says when to try again. */
+export function passes(error: unknown): boolean {
+	return error instanceof RelayError && error.retryAfterS !== undefined;
+}
+
+/** The error of a start that fails. */
+export function cannotStart(what: string, reason: string, cause: unknown): RelayError {
+	const retry = PASSING.has(reason) || passes(cause) ? { retryAfterS: RETRY_AFTER_S } : {};
+	return new RelayError('storage_unavailable', `${what}: ${reason}`, { cause, ...retry });
 }
 
 /** Any failure of a call as what the port promises. */

@@ -18,8 +18,15 @@ export interface TopicKeys {
 export interface RecordKeys {
 	/** Hash: `<item>:<key>` → `<message id> <fingerprint>`. */
 	readonly records: string;
-	/** List: `<time in ms> <field of the hash>`, oldest first. */
+	/** List: `<time in ms> <field of the hash>`, oldest first. On one server only what relays up to 0.3.0 have left. */
 	readonly order: string;
+	/** On one server, where each holder (log/key-holders.ts) has a list of its own, `<order>:of:<holder>`; null on a Cluster. */
+	readonly holders: {
+		/** Sorted set of the holders by how many records each has. */
+		readonly counts: string;
+		/** Sorted set of the holders by the time in ms of the oldest record of each. */
+		readonly ages: string;
+	} | null;
 }
 
 /** Every key and channel of the relays that share one prefix. */
@@ -83,7 +90,10 @@ export function keySpace(prefix: string): KeySpace {
 		topic,
 		idempotency(name) {
 			const tag = name === null ? shared : `{${topic(name).stream}}`;
-			return { records: `${tag}:keys`, order: `${tag}:keys:order` };
+			const order = `${tag}:keys:order`;
+			// On a Cluster each list would be one more key that a server may not have while the topic moves.
+			const holders = name === null ? { counts: `${order}:counts`, ages: `${order}:ages` } : null;
+			return { records: `${tag}:keys`, order, holders };
 		},
 		topicOf: (channel) => channel.slice(beforeTopic, -':stream}:live'.length),
 	};

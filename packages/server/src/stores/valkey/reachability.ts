@@ -5,6 +5,7 @@
 
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { NO_SUCH_HOST, NOTHING_ANSWERS, NOTHING_LISTENS } from './failure.ts';
 import type { ServerAddress, ServerTls } from './glide.ts';
 
 const TIMEOUT_MS = 1000;
@@ -28,7 +29,7 @@ export function whyUnreachable(address: ServerAddress, tls: ServerTls | null): P
 		}
 		// A server that expects no TLS may wait for the end of what it takes for a command.
 		socket.setTimeout(TIMEOUT_MS, () =>
-			end(tls === null ? 'nothing answers there' : 'nothing answers there over TLS; see PULSAR_VALKEY_USE_TLS'),
+			end(tls === null ? NOTHING_ANSWERS : 'nothing answers there over TLS; see PULSAR_VALKEY_USE_TLS'),
 		);
 		socket.once('error', (error) => end(reasonOfError(error, address, tls)));
 		// Over TLS 1.3 a server refuses a certificate, or the lack of one, only after the client believes to be connected.
@@ -67,8 +68,8 @@ const TLS_REASONS: readonly (readonly [RegExp, string])[] = [
 
 function reasonOfError(error: unknown, { host }: ServerAddress, tls: ServerTls | null): string | null {
 	const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-	if (code === 'ECONNREFUSED') return 'nothing listens there';
-	if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'there is no such host';
+	if (code === 'ECONNREFUSED') return NOTHING_LISTENS;
+	if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return NO_SUCH_HOST;
 	if (tls === null) return code === 'ECONNRESET' ? EXPECTS_TLS : null;
 	if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
 		const names = error instanceof Error && 'cert' in error ? namesOf(error.cert) : '';

@@ -1,10 +1,6 @@
 /**
  * The store's clock, which is the one that counts: nodes with clocks of their own give ids and judge ages by it. Asked for each second and
- * carried on by this machine's steady time in between.
- *
- * Nothing is trimmed on the word of one clock. An age counts only when the store's clock and the node's agree that it is reached; and when
- * the store's clock goes forward at once, or was far behind when the store was last used, time is counted as if it had not for an hour, in
- * which somebody can set it right.
+ * carried on by this machine's steady time in between. An age counts only when the store's clock and the node's agree that it is reached.
  */
 
 import type { Clock } from '../../ports/clock.ts';
@@ -16,12 +12,6 @@ const LOOK_INTERVAL_MS = 1000;
 const SKEW_MAX_MS = 5000;
 /** From here on an operator is told. */
 const SKEW_TOLD_MS = 1000;
-/** A clock that goes forward by more than this at once has been set. */
-const JUMP_MS = 10_000;
-/** The same while no relay ran, when time goes on, too. */
-const PAUSE_MS = 3_600_000;
-/** How long time is counted as before after a jump. */
-const GRACE_MS = 3_600_000;
 /** How often the time is written down for the next start. */
 const MARK_INTERVAL_MS = 60_000;
 
@@ -43,9 +33,8 @@ type Skew = 'none' | 'told' | 'unfit';
 export class StoreClock {
 	readonly #options: StoreClockOptions;
 	#last: Moment | null = null;
-	/** Before a jump; null when there was none lately. */
-	#beforeJump: Moment | null = null;
-	#graceUntilMs = 0;
+	/** See `Store.lastKnownMs`. */
+	#lastKnownMs: number | undefined;
 	#markedMs = Number.NEGATIVE_INFINITY;
 	/** This machine's clock less the store's. */
 	#skewMs = 0;
@@ -64,8 +53,8 @@ export class StoreClock {
 		const { keys } = connection();
 		const [marked] = await connection().run([['GET', keys.clock]]);
 		if (marked instanceof Error) throw failureOf(marked);
+		this.#lastKnownMs = marked == null ? undefined : Number(String(marked));
 		await this.#look();
-		if (marked != null) this.#compare(Number(String(marked)));
 		this.#lookLater();
 	}
 
@@ -77,15 +66,27 @@ export class StoreClock {
 	/** Unix time in ms by the store's clock. */
 	nowMs(): number {
 		const { clock } = this.#options;
-		return this.#last === null ? clock.nowMs() : Math.floor(carriedOn(this.#last, clock));
+		if (this.#last === null) return clock.nowMs();
+		return Math.floor(this.#last.serverMs + clock.monotonicMs() - this.#last.monotonicMs);
 	}
 
-	/** The time by which ages are judged: never ahead of either clock, nor of what it was before a jump. */
-	agesMs(nodeNowMs: number): number {
-		const { clock } = this.#options;
-		if (this.#last === null) return nodeNowMs;
-		const steady = this.#beforeJump === null ? Number.POSITIVE_INFINITY : carriedOn(this.#beforeJump, clock);
-		return Math.floor(Math.min(nodeNowMs, carriedOn(this.#last, clock), steady));
+	/** The time by which ages are judged: never ahead of the store's clock, nor of what the node believes. */
+	agesMs(nodeMs: number): number {
+		return this.#last === null ? nodeMs : Math.min(nodeMs, this.nowMs());
+	}
+
+	/** When a relay last judged ages by this store, as it was remembered at the start. */
+	get lastKnownMs(): number | undefined {
+		return this.#lastKnownMs;
+	}
+
+	/** Remembers the time by which ages were judged, now and then, for the next start. */
+	async remember(agesMs: number): Promise<void> {
+		const { clock, connection } = this.#options;
+		const nowMs = clock.monotonicMs();
+		if (connection === null || this.#skew === 'unfit' || nowMs - this.#markedMs < MARK_INTERVAL_MS) return;
+		this.#markedMs = nowMs;
+		await connection().run([['SET', connection().keys.clock, String(agesMs)]]);
 	}
 
 	get skewMs(): number {
@@ -123,42 +124,8 @@ export class StoreClock {
 		const tookMs = clock.monotonicMs() - askedMs;
 		// Of a Cluster the earliest: nothing is old before every server says so.
 		const serverMs = Math.min(...replies.map(millisecondsOf));
-		const now: Moment = { serverMs, monotonicMs: askedMs + tookMs / 2 };
-		if (this.#last !== null) this.#noteJump(now, this.#last);
-		this.#last = now;
+		this.#last = { serverMs, monotonicMs: askedMs + tookMs / 2 };
 		this.#noteSkew(nodeMs + tookMs / 2 - serverMs, tookMs / 2);
-		await this.#mark();
-	}
-
-	#noteJump(now: Moment, last: Moment): void {
-		if (this.#beforeJump !== null && now.monotonicMs >= this.#graceUntilMs) this.#beforeJump = null;
-		const expectedMs = last.serverMs + now.monotonicMs - last.monotonicMs;
-		const aheadMs = now.serverMs - expectedMs;
-		if (aheadMs <= JUMP_MS) return;
-		this.#hold({ serverMs: expectedMs, monotonicMs: now.monotonicMs });
-		this.#options.onWarning("the store's clock went forward at once; for an hour ages are counted as before", {
-			seconds: Math.round(aheadMs / 1000),
-		});
-	}
-
-	/** With the time that was written down last by any node. */
-	#compare(markedMs: number): void {
-		const last = this.#last;
-		if (last === null || last.serverMs - markedMs <= PAUSE_MS) return;
-		this.#hold({ serverMs: markedMs, monotonicMs: last.monotonicMs });
-		const seconds = Math.round((last.serverMs - markedMs) / 1000);
-		this.#options.onWarning(
-			'the store was not used for long, or its clock is wrong; for an hour ages are counted from when it was',
-			{
-				seconds,
-			},
-		);
-	}
-
-	#hold(before: Moment): void {
-		// Of several jumps the first counts: what came after it may be of a wrong clock.
-		this.#beforeJump ??= before;
-		this.#graceUntilMs = before.monotonicMs + GRACE_MS;
 	}
 
 	#noteSkew(skewMs: number, uncertainMs: number): void {
@@ -171,20 +138,6 @@ export class StoreClock {
 		if (this.#skew === 'none') onWarning("the clock of this machine agrees with the store's again", {});
 		else onWarning(this.trouble ?? `the clock of this machine is ${describeSkew(this.#skewMs)} the store's`, {});
 	}
-
-	/** Only of a clock that nothing speaks against. */
-	async #mark(): Promise<void> {
-		const { clock, connection } = this.#options;
-		const nowMs = clock.monotonicMs();
-		if (connection === null || this.#skew === 'unfit' || this.#beforeJump !== null) return;
-		if (nowMs - this.#markedMs < MARK_INTERVAL_MS) return;
-		this.#markedMs = nowMs;
-		await connection().run([['SET', connection().keys.clock, String(this.nowMs())]]);
-	}
-}
-
-function carriedOn({ serverMs, monotonicMs }: Moment, clock: Clock): number {
-	return serverMs + clock.monotonicMs() - monotonicMs;
 }
 
 function describeSkew(skewMs: number): string {

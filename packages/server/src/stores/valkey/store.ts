@@ -7,6 +7,7 @@
  * written, which a few pages would be, and GLIDE 2.5.2 was seen to take the confirmation of an unsubscribe for the reply of a batch.
  */
 
+import { RelayError } from '@pulsar-relay/protocol/errors';
 import { compareMessageIds, formatMessageId, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import { lastIdOf } from '../../log/block.ts';
 import type { ReadLimits } from '../../log/page.ts';
@@ -27,7 +28,7 @@ import type {
 import { type AppendsOptions, takeAppends } from './appends.ts';
 import { Confirmations } from './confirmations.ts';
 import { Connection } from './connection.ts';
-import { failureOf, NO_ANSWER, reasonOf, UNREACHABLE, unavailable } from './failure.ts';
+import { cannotStart, failureOf, NO_ANSWER, reasonOf, UNREACHABLE, unavailable } from './failure.ts';
 import type { ServerAddress, ServerOptions } from './glide.ts';
 import { Looking } from './looking.ts';
 import { lowestLevel, NODE_LEVEL } from './nodes.ts';
@@ -94,7 +95,7 @@ export async function openValkeyStore(options: ValkeyStoreOptions): Promise<Valk
 		return store;
 	} catch (error) {
 		await store.close();
-		throw unavailable(`cannot use Valkey at ${at}: ${await startFailureOf(error, options.server)}`, error);
+		throw cannotStart(`cannot use Valkey at ${at}`, await startFailureOf(error, options.server), error);
 	}
 }
 
@@ -187,7 +188,8 @@ class ServerStore implements ValkeyStore {
 		this.#finding = await checkServer(this.#writes, this.#options.demands);
 		if (this.#finding.status === 'unfit' && this.#finding.fatal) throw unavailable(this.#finding.reason);
 		const tooFew = await checkReplicas(this.#writes, this.#options.demands.replicas);
-		if (tooFew !== null) throw unavailable(tooFew);
+		// They may still be on their way.
+		if (tooFew !== null) throw new RelayError('storage_unavailable', tooFew, { retryAfterS: 1 });
 		await checkPermissions(this.#writes, this.#announcements);
 		this.#tellFinding(null);
 		await this.#findOlderNodes();
@@ -324,6 +326,10 @@ class ServerStore implements ValkeyStore {
 			if (connection?.state.status === 'down') return connection.state.reason;
 		}
 		return this.#finding.status === 'unfit' ? this.#finding.reason : this.#time.trouble;
+	}
+
+	get lastKnownMs(): number | undefined {
+		return this.#time.lastKnownMs;
 	}
 
 	readonly clocks = () => ({ skewMs: this.#time.skewMs, topicsAhead: this.#sweep?.topicsAhead ?? 0 });

@@ -7,6 +7,7 @@
 import { DELETED_TOPIC_KEPT_MS, type MessageId, parseMessageId } from '@pulsar-relay/protocol/message-id';
 import type { Clock } from '../../ports/clock.ts';
 import type { TrimStep } from '../../ports/store.ts';
+import { keysOf } from './appends.ts';
 import type { Connection, ScriptCall } from './connection.ts';
 import { failureOf } from './failure.ts';
 import { type KeySpace, publishCommand, type RecordKeys } from './keys.ts';
@@ -95,7 +96,10 @@ export class Sweep {
 		this.#missingBefore = this.#missing;
 		this.#missing = new Set();
 		sizes.endCount();
-		await this.#forgetEndings(this.#options.time.agesMs(step.nowMs));
+		const { time } = this.#options;
+		const agesMs = time.agesMs(step.nowMs);
+		await this.#forgetEndings(agesMs);
+		await time.remember(agesMs);
 		return { removed, more: this.#leftSome };
 	}
 
@@ -148,8 +152,9 @@ export class Sweep {
 	async forgetKeys(beforeMs: number, keysMax: number): Promise<{ readonly removed: number; readonly more: boolean }> {
 		const { cluster, connection, clock, time } = this.#options;
 		const { keys } = connection;
-		const nodeNowMs = clock.nowMs();
-		const agedMs = beforeMs - (nodeNowMs - time.agesMs(nodeNowMs));
+		// As much earlier as the store's clock is behind the node's.
+		const nodeMs = clock.nowMs();
+		const agedMs = beforeMs - (nodeMs - time.agesMs(nodeMs));
 		if (!cluster) return this.#forget([keys.idempotency(null)], agedMs, keysMax);
 		const names = await this.#names(this.#recordsAfter, TOPICS_PER_STEP_MAX);
 		const ended = this.#recordsAfter === null ? await this.#endings() : [];
@@ -161,7 +166,7 @@ export class Sweep {
 
 	async #forget(scopes: readonly RecordKeys[], beforeMs: number, keysMax: number) {
 		const args = [String(beforeMs), String(keysMax), String(RECORDS_PER_STEP_MAX)];
-		const calls = scopes.map(({ records, order }) => ({ script: SCRIPTS.forgetKeys, keys: [records, order], args }));
+		const calls = scopes.map((scope) => ({ script: SCRIPTS.forgetKeys, keys: keysOf(scope), args }));
 		let removed = 0;
 		let more = false;
 		for (const reply of await this.#options.connection.evaluate(calls)) {

@@ -24,6 +24,8 @@ export interface RouteAccess {
 	readonly who: 'open' | 'account' | 'any';
 	/** What the account must be permitted. */
 	readonly permission?: Permission;
+	/** What it does outlives the credential: that must be good in the store at this moment, and not only in memory. */
+	readonly lasting?: true;
 	/** The token for metrics will do, and is needed where that is set and nobody has an account. */
 	readonly metricsToken?: true;
 	/** A scoped token may come in the query, for clients that cannot set headers: `EventSource`. */
@@ -62,7 +64,7 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
 	'PUT /api/v1/topics/:topic_name': { who: 'account' },
 	'DELETE /api/v1/topics/:topic_name': { who: 'account' },
 	'GET /api/v1/topics/:topic_name/messages': { who: 'any', permission: 'read' },
-	'POST /api/v1/topics/:topic_name/permissions': { who: 'account' },
+	'POST /api/v1/topics/:topic_name/permissions': { who: 'account', lasting: true },
 	'GET /api/v1/topics/:topic_name/permissions': { who: 'account' },
 	'DELETE /api/v1/topics/:topic_name/permissions/:username': { who: 'account' },
 	'POST /auth/login': GUESS,
@@ -83,15 +85,15 @@ export const ROUTE_ACCESS: Readonly<Record<string, RouteAccess>> = {
 	'GET /auth/me': { who: 'account' },
 	'GET /auth/sessions': { who: 'account' },
 	'DELETE /auth/sessions/:jti': { who: 'account' },
-	'POST /auth/keys': { who: 'account' },
+	'POST /auth/keys': { who: 'account', lasting: true },
 	'GET /auth/keys': { who: 'account' },
-	'PATCH /auth/keys/:key_id': { who: 'account' },
-	'POST /auth/keys/:key_id/rotate': { who: 'account' },
+	'PATCH /auth/keys/:key_id': { who: 'account', lasting: true },
+	'POST /auth/keys/:key_id/rotate': { who: 'account', lasting: true },
 	'DELETE /auth/keys/:key_id': { who: 'account' },
-	'POST /auth/register': { who: 'account', permission: 'admin' },
+	'POST /auth/register': { who: 'account', permission: 'admin', lasting: true },
 	'GET /auth/users': { who: 'account', permission: 'admin' },
 	'GET /auth/users/stats': { who: 'account', permission: 'admin' },
-	'PATCH /auth/users/:user_id': { who: 'account', permission: 'admin' },
+	'PATCH /auth/users/:user_id': { who: 'account', permission: 'admin', lasting: true },
 	'DELETE /auth/users/:user_id': { who: 'account', permission: 'admin' },
 };
 
@@ -199,9 +201,14 @@ function credentialsCheck(access: RouteAccess, auth: Auth, limiting: Limiting | 
 			refuse(thrown);
 			return;
 		}
-		if (principal instanceof Promise) principal.then(accept, refuse);
+		if (access.lasting === true) confirmed(auth, principal).then(accept, refuse);
+		else if (principal instanceof Promise) principal.then(accept, refuse);
 		else accept(principal);
 	};
+}
+
+async function confirmed(auth: Auth, principal: KnownPrincipal | Promise<KnownPrincipal>): Promise<KnownPrincipal> {
+	return auth.authenticator.confirm(await principal);
 }
 
 /** Refuses what was kept back until the body has come. */

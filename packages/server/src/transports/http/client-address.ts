@@ -34,6 +34,18 @@ export function wholeAddresses(proxies: readonly string[]): AddressOf {
 }
 
 /**
+ * What the connections of a peer are counted by, from its address: as {@link clientAddresses} counts. Null for proxies that are trusted and for
+ * this machine, by which many clients come.
+ */
+export function peerCounts(proxies: readonly string[]): (remoteAddress: string) => string | null {
+	const shared = blockListOf([...proxies, '127.0.0.1', '::1']);
+	return (remoteAddress) => {
+		const address = plain(remoteAddress);
+		return isIP(address) === 0 || shared.check(address, family(address)) ? null : counted(address);
+	};
+}
+
+/**
  * The networks around an address as {@link clientAddresses} gives it, and itself. A site has an IPv6 /56 or /48 nearly always, and an IPv4 /24 is what
  * is sold at least.
  */

@@ -3,7 +3,7 @@
  * of the process the system would do the same, and nobody would hear of it.
  */
 
-import type { Server } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { Logger } from '../../ops/logger.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
@@ -17,6 +17,8 @@ export interface ConnectionBoundOptions {
 	readonly connectionsMax: number;
 	/** Files that the process may have open; null = no limit is known. */
 	readonly openFilesMax: number | null;
+	/** What a peer's connections are counted by, from its address; null for peers that others come by, such as proxies. */
+	readonly peerOf: (remoteAddress: string) => string | null;
 	readonly clock: Clock;
 	readonly logger: Logger;
 	readonly metrics: Pick<ConnectionMetrics, 'connectionDropped'>;
@@ -24,7 +26,7 @@ export interface ConnectionBoundOptions {
 
 /** Bounds the connections of a server; at least one is always taken. */
 export function boundConnections(server: Server, options: ConnectionBoundOptions): void {
-	const { connectionsMax, openFilesMax, clock, logger, metrics } = options;
+	const { connectionsMax, openFilesMax, peerOf, clock, logger, metrics } = options;
 	const fitting = openFilesMax === null ? connectionsMax : Math.max(1, openFilesMax - OWN_FILES);
 	const max = Math.min(connectionsMax, fitting);
 	let dropped = 0;
@@ -44,8 +46,48 @@ export function boundConnections(server: Server, options: ConnectionBoundOptions
 			: 'PULSAR_MAX_CONNECTIONS and PULSAR_MAX_WAITING_POLLS';
 	server.maxConnections = max;
 	server.on('drop', () => note({ connections_max: max, reason }));
+	dividePeers(server, {
+		max,
+		peerOf,
+		onRefused: (peer) => note({ peer, reason: 'one address may have no more than it leaves to others' }),
+	});
 	// A connection that could not be accepted is the client's loss, not the end of the relay.
 	server.on('error', (error) => {
 		if ('syscall' in error && error.syscall === 'accept') note({ err: error });
+	});
+}
+
+interface Division {
+	readonly max: number;
+	readonly peerOf: ConnectionBoundOptions['peerOf'];
+	readonly onRefused: (peer: string) => void;
+}
+
+/** Closes what comes from an address that would then have more connections than it leaves to all others. */
+function dividePeers(server: Server, { max, peerOf, onRefused }: Division): void {
+	const peers = new Map<Socket, string>();
+	const counts = new Map<string, number>();
+	let open = 0;
+	// One listener for all sockets.
+	function onClose(this: Socket): void {
+		open--;
+		const peer = peers.get(this);
+		if (peer === undefined) return;
+		peers.delete(this);
+		const left = (counts.get(peer) ?? 1) - 1;
+		if (left === 0) counts.delete(peer);
+		else counts.set(peer, left);
+	}
+	server.on('connection', (socket: Socket) => {
+		const before = open++;
+		socket.once('close', onClose);
+		const peer = peerOf(socket.remoteAddress ?? '');
+		if (peer === null) return;
+		const own = counts.get(peer) ?? 0;
+		peers.set(socket, peer);
+		counts.set(peer, own + 1);
+		if (own === 0 || own < max - before) return;
+		onRefused(peer);
+		socket.destroy();
 	});
 }

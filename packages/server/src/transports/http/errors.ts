@@ -8,6 +8,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from '../../ops/logger.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
 import type { HttpDeps } from './deps.ts';
+import { EVENT_STREAM_TYPE, refusalStream } from './event-stream.ts';
 import { why } from './traffic-log.ts';
 
 export const JSON_TYPE = 'application/json; charset=utf-8';
@@ -69,24 +70,6 @@ export function logDefect(logger: Logger, requestId: string, thrown: unknown): v
 	if (error.code === 'internal_error') logger.error({ request_id: requestId, err: error.cause ?? error }, 'a request failed');
 }
 
-/** An answer to a failure in the place of the usual one. */
-export interface FailureAnswer {
-	readonly status: number;
-	readonly type: string;
-	readonly body: string;
-}
-
-declare module 'fastify' {
-	interface FastifyContextConfig {
-		/**
-		 * For a route with clients that cannot read the usual answer to a failure: what they get, or null for the usual one.
-		 *
-		 * @param retryAfterS when to try again; undefined when that does not help
-		 */
-		failureAnswer?: (request: FastifyRequest, error: RelayError, retryAfterS: number | undefined) => FailureAnswer | null;
-	}
-}
-
 /** Answers a request with an error. */
 export type AnswerError = (
 	request: FastifyRequest,
@@ -99,7 +82,7 @@ export type AnswerError = (
 export function createErrorAnswers({
 	metrics,
 	logger,
-}: Pick<HttpDeps, 'logger'> & { readonly metrics: ConnectionMetrics }): AnswerError {
+}: Pick<HttpDeps, 'logger'> & { readonly metrics: Pick<ConnectionMetrics, 'errorAnswered'> }): AnswerError {
 	return (request, reply, thrown, options = {}) => {
 		const error = relayErrorOf(thrown);
 		metrics.errorAnswered('http', error.code);
@@ -111,9 +94,8 @@ export function createErrorAnswers({
 		// The framework closes the connection after every failure to read a body. Only where the rest of it is not awaited must it.
 		if (error.code === 'request_timeout') reply.header('connection', 'close');
 		else if (reply.hasHeader('connection')) reply.header('connection', reply.raw.shouldKeepAlive ? 'keep-alive' : 'close');
-		const own =
-			request.routeOptions.config?.failureAnswer?.(request, error, wait === undefined ? undefined : Number(wait)) ?? null;
-		if (own !== null) return reply.code(own.status).header('content-type', own.type).send(own.body);
+		const stream = wait === undefined ? null : refusalStream(request, error, Number(wait));
+		if (stream !== null) return reply.code(200).header('content-type', EVENT_STREAM_TYPE).send(stream);
 		return reply
 			.code(ERRORS[error.code].status)
 			.headers({ 'content-type': JSON_TYPE, ...options.headers })

@@ -47,5 +47,8 @@ export function trustedHosts({ trustedHosts, listenHost, onLoopback }: HostOptio
 /** The name or address in a `Host` header: without port and brackets, in lower case, without the dot of the root. */
 export function hostnameOf(host: string): string {
 	const [, inBrackets, bare = ''] = /^(?:\[([^\]]*)\]|([^:]*|[^:]*(?::[^:]*){2,}))(?::\d*)?$/.exec(host) ?? [];
-	return (inBrackets ?? bare).toLowerCase().replace(/\.$/, '');
+	const name = inBrackets ?? bare;
+	// An IPv6 address has many spellings.
+	if (name.includes(':')) return URL.parse(`http://[${name}]`)?.hostname.slice(1, -1) ?? name;
+	return name.toLowerCase().replace(/\.$/, '');
 }

@@ -1,7 +1,12 @@
 /**
- * The HTTP connections that are open, for the drain: a client that is sending just as its connection closes gets a reset instead of an
- * answer. So each connection is closed by an answer that says so, and one without requests only once it has been quiet for a while.
- * WebSockets are not among them.
+ * The HTTP connections that are open, and the requests of each that have no answer yet. WebSockets are not among them.
+ *
+ * Requests that a client sends before the ones before them are answered (RFC 9112, 9.3.2) are bounded, and so is what is held for a client
+ * that does not read: Node stops reading from such a connection, and would not notice its end, so that polls would go on waiting for a
+ * client that left (I8).
+ *
+ * At the end, a client that is sending just as its connection closes would get a reset instead of an answer. So each connection is closed by
+ * an answer that says so, and one without requests only once it has been quiet for a while.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -9,6 +14,8 @@ import { type Server, type Socket, Server as TcpServer } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 import type { Clock } from '../../ports/clock.ts';
 
+/** Requests of one connection that may be under way. */
+const UNANSWERED_MAX = 100;
 /** A connection without bytes for this long is taken for idle: what a busy client needs between two requests, with a wide margin. */
 const QUIET_MS = 1000;
 const LOOK_INTERVAL_MS = 100;
@@ -16,7 +23,6 @@ const LOOK_INTERVAL_MS = 100;
 const ACCEPT_MS_MAX = 200;
 
 interface Connection {
-	/** Requests that have no answer yet. */
 	unanswered: number;
 	/** The answer after which the connection may close, since no request came after its own; null when there is none to come. */
 	newest: ServerResponse | null;
@@ -97,6 +103,8 @@ export class OpenConnections {
 		const before = connection.newest;
 		connection.newest = response;
 		response.on('close', this.#onAnswered);
+		// Node has paused a connection whose answers wait behind an earlier one, or whose client does not take them.
+		if (connection.unanswered > UNANSWERED_MAX || (connection.unanswered > 1 && socket.isPaused())) socket.destroy();
 		if (!this.#isDraining()) return;
 		endAfter(response);
 		// A pipelined request: what was to be the last answer no longer is.

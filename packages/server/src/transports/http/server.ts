@@ -25,7 +25,6 @@ import { askForBodiesWhenRead } from './expect-continue.ts';
 import { parseJsonBody } from './json-body.ts';
 import { OpenConnections } from './open-connections.ts';
 import { isMissingDocsFile, registerOpenApi } from './openapi.ts';
-import { boundPipelining } from './pipelining.ts';
 import { answerBrokenRequest } from './raw-answer.ts';
 import { RouteTable } from './route-table.ts';
 import { registerAuth } from './routes/auth.ts';
@@ -67,7 +66,7 @@ declare module 'fastify' {
 		notedTopics: string | null;
 	}
 	interface FastifyInstance {
-		/** The connections that are open, to be closed at the end. */
+		/** The connections that are open: what they may ask at once, and how they end. */
 		readonly openConnections: OpenConnections;
 	}
 }
@@ -159,7 +158,6 @@ function createServer(
 	// A client that has closed its sending side gets its answer. Not among the documented properties, but as old as they are.
 	Object.assign(server.server, { httpAllowHalfOpen: true });
 	askForBodiesWhenRead(server.server);
-	boundPipelining(server.server);
 	return server;
 }
 

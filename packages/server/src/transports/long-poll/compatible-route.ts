@@ -15,8 +15,9 @@ import type { Clock } from '../../ports/clock.ts';
 import type { PollAnswer } from '../../relay/poll.ts';
 import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
+import { CompatiblePollAnswer, PollStats } from '../http/reading-schemas.ts';
 import type { AllowedStarts } from '../http/rights.ts';
-import { CompatiblePollAnswer, errorAnswers, PollStats } from '../http/schemas.ts';
+import { errorAnswers } from '../http/schemas.ts';
 import { Receipts } from './receipts.ts';
 import { POLL_ERRORS, type PollDeps, type PollOptions, runPoll, waitMsOf } from './run.ts';
 import { encodeCompatiblePollAnswer } from './sink.ts';
@@ -99,12 +100,11 @@ async function pollOn(
 	request: FastifyRequest<{ Body: PollBody }>,
 	reply: FastifyReply,
 ): Promise<FastifyReply> {
-	let opened: PollStart | null = null;
-	let shownAs: AllowedStarts['shownAs'] = new Map();
+	const opened: { start: PollStart | null; shownAs: AllowedStarts['shownAs'] } = { start: null, shownAs: new Map() };
 	const place: PollOptions['place'] = async (allowed) => {
 		const start = await pollStarts.open(client, allowed.starts.keys());
-		opened = start;
-		shownAs = allowed.shownAs;
+		opened.start = start;
+		opened.shownAs = allowed.shownAs;
 		const { positions } = start;
 		// In the order of the request, which is the order of the answer.
 		if (positions !== null) return new Map(Array.from(allowed.starts.keys(), (topic) => [topic, positions.get(topic) ?? 'last']));
@@ -115,7 +115,7 @@ async function pollOn(
 	};
 	try {
 		const answer = await runPoll(deps, request, reply, startsOf(request.body), { ...optionsFor(request.body), place });
-		const start = opened as PollStart | null;
+		const { start, shownAs } = opened;
 		if (start !== null && answer.slices.length > 0 && (await receipts.canReach(request.raw))) {
 			const times = await start.answering(lastIdsOf(answer, shownAs));
 			receipts.watch(request.raw, reply.raw, (receipt) => {
@@ -124,7 +124,7 @@ async function pollOn(
 		}
 		return answerWith(reply, answer);
 	} finally {
-		(opened as PollStart | null)?.end();
+		opened.start?.end();
 	}
 }
 

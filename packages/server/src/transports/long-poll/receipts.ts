@@ -20,16 +20,22 @@ const LINGER_MS = 2000;
 /** What proxies add to the requests that they pass on. */
 const PROXY_HEADERS = ['via', 'forwarded', 'x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-real-ip'];
 
+interface AwaitedReceipt {
+	/** A request has come on the connection. */
+	onRequest(next: IncomingMessage): void;
+	settle(receipt: Receipt): void;
+}
+
 /** Watches over connections of one server. */
 export class Receipts {
 	readonly #clock: Clock;
-	/** What a request on a connection means for the answer before it. */
-	readonly #awaited = new Map<Socket, (next: IncomingMessage) => void>();
+	/** The last answer on a connection, of which nothing is known yet. */
+	readonly #awaited = new Map<Socket, AwaitedReceipt>();
 
 	constructor(server: Server, clock: Clock) {
 		this.#clock = clock;
 		// First, so that what a request shows is known before it is handled.
-		server.prependListener('request', (request: IncomingMessage) => this.#awaited.get(request.socket)?.(request));
+		server.prependListener('request', (request: IncomingMessage) => this.#awaited.get(request.socket)?.onRequest(request));
 	}
 
 	/** Whether an answer can still reach the client, as far as anything has arrived that says otherwise. */
@@ -47,23 +53,26 @@ export class Receipts {
 		const halfClosed = socket.readableEnded;
 		const arrived: Receipt = halfClosed || isForwarded(request) ? 'taken' : 'received';
 		let sent = false;
-		const settle = (receipt: Receipt) => {
-			if (this.#awaited.get(socket) !== onRequest) return;
-			this.#awaited.delete(socket);
-			socket.off('end', onEnd);
-			socket.off('close', onClose);
-			settled(receipt);
+		// Requests that were pipelined are answered one after the other.
+		this.#awaited.get(socket)?.settle('unknown');
+		const awaited: AwaitedReceipt = {
+			onRequest: (next) => {
+				// Pipelined before the answer: shows nothing.
+				if (!sent) return;
+				// Another's: the connection belongs to a proxy that uses it for several clients.
+				const isSame = next.headers.authorization === request.headers.authorization;
+				awaited.settle(isSame && !isForwarded(next) ? arrived : 'taken');
+			},
+			settle: (receipt) => {
+				this.#awaited.delete(socket);
+				socket.off('end', onEnd);
+				socket.off('close', onClose);
+				settled(receipt);
+			},
 		};
-		const onRequest = (next: IncomingMessage) => {
-			// Pipelined before the answer: shows nothing.
-			if (!sent) return;
-			// Another's: the connection belongs to a proxy that uses it for several clients.
-			const isSame = next.headers.authorization === request.headers.authorization;
-			settle(isSame && !isForwarded(next) ? arrived : 'taken');
-		};
-		const onEnd = () => settle(sent ? arrived : 'unknown');
-		const onClose = (hadError: boolean) => settle(halfClosed && sent && !hadError ? 'taken' : 'unknown');
-		this.#awaited.set(socket, onRequest);
+		const onEnd = () => awaited.settle(sent ? arrived : 'unknown');
+		const onClose = (hadError: boolean) => awaited.settle(halfClosed && sent && !hadError ? 'taken' : 'unknown');
+		this.#awaited.set(socket, awaited);
 		socket.on('end', onEnd);
 		socket.on('close', onClose);
 		response.once('finish', () => {

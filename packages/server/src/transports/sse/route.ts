@@ -18,13 +18,12 @@ import type { Start } from '../../relay/start.ts';
 import { principalOf } from '../http/access.ts';
 import { onClientLeft } from '../http/client-left.ts';
 import type { EdgeOptions } from '../http/deps.ts';
-import type { FailureAnswer } from '../http/errors.ts';
+import { EVENT_STREAM_TYPE, lastEventIdOf } from '../http/event-stream.ts';
 import { Heartbeat } from '../http/heartbeat.ts';
 import { headersOf } from '../http/raw-answer.ts';
 import { allowStarts, watchRights } from '../http/rights.ts';
 import { errorAnswers } from '../http/schemas.ts';
 import { cursorOf, readingParameters, readSince, readTopics, startsOf } from '../http/topics-query.ts';
-import { EVENT_STREAM_TYPE, streamOfRefusal } from './closed-event.ts';
 import { SseSink } from './sink.ts';
 
 export interface SseDeps {
@@ -60,12 +59,6 @@ type EventsQuery = Static<ReturnType<typeof eventsQuery>>;
 
 type EventsRequest = FastifyRequest<{ Querystring: EventsQuery }>;
 
-/** `lastEventId`, `last-event-id`, `Last-Event-ID`, `lastEventID`: polyfills differ. */
-const LAST_EVENT_ID_PARAMETER = /^last[-_]?event[-_]?id$/i;
-
-/** What may be repeated in an event; nothing else can be a cursor. */
-const CURSOR_FORM = /^[!-~]+$/;
-
 const HEADERS = {
 	'content-type': EVENT_STREAM_TYPE,
 	'cache-control': 'no-cache, no-transform',
@@ -82,7 +75,6 @@ export function registerSse(server: FastifyInstance, deps: SseDeps): () => void 
 		'/api/v1/events',
 		{
 			exposeHeadRoute: false,
-			config: { failureAnswer: refusalForBrowsers },
 			schema: {
 				operationId: 'events',
 				tags: ['subscribe'],
@@ -206,24 +198,4 @@ function startsOfRequest(request: EventsRequest, rights: TopicRights): Map<strin
 	if (lastEventId === '') return startsOf(topics, readSince(query.since, topics));
 	const since = cursorOf(lastEventId, topics);
 	return since === undefined ? new Map(topics.map((topic) => [topic, 'unknown'])) : startsOf(topics, since);
-}
-
-/**
- * Browsers, and clients that do as they do, never come back after another answer than 200. They are known by what they accept; others
- * get the status.
- */
-function refusalForBrowsers(request: FastifyRequest, error: RelayError, retryAfterS: number | undefined): FailureAnswer | null {
-	if (retryAfterS === undefined || request.headers.accept?.trim().toLowerCase() !== 'text/event-stream') return null;
-	const lastEventId = lastEventIdOf(request as EventsRequest);
-	return streamOfRefusal(error, CURSOR_FORM.test(lastEventId) ? lastEventId : '', retryAfterS);
-}
-
-/** The last event id of a client that reconnects; empty for one that does not. Of several in the query the last one is the newest. */
-function lastEventIdOf({ headers, query }: EventsRequest): string {
-	const inHeader = headers['last-event-id'];
-	if (typeof inHeader === 'string' && inHeader !== '') return inHeader;
-	const inQuery = Object.entries(query)
-		.filter(([name]) => LAST_EVENT_ID_PARAMETER.test(name))
-		.flatMap(([, value]) => value ?? []);
-	return String(inQuery.at(-1) ?? '');
 }

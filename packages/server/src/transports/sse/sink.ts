@@ -11,8 +11,8 @@ import { type Gap, gapObject } from '@pulsar-relay/protocol/frames';
 import { formatMessageId, type MessageId } from '@pulsar-relay/protocol/message-id';
 import { encodeSseEvent, SSE_HEARTBEAT } from '@pulsar-relay/protocol/sse';
 import type { Deliverable, Sink } from '../../ports/sink.ts';
+import { encodeClosedEvent } from '../http/event-stream.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
-import { encodeClosedEvent } from './closed-event.ts';
 
 /** A copy of a piece smaller than this costs less than a write of its own. */
 const SHARED_BYTES_MIN = 64 * 1024;

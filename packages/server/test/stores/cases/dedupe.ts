@@ -248,6 +248,49 @@ export const dedupeCases: readonly StoreCase[] = [
 		},
 	},
 	{
+		title: 'dedupe: beyond the number whoever has most gives way first, and nobody for somebody who has more',
+		keysOverTopics: true,
+		async run(trial) {
+			const { store, clock } = trial;
+			const append = async (holder: string, count: number) => {
+				for (let i = 0; i < count; i++) {
+					await statuses(trial, holder, keyed('1', `${holder}/key/k${i}`, 0, 'f'));
+					clock.advance(1);
+				}
+			};
+			await append('victim', 5);
+			await append('flood', 40);
+			await append('other', 15);
+			assert.deepEqual(await store.forgetKeys(0, 30), { removed: 30, more: false });
+			const known = async (holder: string, count: number) => {
+				const again = Array.from({ length: count }, (_, i) => keyed('1', `${holder}/key/k${i}`, 0, 'f'));
+				const found = await statuses(trial, holder, ...again);
+				return found.filter((status) => status === 'duplicate').length;
+			};
+			assert.equal(await known('victim', 5), 5);
+			// The newest of each are left; asking makes the others anew.
+			assert.equal((await statuses(trial, 'flood', keyed('1', 'flood/key/k39', 0, 'f')))[0], 'duplicate');
+			assert.equal((await statuses(trial, 'other', keyed('1', 'other/key/k14', 0, 'f')))[0], 'duplicate');
+			const [flood, other] = [await known('flood', 40), await known('other', 15)];
+			assert.equal(flood + other, 25);
+			assert.ok(flood >= 12 && flood <= 13, `${flood} and ${other}`);
+		},
+	},
+	{
+		title: 'dedupe: each one’s records from before a time are forgotten, also after those of others',
+		async run(trial) {
+			const { store, clock } = trial;
+			for (const holder of ['a', 'b', 'a', 'b']) {
+				await statuses(trial, 'a', keyed('1', `${holder}/${clock.nowMs()}`, 0, 'f'));
+				clock.advance(1000);
+			}
+			assert.deepEqual(await store.forgetKeys(clock.nowMs() - 2000, NO_BOUND), { removed: 2, more: false });
+			assert.deepEqual(await store.forgetKeys(clock.nowMs() - 1000, NO_BOUND), { removed: 1, more: false });
+			assert.deepEqual(await store.forgetKeys(clock.nowMs(), NO_BOUND), { removed: 1, more: false });
+			assert.deepEqual(await store.forgetKeys(clock.nowMs(), 0), { removed: 0, more: false });
+		},
+	},
+	{
 		title: 'dedupe: forgetting many records takes several bounded steps that add up',
 		async run(trial) {
 			const { store, clock } = trial;

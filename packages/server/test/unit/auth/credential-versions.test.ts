@@ -118,6 +118,20 @@ describe('a node that hears of nothing ends what is open within five seconds', (
 		});
 	}
 
+	test('and confirms in the store, before that, what is to outlive the credential', async () => {
+		for (const end of ['password', 'session', 'logout'] as const) {
+			const world = await signedIn();
+			const far = world.node(deaf(world.records));
+			const principal = await far.authenticator.authenticate(world.accessToken);
+			await far.authenticator.confirm(principal);
+			if (end === 'password') await world.auth.changeAccount(world.accountId, { password: 'another one' });
+			else if (end === 'session') await world.auth.sessions.revoke(world.refreshToken);
+			else await logOut(world.auth, world.accessToken);
+			await good(far, world.accessToken);
+			await refused(() => far.authenticator.confirm(principal), 'invalid_credentials');
+		}
+	});
+
 	test('and reads nothing for one that follows a hundred topics of its own but what its credential rests on', async () => {
 		const world = await signedIn();
 		let reads = 0;

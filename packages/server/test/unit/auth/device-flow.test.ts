@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, test } from 'node:test';
-import type { BrowserSignIn } from '../../../src/auth/auth.ts';
+import type { Auth, BrowserSignIn } from '../../../src/auth/auth.ts';
 import type { RecordOp } from '../../../src/ports/records.ts';
 import { createWorld, refused } from './world.ts';
 
@@ -147,6 +147,51 @@ describe('of several at the same time, on two nodes, one wins', () => {
 		if (poll.status === 'approved') return;
 		clock.advance(5000);
 		assert.equal((await flow.poll(codes.deviceCode)).status, 'approved');
+	});
+});
+
+describe('somebody who signed in before a change of the credentials lets no device in', () => {
+	const CHANGES: readonly (readonly [title: string, change: (auth: Auth, accountId: string) => Promise<unknown>])[] = [
+		['a new password', (auth, id) => auth.changeAccount(id, { password: 'another password' })],
+		[
+			'a time in which the account was disabled',
+			async (auth, id) => {
+				for (const isActive of [false, true]) await auth.changeAccount(id, { isActive });
+			},
+		],
+		['the end of the account', (auth, id) => auth.deleteAccount(id)],
+	];
+	for (const [title, change] of CHANGES) {
+		test(`after ${title}`, async () => {
+			const { auth, accountId, flow, codes, ticket } = await withDevice();
+			const other = await flow.begin('another program', false);
+			const undecided = await ticket();
+			const waiting = (await flow.find(other.userCode)) ?? assert.fail();
+			const approval = await flow.admit(waiting, (await auth.accounts.get(accountId)) ?? assert.fail());
+			await flow.decide(approval, 'approve');
+			await change(auth, accountId);
+			assert.deepEqual(await flow.decide(undecided, 'approve'), { status: 'gone' });
+			assert.deepEqual(await flow.poll(other.deviceCode), { status: 'denied' });
+			assert.deepEqual(await flow.poll(codes.deviceCode), { status: 'pending' });
+		});
+	}
+
+	test('also where a relay 0.3.0 wrote the ticket, which is good until then', async () => {
+		const { auth, clock, records, accountId, flow, ticket } = await withDevice();
+		await ticket();
+		const strip = async (ticketOf: string) => {
+			const id = hash('sha256', ticketOf, 'hex');
+			const { value, expiresAtMs } = (await records.get('device-ticket', id)) ?? assert.fail();
+			const { cv, ...before } = value;
+			assert.equal(cv, 0);
+			await records.write([{ op: 'put', kind: 'device-ticket', id, value: before, expected: 'present', expiresAtMs }]);
+			return ticketOf;
+		};
+		const [first, second] = [await strip(await ticket()), await strip(await ticket())];
+		clock.advance(1000);
+		assert.equal((await flow.decide(first, 'approve')).status, 'decided');
+		await auth.changeAccount(accountId, { password: 'another password' });
+		assert.equal((await flow.decide(second, 'approve')).status, 'gone');
 	});
 });
 

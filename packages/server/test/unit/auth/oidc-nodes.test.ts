@@ -98,6 +98,18 @@ test('what a page is handed is worth nothing once the account is disabled', asyn
 	assert.equal(await oidcOf(auth).redeem(code), null);
 });
 
+test('what a page is handed is worth nothing after the account was disabled for a while, or got a password', async () => {
+	const { auth } = withProvider();
+	const { account, ...signedIn } = await finish(auth, await comeBack(auth, 'ann'));
+	const codes = [await oidcOf(auth).handOver({ account, ...signedIn })];
+	for (const isActive of [false, true]) await auth.changeAccount(account.accountId, { isActive });
+	const again = await finish(auth, await comeBack(auth, 'ann'));
+	codes.push(await oidcOf(auth).handOver(again));
+	await auth.changeAccount(account.accountId, { password: 'a new password' });
+	for (const code of codes) assert.equal(await oidcOf(auth).redeem(code), null);
+	for (const before of [account, again.account]) assert.equal(await auth.begin(before, null), null);
+});
+
 test('a provider may change its keys between two sign-ins', async () => {
 	const { auth } = withProvider();
 	for (let i = 0; i < 4; i++) {

@@ -32,7 +32,7 @@ async function fromBefore(world: ReturnType<typeof createWorld>, username: strin
 	return accountId;
 }
 
-test('what looks like a user id is none of a new account', () => {
+test('a new account has no name that looks like a user id', () => {
 	for (const text of OF_IDS) {
 		assert(looksLikeId(text), text);
 		assert.notEqual(usernameProblem(text), undefined, text);
@@ -128,7 +128,7 @@ describe('an owner', () => {
 		assert.equal(await auth.topics.patternOf(impostor, `${accountId}/x`), `${accountId}/x`);
 	});
 
-	test('is nobody where it is another spelling of an id', async () => {
+	test('is not found by another spelling of an id', async () => {
 		const world = createWorld();
 		for (const text of OF_IDS.filter((one) => one !== ID && !one.startsWith('0'))) {
 			await fromBefore(world, text);

@@ -86,6 +86,7 @@ test('without anything said, every setting has its default', () => {
 			valkeyPassword: null,
 			valkeyPasswordFile: null,
 			valkeyKeyPrefix: null,
+			valkeyStartTimeoutS: 60,
 			valkeyAllowEviction: false,
 			valkeyAssumeDurability: 'unknown',
 			importSource: null,

@@ -258,3 +258,21 @@ test('clients that wait leave room for others to wait, too', async () => {
 	assert.equal(codes.filter((code) => code === 'too_many_logins').length, 100);
 	assert.equal(codes.filter((code) => code === 'rate_limited').length, 500);
 });
+
+test('a client with many addresses has no more guesses under way than one, and others are tried beside them', async () => {
+	const clock = createFakeClock();
+	const gate = new GuessGate({ clock, shared: null });
+	const limit = new RateLimit({ name: 'login', clock, perMinute: 1000 });
+	let underWay = 0;
+	const enter = async (address: string, client: string) => {
+		const guess = await gate.enter([{ limit, key: address }], client);
+		underWay++;
+		return guess;
+	};
+	const flood = Array.from({ length: 200 }, (_, i) => enter(`address ${i}`, 'a network'));
+	for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+	assert.equal(underWay, 50);
+	(await enter('another', 'another')).settle(false);
+	for (const guess of flood) (await guess).settle(false);
+	assert.equal(underWay, 201);
+});

@@ -249,3 +249,43 @@ test('idle: when every publish is settled, for whoever waits for it', async () =
 	await Promise.all(waits);
 	await publisher.idle();
 });
+
+test('no account has more waiting than it leaves to others, and each gets some of the queue', async () => {
+	const { append, waiting } = slowAppends();
+	const one = 1000 + ENTRY_COST_BYTES;
+	const { publisher, clock } = createPublisher({ queueBytesMax: 16 * one, append });
+	/** Publishes until it is refused; gives how many were taken. */
+	const fill = async (owner: string) => {
+		for (let count = 0; ; count++) {
+			const refused = await Promise.race([
+				publisher.publish([publication(`${owner}/t`, 'x'.repeat(1000))]).then(
+					() => null,
+					(error: unknown) => error,
+				),
+				settled().then(() => null),
+			]);
+			if (refused === null) continue;
+			assert.equal(refused instanceof RelayError && refused.code, 'overloaded');
+			return count;
+		}
+	};
+	assert.equal(await fill('flood'), 8);
+	assert.equal(await fill('victim'), 4);
+	assert.equal(await fill('third'), 2);
+	assert.equal(await fill('flood'), 0);
+	clock.turn(clock.waiting);
+	for (const { entries, resolve } of waiting.splice(0))
+		resolve(entries.map((_, n) => ({ status: 'appended', id: { ms: 1, n } })));
+	await settled();
+	assert.equal(publisher.queuedBytes, 0);
+	assert.equal(await fill('flood'), 8, 'what was stored makes room');
+});
+
+test('without accounts the whole queue is for all topics', async () => {
+	const { append } = slowAppends();
+	const one = 1000 + ENTRY_COST_BYTES;
+	const { publisher } = createPublisher({ queueBytesMax: 4 * one, append });
+	for (let i = 0; i < 4; i++) void publisher.publish([publication('t', 'x'.repeat(1000))]);
+	await assert.rejects(publisher.publish([publication('t', 'x')]), { code: 'overloaded' });
+	assert.equal(publisher.queuedBytes, 4 * one);
+});

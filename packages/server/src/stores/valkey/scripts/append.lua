@@ -1,6 +1,7 @@
 -- Appends to one topic in one step (I9): dedupe, ids, entries, announcement.
 --
--- KEYS: the stream, the meta hash and, when a message has a key, the idempotency records (hash) and their order (list).
+-- KEYS: the stream, the meta hash and, when a message has a key, the idempotency records (hash), their order (list) and, where it is divided
+-- by holder, how many records each holder has and when the oldest of each was made (sorted sets).
 -- ARGV: nowMs · the id of a topic to create, '' = do not create · PUBLISH or SPUBLISH, '' = it is announced once replicas have it
 -- (confirm.lua) · channel · number of runs · the runs, packed
 -- as log/block.ts says · for each message with a key: its place from 0, item, key, fingerprint.
@@ -8,7 +9,7 @@
 -- Answers 'missing' when the topic would have to be created; else
 -- { previous, floor, first id, flags, length, bytes, first ids of duplicates … }, where flags has a letter per message: a(ppended),
 -- d(uplicate), c(onflict), and is '' when all were appended.
-local stream, meta, keys, keyOrder = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local stream, meta, keys, keyOrder, keyCounts, keyAges = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local nowMs = tonumber(ARGV[1])
 local publish, channel = ARGV[3], ARGV[4]
 local runs = tonumber(ARGV[5])
@@ -138,9 +139,16 @@ local function append(topic)
 	answer[5], answer[6] = topic.length, topic.bytes
 	if not topic.id then redis.call('HSET', meta, 'id', ARGV[2], 'created', ARGV[1]) end
 	writeDown(meta, topic)
+	local held = {}
 	for _, field in ipairs(fields) do
 		redis.call('HSET', keys, field, fresh[field].id .. ' ' .. fresh[field].fingerprint)
-		redis.call('RPUSH', keyOrder, ARGV[1] .. ' ' .. field)
+		local holder = keyCounts and (string.match(field, '^%d+:(.-)/') or '')
+		redis.call('RPUSH', holder and keyOrder .. ':of:' .. holder or keyOrder, ARGV[1] .. ' ' .. field)
+		if holder then held[holder] = (held[holder] or 0) + 1 end
+	end
+	for holder, count in pairs(held) do
+		redis.call('ZINCRBY', keyCounts, count, holder)
+		redis.call('ZADD', keyAges, 'NX', ARGV[1], holder)
 	end
 
 	if publish == '' then return answer end

@@ -9,7 +9,10 @@ import { errorAnswers, HealthAnswer, ReadyAnswer } from '../schemas.ts';
 const TAGS = ['operations'];
 
 /** What the routes need. */
-export type OperationsDeps = Pick<HttpDeps, 'relay' | 'metrics' | 'clock' | 'version' | 'servesMetrics'>;
+export interface OperationsDeps extends Pick<HttpDeps, 'clock' | 'version' | 'servesMetrics'> {
+	readonly relay: Pick<HttpDeps['relay'], 'draining' | 'health'>;
+	readonly metrics: Pick<HttpDeps['metrics'], 'contentType' | 'text'>;
+}
 
 /** Registers the routes. */
 export function registerOperations(scope: FastifyInstance, deps: OperationsDeps, answerError: AnswerError): void {

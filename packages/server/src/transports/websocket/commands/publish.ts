@@ -4,6 +4,7 @@
  * topic.
  */
 
+import { RelayError } from '@pulsar-relay/protocol/errors';
 import { timestampOf } from '@pulsar-relay/protocol/frames';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { DedupeKey } from '../../../ports/store.ts';
@@ -45,6 +46,8 @@ interface Target {
 
 function store(context: CommandContext, frame: ClientFrame, parsed: WellFormed, { topic, dedupe }: Target): void {
 	const { relay, clock } = context.deps;
+	// The close frame is out, and nothing can be answered after it.
+	if (relay.draining) throw new RelayError('shutting_down', 'this node is draining');
 	const { byteLength } = frame.bytes;
 	const publication = publicationOf(parsed, topic, clock.nowMs(), dedupe);
 	context.publishing(byteLength);
