@@ -14,13 +14,13 @@ import type { Held } from '../../limits/account-caps.ts';
 import { tokensFor } from '../../limits/budgets.ts';
 import type { Party } from '../../limits/party.ts';
 import type { Reception } from '../../limits/receptions.ts';
-import { atOnce, type Steps } from '../../limits/turns.ts';
+import { atOnce, LOOK_COST_BYTES, STEP_BYTES, type Steps } from '../../limits/turns.ts';
 import { printable } from '../../ops/printable.ts';
 import type { Session } from '../../relay/session.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
 import type { CommandContext, WebSocketDeps } from './command.ts';
 import { commands } from './commands.ts';
-import { type ClientFrame, readFrame, TOPIC_FRAME_BYTES_MAX } from './frame.ts';
+import { type ClientFrame, parseFrame, readFrame, TOPIC_FRAME_BYTES_MAX } from './frame.ts';
 import { Incoming, type MessageReceiver } from './incoming.ts';
 import { type SinkPeer, WebSocketSink } from './sink.ts';
 
@@ -37,6 +37,8 @@ const TRY_AGAIN_LATER = 1013;
 const POLICY_VIOLATION = 1008;
 /** Frames that ask for nothing, and so cost nothing of the rate limit. */
 const FREE_FRAMES: ReadonlySet<string> = new Set(['ping', 'ack']);
+/** What a socket is read in at most. */
+const CHUNK_BYTES_MAX = 64 * 1024;
 /** How long a peer may take to answer a close frame. */
 export const CLOSE_TIMEOUT_MS = 5000;
 
@@ -51,8 +53,8 @@ export interface Accepted {
 interface Arrived {
 	/** Null for a binary one. */
 	readonly data: Buffer | null;
-	/** What it holds of the budgets; null when it came in one piece and did not have to wait. */
-	reception: Reception | null;
+	/** What it holds of the budgets; null when it came in one piece. */
+	readonly reception: Reception | null;
 }
 
 export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer, MessageReceiver {
@@ -68,8 +70,13 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	readonly #sink: WebSocketSink;
 	/** Frames that came while a command was under way or the peer did not read. */
 	readonly #waiting: Arrived[] = [];
+	/** For {@link Incoming}: the largest message that may come now. */
+	messageBytesMax: number;
 	readonly #party: Party;
 	readonly #incoming: Incoming;
+	/** For frames that wait and came in one piece: the chunk that they are in. */
+	#pinned: Reception | null = null;
+	#turnAsked = false;
 	#givenUp = false;
 	#busy = false;
 	#publishBytes = 0;
@@ -92,6 +99,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#ws = ws;
 		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, this);
 		this.#party = deps.partyOf(principal, request);
+		this.messageBytesMax = this.#messageBytesMaxOf(principal);
 		this.#client = deps.edge.traffic.isOn ? deps.edge.traffic.clientOf(request) : '';
 		this.#openedMs = deps.clock.monotonicMs();
 		this.held = principal.kind === 'open' ? null : (deps.caps?.openConnection(holderOf(principal)) ?? null);
@@ -101,7 +109,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 			this.held?.release();
 			throw error;
 		}
-		this.#incoming = new Incoming(socket, this.#party, deps.budgets.receptions, this);
+		this.#incoming = new Incoming(socket, deps.budgets.receptions, this);
 	}
 
 	/** The topics followed, as they are in the store. */
@@ -120,6 +128,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 
 	renewed(principal: KnownPrincipal): void {
 		this.principal = principal;
+		this.messageBytesMax = this.#messageBytesMaxOf(principal);
 	}
 
 	recheck(): void {
@@ -128,7 +137,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	}
 
 	replace(principal: KnownPrincipal): void {
-		this.principal = principal;
+		this.renewed(principal);
 		const { auth } = this.deps;
 		if (auth !== null && isWatched(this)) auth.live.replaced(this);
 	}
@@ -203,7 +212,6 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	/** Takes a frame of the peer. */
 	take(data: Buffer, binary: boolean): void {
 		this.#silentBeats = 0;
-		this.#framesIn++;
 		const reception = this.#incoming.next();
 		if (this.#givenUp) {
 			reception?.end();
@@ -211,13 +219,15 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		}
 		// A binary frame waits like any other: it is answered, too, and a peer that does not read may send millions of them (I8).
 		const frame: Arrived = { data: binary ? null : data, reception };
-		if (this.#waiting.length === 0 && this.#open) {
+		const first = this.#waiting.length === 0 && this.#open;
+		if (first && this.deps.budgets.turns.admits(data.byteLength)) {
 			this.#run(frame);
 			return;
 		}
-		if (!this.#account(frame)) return;
 		this.#waiting.push(frame);
 		this.#ws.pause();
+		if (reception === null) this.#pinned ??= this.#incoming.hold(CHUNK_BYTES_MAX);
+		if (first) this.#askForTurn();
 	}
 
 	/** The connection has closed: nothing of what it has sent is of use. */
@@ -225,6 +235,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#logEnd(code, reason);
 		this.#givenUp = true;
 		this.#incoming.end();
+		this.#pinned?.end();
 		for (const { reception } of this.#waiting.splice(0)) reception?.end();
 		this.session.close();
 		this.held?.release();
@@ -251,15 +262,14 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		});
 	}
 
-	/** Accounts for a frame that has to wait. False when there is no room, which ends the connection. */
-	#account(frame: Arrived): boolean {
-		if (frame.data !== null) frame.reception ??= this.#incoming.hold(frame.data.byteLength);
-		return !this.#givenUp;
+	/** For {@link Incoming}. */
+	party(): Party {
+		return this.#party;
 	}
 
-	/** For {@link Incoming}. Only a publish is longer than the frames that name topics. */
-	get messageBytesMax(): number {
-		return mayPublish(this.principal) ? this.deps.messageBytesMax : TOPIC_FRAME_BYTES_MAX;
+	/** Only a publish is longer than the frames that name topics. */
+	#messageBytesMaxOf(principal: Principal): number {
+		return mayPublish(principal) ? this.deps.messageBytesMax : TOPIC_FRAME_BYTES_MAX;
 	}
 
 	/** For {@link Incoming}. */
@@ -285,16 +295,38 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.deps.clock.after(LAST_WORDS_MS, () => this.#ws.terminate());
 	}
 
-	/** Takes up what waited, as far as it goes, and then the socket. */
+	/** Takes up what waited in a later turn of the event loop, when it is this party's. */
+	#askForTurn(): void {
+		if (this.#turnAsked) return;
+		this.#turnAsked = true;
+		this.deps.budgets.turns
+			.later(this.#party, () => {
+				this.#turnAsked = false;
+				this.#readOn();
+			})
+			.catch((error: unknown) => this.fail(null, error));
+	}
+
+	/** Takes up what waited, as far as it goes in one step, and then the socket. */
 	#readOn(): void {
-		while (this.#waiting.length > 0 && this.#open && !this.#givenUp) this.#run(this.#waiting.shift() as Arrived);
-		if (this.#waiting.length === 0 && this.#ws.isPaused && this.#open) this.#ws.resume();
+		let bytes = 0;
+		while (this.#waiting.length > 0 && this.#open && !this.#givenUp) {
+			if (bytes >= STEP_BYTES) {
+				this.#askForTurn();
+				return;
+			}
+			const frame = this.#waiting.shift() as Arrived;
+			bytes += Math.max(LOOK_COST_BYTES, frame.data?.byteLength ?? 0);
+			this.#run(frame);
+		}
+		if (this.#waiting.length > 0) return;
+		this.#pinned?.end();
+		this.#pinned = null;
+		if (this.#ws.isPaused && this.#open) this.#ws.resume();
 	}
 
 	read<Result>({ bytes }: ClientFrame, steps: Steps<Result>): Result | Promise<Result> {
-		const { turns } = this.deps.budgets;
-		// What is long has had its reading of the whole frame in steps, and is accounted for until it is done.
-		return turns.admits(bytes.byteLength) ? atOnce(steps) : turns.run(this.#party, steps);
+		return bytes.byteLength <= STEP_BYTES ? atOnce(steps) : this.deps.budgets.turns.run(this.#party, steps);
 	}
 
 	#run(arrived: Arrived): void {
@@ -303,10 +335,9 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 			if (data === null) throw new RelayError('unknown_frame', 'binary frames are not understood');
 			const tokens = tokensFor(data.byteLength);
 			if (tokens > 0) this.deps.limiting?.take(this.principal, tokens);
-			const steps = readFrame(data, this.deps.payloadDepthMax);
-			const { turns } = this.deps.budgets;
-			if (turns.admits(data.byteLength)) this.#command(atOnce(steps), arrived);
-			else if (this.#account(arrived)) this.#readLater(turns.run(this.#party, steps), arrived);
+			const { payloadDepthMax, budgets } = this.deps;
+			if (data.byteLength <= STEP_BYTES) this.#command(parseFrame(data, payloadDepthMax), arrived);
+			else this.#readLater(budgets.turns.run(this.#party, readFrame(data, payloadDepthMax)), arrived);
 		} catch (error) {
 			this.fail(null, error);
 			arrived.reception?.end();
