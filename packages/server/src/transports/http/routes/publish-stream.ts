@@ -269,7 +269,7 @@ class PublishStream {
 			!this.#response.writableNeedDrain &&
 			this.#underWay.length < BATCHES_MAX &&
 			this.#bytesUnderWay < BYTES_MAX;
-		if (room && !this.#intake.open) this.#intake.look();
+		if (room && this.#intake.hasMore) this.#intake.look();
 		if (room && this.#intake.open) this.#request.resume();
 		else this.#request.pause();
 	}
