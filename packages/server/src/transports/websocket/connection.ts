@@ -181,8 +181,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	 * rights of the connection may be over.
 	 */
 	#stop(): void {
-		this.#givenUp = true;
-		for (const { reception } of this.#waiting.splice(0)) reception?.end();
+		this.#frames.end();
 		// Its close frame must be read.
 		if (this.#ws.isPaused) this.#ws.resume();
 		this.#topicsAtEnd ??= [...this.session.topics].length;
