@@ -1,6 +1,6 @@
 /**
- * One WebSocket connection: takes frames in order, one command at a time, and stops reading while the peer does not read its
- * answers or too much of it waits for the store, so that a connection holds a bounded amount (I8).
+ * One WebSocket connection: answers the frames that its queue gives it, and is given no more while its peer does not read the answers or
+ * too much of it waits for the store (I8).
  */
 
 import { randomBytes } from 'node:crypto';
@@ -13,14 +13,14 @@ import { holderOf, type KnownPrincipal, mayPublish, type Principal } from '../..
 import type { Held } from '../../limits/account-caps.ts';
 import { tokensFor } from '../../limits/budgets.ts';
 import type { Party } from '../../limits/party.ts';
-import type { Reception } from '../../limits/receptions.ts';
-import { atOnce, LOOK_COST_BYTES, STEP_BYTES, type Steps } from '../../limits/turns.ts';
+import { atOnce, STEP_BYTES, type Steps } from '../../limits/turns.ts';
 import { printable } from '../../ops/printable.ts';
 import type { Session } from '../../relay/session.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
 import type { CommandContext, WebSocketDeps } from './command.ts';
 import { commands } from './commands.ts';
-import { type ClientFrame, parseFrame, readFrame, TOPIC_FRAME_BYTES_MAX } from './frame.ts';
+import { type ClientFrame, TOPIC_FRAME_BYTES_MAX } from './frame.ts';
+import { FrameQueue, type FrameRunner } from './frame-queue.ts';
 import { Incoming, type MessageReceiver } from './incoming.ts';
 import { type SinkPeer, WebSocketSink } from './sink.ts';
 
@@ -37,8 +37,6 @@ const TRY_AGAIN_LATER = 1013;
 const POLICY_VIOLATION = 1008;
 /** Frames that ask for nothing, and so cost nothing of the rate limit. */
 const FREE_FRAMES: ReadonlySet<string> = new Set(['ping', 'ack']);
-/** What a socket is read in at most. */
-const CHUNK_BYTES_MAX = 64 * 1024;
 /** How long a peer may take to answer a close frame. */
 export const CLOSE_TIMEOUT_MS = 5000;
 
@@ -49,15 +47,7 @@ export interface Accepted {
 	readonly principal: Principal;
 }
 
-/** A frame that has come. */
-interface Arrived {
-	/** Null for a binary one. */
-	readonly data: Buffer | null;
-	/** What it holds of the budgets; null when it came in one piece. */
-	readonly reception: Reception | null;
-}
-
-export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer, MessageReceiver {
+export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer, MessageReceiver, FrameRunner {
 	principal: Principal;
 	readonly id: string;
 	readonly deps: WebSocketDeps;
@@ -68,17 +58,12 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	readonly held: Held | null;
 	readonly #ws: WebSocket;
 	readonly #sink: WebSocketSink;
-	/** Frames that came while a command was under way or the peer did not read. */
-	readonly #waiting: Arrived[] = [];
 	/** For {@link Incoming}: the largest message that may come now. */
 	messageBytesMax: number;
 	readonly #party: Party;
 	readonly #incoming: Incoming;
-	/** For frames that wait and came in one piece: the chunk that they are in. */
-	#pinned: Reception | null = null;
-	#turnAsked = false;
+	readonly #frames: FrameQueue;
 	#givenUp = false;
-	#busy = false;
 	#publishBytes = 0;
 	#flushDue = false;
 	#silentBeats = 0;
@@ -109,7 +94,9 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 			this.held?.release();
 			throw error;
 		}
-		this.#incoming = new Incoming(socket, deps.budgets.receptions, this);
+		const { budgets, payloadDepthMax } = deps;
+		this.#incoming = new Incoming(socket, budgets.receptions, this);
+		this.#frames = new FrameQueue(this, { ws, budgets, party: this.#party, payloadDepthMax, incoming: this.#incoming });
 	}
 
 	/** The topics followed, as they are in the store. */
@@ -147,7 +134,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	}
 
 	onWritable(): void {
-		this.#readOn();
+		this.#frames.readOn();
 	}
 
 	/** Whether the peer reads what it is sent. */
@@ -192,7 +179,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 
 	published(bytes: number): void {
 		this.#publishBytes -= bytes;
-		this.#readOn();
+		this.#frames.readOn();
 	}
 
 	beat(): void {
@@ -205,29 +192,27 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#ws.ping();
 	}
 
-	get #open(): boolean {
-		return !this.#busy && this.#publishBytes < PUBLISH_BYTES_MAX && this.#sink.writable;
+	get ready(): boolean {
+		return this.#publishBytes < PUBLISH_BYTES_MAX && this.#sink.writable;
 	}
 
 	/** Takes a frame of the peer. */
 	take(data: Buffer, binary: boolean): void {
 		this.#silentBeats = 0;
-		const reception = this.#incoming.next();
-		if (this.#givenUp) {
-			reception?.end();
-			return;
-		}
-		// A binary frame waits like any other: it is answered, too, and a peer that does not read may send millions of them (I8).
-		const frame: Arrived = { data: binary ? null : data, reception };
-		const first = this.#waiting.length === 0 && this.#open;
-		if (first && this.deps.budgets.turns.admits(data.byteLength)) {
-			this.#run(frame);
-			return;
-		}
-		this.#waiting.push(frame);
-		this.#ws.pause();
-		if (reception === null) this.#pinned ??= this.#incoming.hold(CHUNK_BYTES_MAX);
-		if (first) this.#askForTurn();
+		this.#framesIn++;
+		this.#frames.take(data, binary);
+	}
+
+	charge(bytes: number): void {
+		const tokens = tokensFor(bytes);
+		if (tokens > 0) this.deps.limiting?.take(this.principal, tokens);
+	}
+
+	run(frame: ClientFrame): Promise<void> | undefined {
+		const command = commands.get(frame.type);
+		if (command === undefined) throw new RelayError('unknown_frame', 'unknown frame type');
+		if (!FREE_FRAMES.has(frame.type)) this.deps.limiting?.take(this.principal);
+		return command(this, frame);
 	}
 
 	/** The connection has closed: nothing of what it has sent is of use. */
@@ -235,8 +220,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#logEnd(code, reason);
 		this.#givenUp = true;
 		this.#incoming.end();
-		this.#pinned?.end();
-		for (const { reception } of this.#waiting.splice(0)) reception?.end();
+		this.#frames.end();
 		this.session.close();
 		this.held?.release();
 	}
@@ -274,7 +258,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 
 	/** For {@link Incoming}. */
 	isHeldUp(): boolean {
-		return this.#busy || this.#publishBytes >= PUBLISH_BYTES_MAX;
+		return this.#frames.busy || this.#publishBytes >= PUBLISH_BYTES_MAX;
 	}
 
 	/** For {@link Incoming}. */
@@ -291,100 +275,13 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#sink.flush();
 		const closeCode = ERRORS[error.code].closeCode ?? (error.code === 'overloaded' ? TRY_AGAIN_LATER : POLICY_VIOLATION);
 		this.#ws.close(closeCode, error.message);
+		this.#frames.stop();
 		this.#incoming.drop();
 		this.deps.clock.after(LAST_WORDS_MS, () => this.#ws.terminate());
 	}
 
-	/** Takes up what waited in a later turn of the event loop, when it is this party's. */
-	#askForTurn(): void {
-		if (this.#turnAsked) return;
-		this.#turnAsked = true;
-		this.deps.budgets.turns
-			.later(this.#party, () => {
-				this.#turnAsked = false;
-				this.#readOn();
-			})
-			.catch((error: unknown) => this.fail(null, error));
-	}
-
-	/** Takes up what waited, as far as it goes in one step, and then the socket. */
-	#readOn(): void {
-		let bytes = 0;
-		while (this.#waiting.length > 0 && this.#open && !this.#givenUp) {
-			if (bytes >= STEP_BYTES) {
-				this.#askForTurn();
-				return;
-			}
-			const frame = this.#waiting.shift() as Arrived;
-			bytes += Math.max(LOOK_COST_BYTES, frame.data?.byteLength ?? 0);
-			this.#run(frame);
-		}
-		if (this.#waiting.length > 0) return;
-		this.#pinned?.end();
-		this.#pinned = null;
-		if (this.#ws.isPaused && this.#open) this.#ws.resume();
-	}
-
 	read<Result>({ bytes }: ClientFrame, steps: Steps<Result>): Result | Promise<Result> {
 		return bytes.byteLength <= STEP_BYTES ? atOnce(steps) : this.deps.budgets.turns.run(this.#party, steps);
-	}
-
-	#run(arrived: Arrived): void {
-		const { data } = arrived;
-		try {
-			if (data === null) throw new RelayError('unknown_frame', 'binary frames are not understood');
-			const tokens = tokensFor(data.byteLength);
-			if (tokens > 0) this.deps.limiting?.take(this.principal, tokens);
-			const { payloadDepthMax, budgets } = this.deps;
-			if (data.byteLength <= STEP_BYTES) this.#command(parseFrame(data, payloadDepthMax), arrived);
-			else this.#readLater(budgets.turns.run(this.#party, readFrame(data, payloadDepthMax)), arrived);
-		} catch (error) {
-			this.fail(null, error);
-			arrived.reception?.end();
-		}
-	}
-
-	#readLater(reading: Promise<ClientFrame>, arrived: Arrived): void {
-		this.#busy = true;
-		reading
-			.then(
-				(frame) => {
-					this.#busy = false;
-					if (!this.#givenUp) this.#command(frame, arrived);
-				},
-				(error: unknown) => {
-					this.#busy = false;
-					this.fail(null, error);
-					arrived.reception?.end();
-				},
-			)
-			.finally(() => this.#readOn());
-	}
-
-	#command(frame: ClientFrame, { reception }: Arrived): void {
-		try {
-			const command = commands.get(frame.type);
-			if (command === undefined) throw new RelayError('unknown_frame', 'unknown frame type');
-			if (!FREE_FRAMES.has(frame.type)) this.deps.limiting?.take(this.principal);
-			const done = command(this, frame);
-			if (done === undefined) reception?.end();
-			else this.#finish(frame, done, reception);
-		} catch (error) {
-			this.fail(frame, error);
-			reception?.end();
-		}
-	}
-
-	/** Later frames wait for a command that takes time, so that frames take effect in order. */
-	#finish(frame: ClientFrame, done: Promise<void>, reception: Reception | null): void {
-		this.#busy = true;
-		done
-			.catch((error: unknown) => this.fail(frame, error))
-			.finally(() => {
-				this.#busy = false;
-				reception?.end();
-				this.#readOn();
-			});
 	}
 
 	/** Takes a ping or pong of the peer; false when it is one too many, which ends the connection. */
