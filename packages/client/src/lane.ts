@@ -381,7 +381,7 @@ export class Lane {
 	/** The error to act on; null to try again at once, with another token. */
 	#judge(attempt: Attempt, error: RelayError): RelayError | null {
 		if (error.status !== 401 || !this.#options.tokens.renewable || error.code === 'token_refused') return error;
-		if (this.#refusedOnce) return tokenRefused(error);
+		if (this.#refusedOnce && error.code !== 'credentials_expired') return tokenRefused(error);
 		this.#refusedOnce = true;
 		this.#options.tokens.refused(attempt.token);
 		return null;

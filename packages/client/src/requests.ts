@@ -21,21 +21,21 @@ export class Requests {
 	}
 
 	/**
-	 * Sends a request; after a 401 once more, with another token. Resolves with answers of 2xx only. Rejects with a {@link RelayError}, or
-	 * with the signal's reason.
+	 * Sends a request; after a 401 again, with another token. Resolves with answers of 2xx only. Rejects with a {@link RelayError}, or with the
+	 * signal's reason.
 	 */
 	async send(path: string, options: RequestOptions = {}): Promise<Response> {
-		const token = await this.#tokens.get();
-		const response = await this.#fetch(path, token, options);
-		if (response.ok) return response;
-		const error = await errorOf(response);
-		if (error.status !== 401 || !this.#tokens.renewable) throw error;
-		this.#tokens.refused(token);
-		const again = await this.#fetch(path, await this.#tokens.get(), options);
-		if (again.ok) return again;
-		const second = await errorOf(again);
-		if (second.status !== 401) throw second;
-		throw tokenRefused(second);
+		for (let refused = false; ; ) {
+			const token = await this.#tokens.get();
+			const response = await this.#fetch(path, token, options);
+			if (response.ok) return response;
+			const error = await errorOf(response);
+			if (error.status !== 401 || !this.#tokens.renewable) throw error;
+			// A token that expired while the request waited was good: only those that are refused at once count.
+			if (refused && error.code !== 'credentials_expired') throw tokenRefused(error);
+			refused ||= error.code !== 'credentials_expired';
+			this.#tokens.refused(token);
+		}
 	}
 
 	/** As {@link send}, with the answer's JSON text. An answer that is no JSON is `not_a_relay`. */

@@ -327,8 +327,12 @@ function readHex(bytes: Uint8Array, at: number, end: number): number {
 
 /** Which of the names the key is whose text, already checked, lies from `start` to `end`; -1 when none. */
 export function findName(names: readonly string[], bytes: Uint8Array, start: number, end: number): number {
+	const first = byteAt(bytes, start, end);
 	for (let slot = 0; slot < names.length; slot++) {
-		if (isName(names[slot] as string, bytes, start, end)) return slot;
+		const name = names[slot] as string;
+		// Nearly every name differs in its first letter, unless the key begins with an escape.
+		if (first !== BACKSLASH && first !== NO_BYTE && first !== name.charCodeAt(0)) continue;
+		if (isName(name, bytes, start, end)) return slot;
 	}
 	return -1;
 }

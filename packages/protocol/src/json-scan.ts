@@ -124,9 +124,18 @@ export function objectScanner<const Names extends readonly string[]>(names: Name
 		if (!/^[\x20-\x7e]*$/.test(name)) throw new RangeError(`member name ${JSON.stringify(name)} is not ASCII`);
 	}
 	const inSteps = (bytes: Uint8Array, start: number, end: number, depthMax: number) =>
-		new ObjectSteps(names, new DocumentSteps(bytes, start, end, depthMax));
-	const scan = (bytes: Uint8Array, start: number, end: number, depthMax: number) =>
-		inOneStep(inSteps(bytes, start, end, depthMax), end);
+		new ObjectSteps(new MemberFinder(names), new DocumentSteps(bytes, start, end, depthMax));
+	const scan = (bytes: Uint8Array, start: number, end: number, depthMax: number): ObjectScan<Names> => {
+		requireRange(bytes, start, end);
+		const at = skipSpace(bytes, start, end);
+		const isObject = byteAt(bytes, at, end) === OPEN_OBJECT;
+		const finder = new MemberFinder(names);
+		const valueEnd = skipValue(bytes, at, end, depthMax, null, isObject ? finder : null);
+		if (valueEnd < 0) return failureOf(valueEnd);
+		const rest = skipSpace(bytes, valueEnd, end);
+		if (rest < end) return failureOf(malformed(rest));
+		return isObject ? { status: 'ok', members: finder.members } : { status: 'not_object' };
+	};
 	return Object.assign(scan, { inSteps });
 }
 
@@ -199,26 +208,21 @@ class DocumentSteps {
 	}
 }
 
-class ObjectSteps<Names extends readonly string[]> implements SteppedScan<ObjectScan<Names>>, PartListener {
+/** Notes where the values of the members called `names` lie. */
+class MemberFinder<Names extends readonly string[]> implements PartListener {
 	partStart = 0;
 	readonly found: (ByteRange | undefined)[];
 	readonly #names: Names;
-	readonly #document: DocumentSteps;
 	/** Of the member under way; -1 when it is none of the names. */
 	#slot = -1;
 
-	constructor(names: Names, document: DocumentSteps) {
+	constructor(names: Names) {
 		this.#names = names;
-		this.#document = document;
 		this.found = names.map((): ByteRange | undefined => undefined);
 	}
 
-	advance(until: number): ObjectScan<Names> | null {
-		const result = this.#document.advance(until, OPEN_OBJECT, this);
-		if (result === 'paused') return null;
-		if (result !== 'ok') return result;
-		if (this.#document.first !== OPEN_OBJECT) return { status: 'not_object' };
-		return { status: 'ok', members: this.found as { [I in keyof Names]: ByteRange | undefined } };
+	get members(): { readonly [I in keyof Names]: ByteRange | undefined } {
+		return this.found as { [I in keyof Names]: ByteRange | undefined };
 	}
 
 	onName(bytes: Uint8Array, start: number, end: number): void {
@@ -228,6 +232,28 @@ class ObjectSteps<Names extends readonly string[]> implements SteppedScan<Object
 	onValue(start: number, end: number): boolean {
 		if (this.#slot >= 0) this.found[this.#slot] = { start, end };
 		return true;
+	}
+}
+
+class ObjectSteps<Names extends readonly string[]> implements SteppedScan<ObjectScan<Names>> {
+	readonly #finder: MemberFinder<Names>;
+	readonly #document: DocumentSteps;
+
+	constructor(finder: MemberFinder<Names>, document: DocumentSteps) {
+		this.#finder = finder;
+		this.#document = document;
+	}
+
+	get found(): readonly (ByteRange | undefined)[] {
+		return this.#finder.found;
+	}
+
+	advance(until: number): ObjectScan<Names> | null {
+		const result = this.#document.advance(until, OPEN_OBJECT, this.#finder);
+		if (result === 'paused') return null;
+		if (result !== 'ok') return result;
+		if (this.#document.first !== OPEN_OBJECT) return { status: 'not_object' };
+		return { status: 'ok', members: this.#finder.members };
 	}
 }
 

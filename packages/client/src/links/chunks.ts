@@ -8,14 +8,12 @@ const NAMES_LENGTH_MAX = 6000;
 
 export interface Chunk {
 	readonly topics: readonly string[];
-	/** Whether no position of it is known as an id yet: the first request asks for them. */
-	readonly begins: boolean;
 }
 
 /** Splits topics. Those that begin at `earliest` cannot share a request with the others: `since` would have no word for it. */
 export function chunksOf(topics: Iterable<string>, positionOf: (topic: string) => Position): readonly Chunk[] {
 	const chunks: Chunk[] = [];
-	const open = new Map<string, { topics: string[]; length: number; begins: boolean }>();
+	const open = new Map<string, { topics: string[]; length: number }>();
 	const flush = (key: string) => {
 		const chunk = open.get(key);
 		if (chunk !== undefined) chunks.push(chunk);
@@ -27,11 +25,10 @@ export function chunksOf(topics: Iterable<string>, positionOf: (topic: string) =
 		const before = open.get(key);
 		if (before !== undefined && (before.topics.length === TOPICS_MAX || before.length + topic.length > NAMES_LENGTH_MAX))
 			flush(key);
-		const chunk = open.get(key) ?? { topics: [], length: 0, begins: false };
+		const chunk = open.get(key) ?? { topics: [], length: 0 };
 		open.set(key, chunk);
 		chunk.topics.push(topic);
 		chunk.length += topic.length;
-		chunk.begins ||= position === 'earliest' || position === 'last';
 	}
 	for (const key of [...open.keys()]) flush(key);
 	return chunks;

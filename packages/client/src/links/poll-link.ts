@@ -18,16 +18,13 @@ export function openPollLink(requests: Requests, options: LinkOptions): Link {
 
 async function poll(requests: Requests, { positionOf }: LinkOptions, run: Run): Promise<LinkEnd> {
 	const { topics } = run.chunk;
-	// Where topics begin that have no id yet is asked for without waiting, so that what comes before the next request is not missed.
-	let begins = run.chunk.begins;
-	if (!begins) run.following(new Map(topics.map((topic) => [topic, positionOf(topic)])));
-	for (;;) {
+	// The first request does not wait: its answer shows that the relay can be reached, and where topics begin that have no id yet.
+	for (let first = true; ; first = false) {
 		const query = queryOf(run.chunk, positionOf);
-		query.set('timeout', begins ? '0' : `${WAIT_S}`);
+		query.set('timeout', first ? '0' : `${WAIT_S}`);
 		query.set('limit', `${MESSAGES_MAX}`);
 		const nextOffset = take(run, await requests.text(`/api/v1/poll?${query}`, { signal: run.signal }));
-		if (begins) run.following(positionsIn(topics, nextOffset));
-		begins = false;
+		if (first) run.following(positionsIn(topics, nextOffset));
 	}
 }
 

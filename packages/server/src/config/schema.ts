@@ -67,6 +67,8 @@ interface SettingGroup {
 const MIB = 1024 * 1024;
 const DAY_S = 86_400;
 /** Takes no URL: one may have a password in it, which would end up in messages and logs. */
+const PATH_FORM = { pattern: /^(?![a-z][a-z0-9+.-]+:\/\/)/i, words: 'a path, without scheme' } as const;
+/** Takes no URL, as {@link PATH_FORM}. */
 const HOST_FORM = {
 	pattern: /^[^\s@/?#]+$/,
 	words: 'a host name or an IP address, without scheme, user and path',
@@ -106,6 +108,7 @@ export const SETTING_GROUPS = [
 				key: 'tlsCert',
 				env: 'PULSAR_TLS_CERT',
 				type: 'string',
+				form: PATH_FORM,
 				default: null,
 				doc: 'PEM file of the certificate, and of those between it and its authority: the relay then serves HTTPS only. Read again on SIGHUP, as are the two below.',
 			},
@@ -113,6 +116,7 @@ export const SETTING_GROUPS = [
 				key: 'tlsKey',
 				env: 'PULSAR_TLS_KEY',
 				type: 'string',
+				form: PATH_FORM,
 				default: null,
 				doc: 'PEM file of its private key, without a passphrase.',
 			},
@@ -120,6 +124,7 @@ export const SETTING_GROUPS = [
 				key: 'tlsClientCa',
 				env: 'PULSAR_TLS_CLIENT_CA',
 				type: 'string',
+				form: PATH_FORM,
 				default: null,
 				doc: 'PEM file of the authorities of clients: each connection then needs a certificate that one of them has signed (mTLS), also beside other credentials.',
 			},
@@ -328,6 +333,7 @@ export const SETTING_GROUPS = [
 				key: 'dataDir',
 				env: 'PULSAR_DATA_DIR',
 				type: 'string',
+				form: PATH_FORM,
 				default: './data',
 				doc: 'Directory of the embedded store, relative to the working directory; made when missing. One process at a time uses it.',
 			},
@@ -417,6 +423,7 @@ export const SETTING_GROUPS = [
 				key: 'valkeyCaPath',
 				env: 'PULSAR_VALKEY_CA_PATH',
 				type: 'string',
+				form: PATH_FORM,
 				default: null,
 				doc: "PEM file of the certificates to trust, instead of the system's. Read again at each attempt to connect, as are the two below.",
 			},
@@ -424,6 +431,7 @@ export const SETTING_GROUPS = [
 				key: 'valkeyTlsCert',
 				env: 'PULSAR_VALKEY_TLS_CERT',
 				type: 'string',
+				form: PATH_FORM,
 				default: null,
 				doc: 'PEM file of the certificate that the relay shows to a server with `tls-auth-clients`.',
 			},
@@ -431,6 +439,7 @@ export const SETTING_GROUPS = [
 				key: 'valkeyTlsKey',
 				env: 'PULSAR_VALKEY_TLS_KEY',
 				type: 'string',
+				form: PATH_FORM,
 				default: null,
 				doc: 'PEM file of its key.',
 			},
@@ -990,6 +999,7 @@ export function fileSettingOf({ key, env }: Setting): StringSetting {
 		env: `${env}_FILE`,
 		type: 'string',
 		default: null,
+		form: PATH_FORM,
 		doc: `File that holds the value of \`${env}\`, instead of giving it there. A line feed at its end does not count.`,
 	};
 }

@@ -26,21 +26,20 @@ export class Budgets {
 	}
 
 	/**
-	 * Reads a message that has come: at once when it is short and this turn of the loop has not had enough, else in later turns, with
-	 * what it holds accounted for until then. Throws or rejects with what the steps throw, and `overloaded`.
+	 * Reads a message that has come: at once when it is short and this turn of the loop has not had enough, else as {@link readLater}.
+	 * Throws or rejects with what the steps throw, and `overloaded`.
 	 */
-	read<Result>(partyOf: () => Party, bytes: number, steps: Steps<Result>): Result | Promise<Result> {
-		return this.turns.admits(bytes) ? atOnce(steps) : this.readLater(partyOf, bytes, steps);
+	read<Result>(partyOf: () => Party, bytes: number, steps: () => Steps<Result>): Result | Promise<Result> {
+		return this.turns.admits(bytes) ? atOnce(steps()) : this.readLater(partyOf(), bytes, steps());
 	}
 
-	/** As {@link read}, always in later turns. */
-	async readLater<Result>(partyOf: () => Party, bytes: number, steps: Steps<Result>): Promise<Result> {
+	/** Reads a message in later turns, with what it holds accounted for until it is read. Rejects as {@link read} does. */
+	async readLater<Result>(party: Party, bytes: number, steps: Steps<Result>): Promise<Result> {
 		let failure: RelayError | null = null;
-		const party = partyOf();
 		const onFail = (error: RelayError) => {
 			failure = error;
 		};
-		const reception = this.receptions.begin(() => party, { onFail });
+		const reception = this.receptions.begin({ party: () => party, onFail });
 		if (!reception.take(bytes)) {
 			reception.end();
 			throw tooManyBytes();

@@ -38,6 +38,8 @@ export interface Reception {
 
 /** Who receives a message. */
 export interface Receiver {
+	/** Whose share is used; asked when more than nothing is held. */
+	party(): Party;
 	/** Called at most once, with `request_timeout` or, when the message had to give way to others, `overloaded`. It has ended then. */
 	onFail(error: RelayError): void;
 	/** Whether the client is gone, for receivers that do not hear of it; asked a few times a second. */
@@ -62,21 +64,26 @@ export class Receptions {
 		return this.#all.bytes;
 	}
 
-	/**
-	 * A message begins.
-	 *
-	 * @param partyOf asked when more than nothing is held of it
-	 */
-	begin(partyOf: () => Party, receiver: Receiver): Reception {
+	/** A message begins. */
+	begin(receiver: Receiver): Reception {
 		const { clock, timeoutMs } = this.#options;
-		const held = new HeldBytes(
-			() => this.#shareOf(partyOf()),
-			() => reception.fail(tooManyBytes()),
-		);
-		const reception = new RunningReception(this.#running, held, receiver, clock.monotonicMs() + timeoutMs);
+		const reception = new RunningReception(this, receiver, clock.monotonicMs() + timeoutMs);
 		this.#running.add(reception);
 		this.#cancelSweep ??= clock.after(SWEEP_INTERVAL_MS, () => this.#sweep());
 		return reception;
+	}
+
+	/** For {@link RunningReception}. */
+	stopClock(reception: RunningReception): void {
+		this.#running.delete(reception);
+	}
+
+	/** For {@link RunningReception}. */
+	holdFor(reception: RunningReception): HeldBytes {
+		return new HeldBytes(
+			() => this.#shareOf(reception.receiver.party()),
+			() => reception.fail(tooManyBytes()),
+		);
 	}
 
 	/** Stops the timer. */
@@ -112,27 +119,28 @@ export class Receptions {
 class RunningReception implements Reception {
 	dueMs: number;
 	readonly receiver: Receiver;
-	readonly #running: Set<RunningReception>;
-	readonly #held: HeldBytes;
+	readonly #receptions: Receptions;
+	/** Null until something is held: most messages come in one piece. */
+	#held: HeldBytes | null = null;
 
-	constructor(running: Set<RunningReception>, held: HeldBytes, receiver: Receiver, dueMs: number) {
-		this.#running = running;
-		this.#held = held;
+	constructor(receptions: Receptions, receiver: Receiver, dueMs: number) {
+		this.#receptions = receptions;
 		this.receiver = receiver;
 		this.dueMs = dueMs;
 	}
 
 	take(bytes: number): boolean {
+		this.#held ??= this.#receptions.holdFor(this);
 		return this.#held.take(bytes);
 	}
 
 	complete(): void {
-		this.#running.delete(this);
+		this.#receptions.stopClock(this);
 	}
 
 	end(): void {
-		this.#running.delete(this);
-		this.#held.release();
+		this.#receptions.stopClock(this);
+		this.#held?.release();
 	}
 
 	fail(error: RelayError): void {

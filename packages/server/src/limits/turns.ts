@@ -11,6 +11,8 @@ import type { Party } from './party.ts';
 export const STEP_BYTES = 64 * 1024;
 /** Bytes that are looked at in one go in one turn. */
 const TURN_BYTES = 256 * 1024;
+/** What looking at a message costs at least, in such bytes: a turn has an end also where messages are tiny. */
+export const LOOK_COST_BYTES = 256;
 /** How long the steps of one turn may take, in ms; the last one may exceed it by its own length. */
 const TURN_MS = 2;
 
@@ -36,8 +38,9 @@ export class Turns {
 
 	/** Whether so many bytes may be looked at in one go, now. Else they are for {@link run}. */
 	admits(bytes: number): boolean {
-		if (bytes > STEP_BYTES || this.#turnBytes + bytes > TURN_BYTES) return false;
-		this.#turnBytes += bytes;
+		const cost = bytes < LOOK_COST_BYTES ? LOOK_COST_BYTES : bytes;
+		if (cost > STEP_BYTES || this.#turnBytes + cost > TURN_BYTES) return false;
+		this.#turnBytes += cost;
 		if (!this.#turnBegun) {
 			this.#turnBegun = true;
 			this.#clock.soon(this.#endTurn);
@@ -104,10 +107,11 @@ export class Turns {
 	#work(): void {
 		const endMs = this.#clock.monotonicMs() + TURN_MS;
 		for (const [party, jobs] of this.#jobs) {
-			// At the end of the map again, behind the parties that wait; the loop meets it once more when they have had their steps.
+			// To the end of the map, behind the parties that wait; the loop meets it once more when they have had their steps.
 			this.#jobs.delete(party);
+			this.#jobs.set(party, jobs);
 			if (jobs[0]?.step() === true) jobs.shift();
-			if (jobs.length > 0) this.#jobs.set(party, jobs);
+			if (jobs.length === 0) this.#jobs.delete(party);
 			if (this.#clock.monotonicMs() >= endMs) return;
 		}
 	}

@@ -11,6 +11,8 @@ export interface Loss {
 	readonly after: MessageId;
 	/** The first id after what was lost. No message has it: a reader that stands here has been told. */
 	readonly to: MessageId;
+	/** Somebody removed it from the store, where it could be read until then: who is beyond it was given it. */
+	readonly removed?: true;
 }
 
 /** What nearly every log has. */
@@ -32,10 +34,16 @@ export function meetsLoss(losses: readonly Loss[], cursor: MessageId): boolean {
 	return last !== undefined && compareMessageIds(cursor, last.to) < 0;
 }
 
-/** Whether some of the losses are not among the known ones. */
-export function hasNews(losses: readonly Loss[], known: readonly Loss[]): boolean {
-	return losses.some(({ after, to }) => {
+/** Those of the losses that are not among the known ones. */
+export function newsOf(losses: readonly Loss[], known: readonly Loss[]): readonly Loss[] {
+	if (losses.length === 0) return NO_LOSSES;
+	return losses.filter(({ after, to }) => {
 		const same = known.find((loss) => compareMessageIds(loss.to, to) === 0);
 		return same === undefined || compareMessageIds(same.after, after) !== 0;
 	});
+}
+
+/** Whether some of the losses are not among the known ones. */
+export function hasNews(losses: readonly Loss[], known: readonly Loss[]): boolean {
+	return newsOf(losses, known).length > 0;
 }

@@ -5,7 +5,7 @@
 
 import { compareMessageIds, type MessageId, ZERO_ID } from '@pulsar-relay/protocol/message-id';
 import { type Block, lastIdOf } from '../log/block.ts';
-import { hasNews, type Loss, NO_LOSSES } from '../log/losses.ts';
+import { hasNews, type Loss, NO_LOSSES, newsOf } from '../log/losses.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Sink } from '../ports/sink.ts';
@@ -24,6 +24,13 @@ export interface HubOptions {
 	readonly clock: Clock;
 	readonly observer: Observer;
 	readonly hotTier: HotTierLimits;
+}
+
+/** A log that is shorter than it was, or has holes. */
+interface Lost {
+	readonly tip: MessageId;
+	readonly floor: MessageId;
+	readonly losses: readonly Loss[];
 }
 
 /** A page of the store. */
@@ -280,8 +287,10 @@ export class Hub implements LogListener {
 		const moved = compareMessageIds(tip, topic.tip);
 		// Several looks may find the same loss, which is told once: it is news, or, not being written down, where the log now ends is. One
 		// that is not among those found now stays known: the position may be older, or be told without them.
-		const lost = hasNews(losses, topic.losses) || (!intact && (losses.length === 0 ? moved !== 0 : moved < 0));
-		if (lost) this.#rewind(topic, intact && moved < 0 ? topic.tip : tip, floor, losses);
+		const news = newsOf(losses, topic.losses);
+		const lost = news.length > 0 || (!intact && (losses.length === 0 ? moved !== 0 : moved < 0));
+		const given = intact && news.every(({ removed }) => removed === true);
+		if (lost) this.#rewind(topic, { tip: intact && moved < 0 ? topic.tip : tip, floor, losses }, given);
 		else if (moved > 0) this.#skipTo(topic, tip);
 		this.#raiseFloor(topic, floor);
 	}
@@ -302,7 +311,7 @@ export class Hub implements LogListener {
 	}
 
 	/** The store has lost messages that it had announced: everybody is told, and goes on from where the log is now (I4, I10). */
-	#rewind(topic: TopicLog, tip: MessageId, floor: MessageId, losses: readonly Loss[]): void {
+	#rewind(topic: TopicLog, { tip, floor, losses }: Lost, given: boolean): void {
 		this.#offerNow(topic);
 		const reached = topic.offered;
 		this.#hotTier.reset(topic.ring, tip);
@@ -314,8 +323,8 @@ export class Hub implements LogListener {
 		topic.offered = tip;
 		topic.floor = floor;
 		topic.losses = losses;
-		for (const waiter of topic.waiters) waiter.logRewound(topic);
-		for (const subscriber of [...topic.subscribers]) subscriber.logRewound(reached);
+		for (const waiter of topic.waiters) waiter.logRewound(topic, given);
+		for (const subscriber of [...topic.subscribers]) subscriber.logRewound(reached, given);
 	}
 
 	/**

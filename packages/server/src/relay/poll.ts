@@ -124,11 +124,11 @@ class Waiting implements Waiter {
 		this.wake();
 	}
 
-	logRewound(topic: TopicLog): void {
+	logRewound(topic: TopicLog, given: boolean): void {
 		const reader = this.#readers.find((candidate) => candidate.topic === topic);
 		if (reader === undefined) return;
 		const { cursor } = reader;
-		if (!topic.meetsLoss(cursor)) {
+		if (!given && !topic.meetsLoss(cursor)) {
 			if (compareMessageIds(cursor, topic.tip) > 0) reader.cursor = topic.tip;
 			this.#addGap(topic, 'ahead', cursor, reader.cursor);
 		}

@@ -123,10 +123,10 @@ export class Session implements SubscriptionOwner {
 
 	/**
 	 * Called by the hub: the store has lost messages, so that what was sent may not be all, nor be in the log. Whoever comes by what was
-	 * lost is told there; everybody else now, even where nothing after the cursor is known to be missing. Reading goes on from
-	 * the cursor, or from the log's end when that is before it.
+	 * lost is told there; everybody else now, even where nothing after the cursor is known to be missing, unless they were `given` it. Reading
+	 * goes on from the cursor, or from the log's end when that is before it.
 	 */
-	logRewound(subscription: Subscription, reached: MessageId): void {
+	logRewound(subscription: Subscription, reached: MessageId, given: boolean): void {
 		if (subscription.state === 'live') {
 			subscription.fellBehind(reached);
 			this.#options.observer.behind(1);
@@ -134,7 +134,7 @@ export class Session implements SubscriptionOwner {
 		// A page that is being read is of the log as it was.
 		subscription.state = 'behind';
 		const { topic, cursor } = subscription;
-		if (!topic.meetsLoss(cursor)) {
+		if (!given && !topic.meetsLoss(cursor)) {
 			subscription.cursor = earlier(cursor, topic.tip);
 			this.#tellGap(subscription, 'ahead', cursor, subscription.cursor);
 		}

@@ -22,7 +22,7 @@ export interface SubscriptionOwner {
 	readonly sink: Sink;
 	readOn(subscription: Subscription): void;
 	topicDeleted(subscription: Subscription): void;
-	logRewound(subscription: Subscription, reached: MessageId): void;
+	logRewound(subscription: Subscription, reached: MessageId, given: boolean): void;
 }
 
 export class Subscription implements Subscriber {
@@ -64,8 +64,8 @@ export class Subscription implements Subscriber {
 		this.#owner.topicDeleted(this);
 	}
 
-	logRewound(reached: MessageId): void {
-		this.#owner.logRewound(this, reached);
+	logRewound(reached: MessageId, given: boolean): void {
+		this.#owner.logRewound(this, reached, given);
 	}
 
 	/** Ends it, in whatever state it is. */

@@ -22,15 +22,19 @@ export interface Subscriber {
 	readOn(): void;
 	/** The topic is gone, and with it the subscription. */
 	topicDeleted(): void;
-	/** The store has lost messages. Whoever is live has been sent everything up to `reached`. */
-	logRewound(reached: MessageId): void;
+	/**
+	 * The store has lost messages. Who is live has been sent everything up to `reached`. `given`: what is lost could be read before, so that
+	 * who is beyond it has been given it.
+	 */
+	logRewound(reached: MessageId, given: boolean): void;
 }
 
 /** Something that wants to know, once, that a topic has moved or is gone. */
 export interface Waiter {
 	wake(): void;
 	topicDeleted(topic: TopicLog): void;
-	logRewound(topic: TopicLog): void;
+	/** As that of a {@link Subscriber}. */
+	logRewound(topic: TopicLog, given: boolean): void;
 }
 
 interface SharedSlice {

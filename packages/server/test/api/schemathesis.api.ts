@@ -19,7 +19,7 @@ const HERE = new URL('.', import.meta.url).pathname;
 /** Test cases of each route and phase; more of them, and others, are tried by setting these. */
 const EXAMPLES = process.env['API_TEST_EXAMPLES'] ?? '15';
 const SEED = process.env['API_TEST_SEED'] ?? '1';
-const timeout = 160_000 * Math.max(1, Number(EXAMPLES) / 15);
+const timeout = Math.round(170_000 * Math.max(1, Number(EXAMPLES) / 15));
 
 const ADMIN = { username: 'tester', password: 'the-password-of-the-tester' };
 const ACCOUNTS = {

@@ -186,7 +186,7 @@ test('finds the same lines however the body is cut into chunks', () => {
 				const found: string[] = [];
 				const receptions = receptionsOf(1000);
 				let looks = 0;
-				const splitter = new LineSplitter(10, (onFail) => receptions.begin(PARTY, { onFail }), {
+				const splitter = new LineSplitter(10, (onFail) => receptions.begin({ party: PARTY, onFail }), {
 					// Has enough after every third look.
 					get full() {
 						return ++looks % 3 === 0;
@@ -221,13 +221,13 @@ test('finds the same lines however the body is cut into chunks', () => {
 test('drops a line that there is no room to receive, says so, and goes on with the next', () => {
 	const found: string[] = [];
 	const receptions = receptionsOf(8);
-	const splitter = new LineSplitter(100, (onFail) => receptions.begin(PARTY, { onFail }), {
+	const splitter = new LineSplitter(100, (onFail) => receptions.begin({ party: PARTY, onFail }), {
 		full: false,
 		line: (bytes, from, to) => found.push(bytes.toString('utf8', from, to)),
 		dropped: (code) => found.push(code),
 		late: assert.ifError,
 	});
-	const other = receptions.begin(PARTY, { onFail: assert.ifError });
+	const other = receptions.begin({ party: PARTY, onFail: assert.ifError });
 	assert(other.take(5));
 	for (const chunk of ['ab', 'cd', 'ef\n', 'gh', 'i\n', 'jk']) splitter.add(Buffer.from(chunk));
 	splitter.release();

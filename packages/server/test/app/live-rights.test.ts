@@ -4,9 +4,12 @@
  */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { type AuthNodes, type AuthRelay, type Person, type Socket, startAuthNodes } from '../support/auth-relay.ts';
 import { type Backend, backends } from '../support/backends.ts';
+import { postBytes, RawConnection } from '../support/raw-http.ts';
+import { clientFrame, dialWebSocket } from '../support/raw-websocket.ts';
 
 /** What the issue allows; the checks are announced, so that it takes milliseconds. */
 const WITHIN_MS = 5000;
@@ -103,6 +106,74 @@ function suite(backend: Backend): void {
 			await world.call('DELETE', `/auth/keys/${keyId}`, person);
 			assert.equal(await within(socket.closed), RECONNECT);
 		});
+	});
+
+	test('a WebSocket that does not answer the close of a deleted key publishes and receives nothing more', async () => {
+		const person = await newPerson();
+		const { keyId, secret } = await world.key(person, ['subscribe', 'publish'], ['*']);
+		const socket = dialWebSocket(far.url, [`Authorization: Bearer ${secret}`]);
+		let received = '';
+		socket.on('data', (chunk: Buffer) => {
+			received += chunk.toString('latin1');
+		});
+		const frame = (first: number, text: string) => clientFrame(first, Buffer.from(text));
+		const until = async (text: string) => {
+			while (!received.includes(text)) await once(socket, 'data');
+		};
+		await until('\r\n\r\n');
+		socket.write(frame(0x81, '{"type":"subscribe","topics":["a"]}'));
+		await until('"subscribed"');
+		await world.call('DELETE', `/auth/keys/${keyId}`, person);
+		await within(until('expired or was revoked; reconnect'));
+		assert.equal((await far.call('POST', '/api/v1/messages', person, { topic: 'a', payload: 'for others' })).status, 201);
+		socket.write(Buffer.concat([frame(0x81, '{"type":"publish","topic":"a","payload":"late"}'), frame(0x88, '')]));
+		await once(socket, 'close');
+		assert(!received.includes('for others'), received);
+		const kept = await far.call('GET', '/api/v1/topics/a/messages', person);
+		assert.deepEqual(
+			kept.json<{ messages: { payload: unknown }[] }>().messages.map(({ payload }) => payload),
+			['for others'],
+		);
+	});
+
+	describe('a request whose body comes after the end of its credential is refused', () => {
+		/** Sends all but the body, which the relay asks for once it reads it. */
+		const begin = async (path: string, credential: string, body: string) => {
+			const connection = new RawConnection(Number(new URL(far.url).port));
+			const head = [`Authorization: Bearer ${credential}`, 'Expect: 100-continue'];
+			const bytes = postBytes(path, body, head);
+			connection.send(bytes.subarray(0, bytes.byteLength - body.length));
+			await once(connection.socket, 'data');
+			return connection;
+		};
+		const KEY = '{"name":"a key","scopes":[{"actions":["publish"],"topics":["*"]}]}';
+
+		test('a new key, by a token from before a reset of the password', async () => {
+			const person = await newPerson();
+			const request = await begin('/auth/keys', person.token, KEY);
+			await world.call('PATCH', `/auth/users/${person.userId}`, world.admin, { password: 'another one' });
+			request.send(KEY);
+			assert.equal((await request.answer())?.status, 401);
+			request.end();
+		});
+
+		for (const path of ['/api/v1/messages', '/api/v1/messages/bulk']) {
+			test(`${path}, by a deleted key`, async () => {
+				const person = await newPerson();
+				const { keyId, secret } = await world.key(person, ['publish'], ['*']);
+				const message = '{"topic":"a","payload":1}';
+				const body = path.endsWith('bulk') ? `{"messages":[${message}]}` : message;
+				const begunMs = performance.now();
+				const request = await begin(path, secret, body);
+				await world.call('DELETE', `/auth/keys/${keyId}`, person);
+				// Then it is known on the other node, too, and the request has taken its time.
+				const ended = async () => (await far.call('GET', '/api/v1/topics/a', secret)).status === 401;
+				while (!(await ended()) || performance.now() - begunMs < 200);
+				request.send(body);
+				assert.equal((await request.answer())?.status, 401);
+				request.end();
+			});
+		}
 	});
 
 	describe('a refresh frame', () => {

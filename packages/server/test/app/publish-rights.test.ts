@@ -15,7 +15,7 @@ interface Line {
 }
 
 interface Stream {
-	publish(): Promise<Line>;
+	publish(lines?: number): Promise<Line>;
 	next(): Promise<Line>;
 }
 
@@ -31,8 +31,8 @@ async function openStream(t: TestContext, url: string, credential: string): Prom
 	const next = async () => JSON.parse((await lines.next()).value as string) as Line;
 	return {
 		next,
-		publish: () => {
-			sent.write('{"topic":"a","payload":{}}\n');
+		publish: (lines = 1) => {
+			sent.write('{"topic":"a","payload":{}}\n'.repeat(lines));
 			return next();
 		},
 	};
@@ -93,4 +93,19 @@ test('lines of a stream are refused once its account may not write any more', { 
 	let line = await stream.publish();
 	if (line.status === 'accepted') line = await stream.publish();
 	assert.equal(line.error, 'forbidden');
+});
+
+test('lines that wait for the rate limit are not published once the key has ended', { timeout: 10_000 }, async (t) => {
+	const world = await startAuthRelay({ PULSAR_RATE_LIMIT: '60' });
+	t.after(() => world.close());
+	const person = await world.person('person');
+	const { keyId, secret } = await world.key(person, ['publish'], ['*']);
+	assert.equal((await (await openStream(t, world.url, secret)).publish(55)).status, 'accepted');
+	// One a second: they would wait for some seconds.
+	const waiting = (await openStream(t, world.url, secret)).publish(8);
+	assert.equal((await world.call('DELETE', `/auth/keys/${keyId}`, person)).status, 204);
+	const { summary } = await waiting;
+	assert.deepEqual([summary?.accepted, summary?.complete], [0, false]);
+	const { message_count: kept } = (await world.call('GET', '/api/v1/topics/a', person)).json<{ message_count: number }>();
+	assert.equal(kept, 55);
 });

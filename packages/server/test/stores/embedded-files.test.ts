@@ -5,8 +5,9 @@ import { execFileSync } from 'node:child_process';
 import { chmod, copyFile, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { Store } from '../../src/ports/store.ts';
-import { openEmbeddedStore } from '../../src/stores/embedded/store.ts';
+import { identityAt } from '../../src/stores/embedded/files.ts';
+import { type EmbeddedStore, openEmbeddedStore } from '../../src/stores/embedded/store.ts';
+import { SupervisedWorker } from '../../src/stores/embedded/supervised-worker.ts';
 import { createFakeClock, type FakeClock } from '../support/clock.ts';
 import { makeDataDir, openStore } from './embedded-fixture.ts';
 import { appendOne, entry, payloadsOf } from './trial.ts';
@@ -15,7 +16,7 @@ interface Opened {
 	readonly parent: string;
 	readonly dataDir: string;
 	readonly clock: FakeClock;
-	readonly store: Store;
+	readonly store: EmbeddedStore;
 	readonly warnings: string[];
 }
 
@@ -159,6 +160,27 @@ test('a directory that is mounted once more, read-only, keeps what is written to
 		execFileSync('umount', [parent]);
 	}
 });
+
+for (const [thread, name] of [
+	['writer', 'relay.db'],
+	['reader', 'relay.db'],
+	['records-worker', 'auth.db'],
+] as const) {
+	test(`a ${thread} that is started again does not begin a new file in the place of one that has gone`, async (t) => {
+		const { store, dataDir, parent, clock } = await open(t);
+		await (await store.openRecords()).close();
+		await store.close();
+		const file = join(dataDir, name);
+		const setup = { file, identity: identityAt(file), topicsMax: 10 };
+		await rename(dataDir, join(parent, 'moved'));
+		await mkdir(dataDir);
+		const listener = { ready() {}, reply() {}, died() {} };
+		const module = new URL(`../../src/stores/embedded/${thread}.ts`, import.meta.url);
+		const failure = await new SupervisedWorker({ module, setup, clock, listener }).start();
+		assert.equal(failure?.reason, away(name).reason);
+		assert.deepEqual(await readdir(dataDir), [], 'nothing was made');
+	});
+}
 
 test('what was acknowledged before the WAL was removed is in the database', async (t) => {
 	const { store, dataDir, clock, parent } = await open(t);

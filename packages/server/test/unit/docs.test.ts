@@ -10,7 +10,7 @@ import { isProviderVariable } from '../../src/config/providers.ts';
 import { SETTINGS } from '../../src/config/schema.ts';
 
 const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
-const PAGES = globSync('**/*.md', { cwd: ROOT, exclude: ['**/node_modules', 'data'] });
+const PAGES = globSync('**/*.md', { cwd: ROOT, exclude: ['**/node_modules', 'data', 'dist'] });
 /** Variables that are read, but are no settings. */
 const OTHER_VARIABLES = ['PULSAR_CONFIG_FILE'];
 

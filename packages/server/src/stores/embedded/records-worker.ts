@@ -63,14 +63,11 @@ class RecordsDatabase {
 	run({ calls, nowMs }: RecordsBatch): RecordsReply {
 		const writes = calls.some(({ call }) => call === 'write' || call === 'purge');
 		try {
-			if (writes) {
-				this.#checkPlaces();
-				this.#begin.run();
-			}
+			if (writes) this.#begin.run();
 			const results = calls.map((call) => this.#apply(call, nowMs));
 			if (writes) {
-				this.#commit.run();
 				this.#checkPlaces();
+				this.#commit.run();
 			}
 			return { results, failure: null };
 		} catch (thrown) {

@@ -8,7 +8,7 @@ import type { StoreFailure } from './messages.ts';
 import { Space } from './space.ts';
 import type { WriteQueue } from './write-queue.ts';
 
-/** How often the files are looked for while nothing is written; each transaction looks as well. */
+/** How often the files are looked for while nothing is written; each transaction looks before its commit. */
 const INTERVAL_MS = 1000;
 
 export interface UpkeepOptions {

@@ -117,10 +117,10 @@ export function positionOf(reply: readonly Reply[]): TopicPosition {
 }
 
 function lossesOf(text: string): readonly Loss[] {
-	return Array.from(text.matchAll(/ (\S+):(\S+)/g), ([, afterText, toText]) => {
+	return Array.from(text.matchAll(/ (\d+-\d+):(\d+-\d+)(!?)/g), ([, afterText, toText, removed]) => {
 		const [after, to] = [afterText, toText].map((id) => parseMessageId(String(id)));
 		if (after === undefined || to === undefined) throw unavailable('the topic has a loss without an end');
-		return { after, to };
+		return { after, to, ...(removed === '!' ? { removed: true as const } : {}) };
 	});
 }
 

@@ -4,11 +4,8 @@ import type { Connection, ScriptCall } from './connection.ts';
 import { unavailable } from './failure.ts';
 import type { Reply } from './glide.ts';
 
-/**
- * How long replicas may take: an append that waits behind another one, and then in vain for its announcement (WRITE_TIMEOUT_MS), is
- * answered within 2 s, too (PROTOCOL.md, "Errors").
- */
-const REPLICAS_WAIT_MS = 350;
+/** How long replicas may take: an append that waits behind another one is answered within 2 s, too (PROTOCOL.md, "Errors"). */
+const REPLICAS_WAIT_MS = 500;
 
 /**
  * Calls scripts, and waits for the replicas in the same write: WAIT knows what its own connection has written, and one that

@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import type { Auth } from '../../auth/auth.ts';
-import { bearerOf } from '../../auth/authenticate.ts';
+import { type Authenticator, bearerOf } from '../../auth/authenticate.ts';
 import { type AccountPrincipal, type KnownPrincipal, OPEN, type Permission, type Principal } from '../../auth/principal.ts';
 import { permissionRequired } from '../../auth/topic-access.ts';
 import { atOnce } from '../../limits/turns.ts';
@@ -112,6 +112,8 @@ declare module 'fastify' {
 
 /** Bodies up to this are read of requests that will be refused, since what is no JSON is told first. */
 const REFUSED_BODY_BYTES_MAX = 64 * 1024;
+/** How long a request may take until it is carried out by the credential as it was when its head came. */
+const SECOND_LOOK_AFTER_MS = 100;
 const QUERY_TOKEN = 'access_token';
 
 /** What the checks ask. */
@@ -135,6 +137,7 @@ export function addAccess(server: FastifyInstance, deps: AccessDeps): void {
 		const [row = OPEN_ROUTE] = [route.method].flat().map((method) => rowOf(method, route.url, route.config?.access));
 		const check = checkOf(row, deps);
 		if (check !== null) route.onRequest = [check, route.onRequest ?? []].flat();
+		if (auth !== null && row.who !== 'open') route.preHandler = [secondLook(row, auth), route.preHandler ?? []].flat();
 		if (limiting !== null && row.limit !== 'none' && row.limit !== 'guess') {
 			route.preHandler = [limitCheck(row, limiting), route.preHandler ?? []].flat();
 		}
@@ -201,14 +204,33 @@ function credentialsCheck(access: RouteAccess, auth: Auth, limiting: Limiting | 
 			refuse(thrown);
 			return;
 		}
-		if (access.lasting === true) confirmed(auth, principal).then(accept, refuse);
-		else if (principal instanceof Promise) principal.then(accept, refuse);
+		if (principal instanceof Promise) principal.then(accept, refuse);
 		else accept(principal);
 	};
 }
 
-async function confirmed(auth: Auth, principal: KnownPrincipal | Promise<KnownPrincipal>): Promise<KnownPrincipal> {
-	return auth.authenticator.confirm(await principal);
+/**
+ * Once the body has come: a client may send it for a minute, and what it does must not be done by a credential that has ended meanwhile. What
+ * outlasts the credential is not done by what is in memory either.
+ */
+function secondLook(access: RouteAccess, { authenticator }: Auth): Check {
+	return (request, reply, done) => {
+		const { principal } = request;
+		const isDue = access.lasting === true || reply.elapsedTime >= SECOND_LOOK_AFTER_MS;
+		if (!isDue || principal === null || principal.kind === 'open') return done();
+		const looked = access.lasting === true ? authenticator.confirm(principal) : renewed(authenticator, principal);
+		looked.then(
+			(now) => {
+				request.principal = now;
+				done(accessProblem(access, now) ?? undefined);
+			},
+			(thrown: unknown) => done(RelayError.from(thrown)),
+		);
+	};
+}
+
+async function renewed(authenticator: Authenticator, { credential }: KnownPrincipal): Promise<KnownPrincipal> {
+	return authenticator.renew(credential);
 }
 
 /** Refuses what was kept back until the body has come. */

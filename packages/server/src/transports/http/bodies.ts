@@ -72,7 +72,8 @@ export class BodyReader {
 			done(error, body);
 		};
 		const { receptions, partyOf } = this.#options;
-		const reception: Reception = receptions.begin(() => partyOf(principal, raw), {
+		const reception: Reception = receptions.begin({
+			party: () => partyOf(principal, raw),
 			onFail: (error) => settle(error, undefined),
 			isOver: () => raw.destroyed,
 		});

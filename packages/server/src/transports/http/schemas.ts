@@ -14,8 +14,6 @@ export const NDJSON_TYPE = 'application/x-ndjson';
 /** Topics in one list, at most and when the request does not say. */
 const TOPICS_LIMIT_MAX = 10_000;
 const TOPICS_LIMIT_DEFAULT = 1000;
-/** Ids that a relay can have handed out are among these. For the documentation; what is read is decided by `parseMessageId`. */
-export const MESSAGE_ID_PATTERN = '(0|[1-9][0-9]{0,14})-(0|[1-9][0-9]{0,14})';
 /** Texts of a query: a request target with a NUL is refused as a whole. */
 const NO_NUL = '^[^\\u0000]*$';
 const UUID_PATTERN = '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
@@ -25,8 +23,9 @@ function nullable<T>(schema: { readonly type: string } & TSchema) {
 	return Type.Unsafe<T | null>({ ...schema, type: [schema.type, 'null'] });
 }
 
+/** Fields that may also be null. */
 const integer = (options: object) => nullable<number>({ type: 'integer', ...options });
-const string = (options: object) => nullable<string>({ type: 'string', ...options });
+export const string = (options: object) => nullable<string>({ type: 'string', ...options });
 const object = (options: object) => nullable<Record<string, string>>({ type: 'object', ...options });
 
 const TopicName = Type.String({
@@ -35,11 +34,15 @@ const TopicName = Type.String({
 	examples: ['jobs.europe'],
 });
 
-const MessageIdText = Type.String({ description: 'Place in the topic, and the cursor after it', examples: ['1795438000123-0'] });
-const Timestamp = Type.String({ format: 'date-time', examples: ['2026-11-23T12:46:40.123Z'] });
+/** In an answer. */
+export const MessageIdText = Type.String({
+	description: 'Place in the topic, and the cursor after it',
+	examples: ['1795438000123-0'],
+});
+export const Timestamp = Type.String({ format: 'date-time', examples: ['2026-11-23T12:46:40.123Z'] });
 
 /** A topic in an answer: as the request named it. */
-const TopicAlias = Type.String({ description: 'As the request named it', examples: ['jobs.europe'] });
+export const TopicAlias = Type.String({ description: 'As the request named it', examples: ['jobs.europe'] });
 
 /** As a request names it where there are accounts. */
 export const TopicReferenceText = Type.String({
@@ -199,51 +202,6 @@ export const TopicParams = Type.Object({
 	topic_name: Type.String({ documented: { pattern: TOPIC_REFERENCE_PATTERN }, examples: ['jobs.europe'] }),
 });
 
-/** `limit` and `order` are checked by the route: existing clients know 400 for what is wrong with them. */
-export const HistoryQuery = Type.Object({
-	limit: Type.Integer({
-		default: 10,
-		maximum: Number.MAX_SAFE_INTEGER,
-		description: 'Messages in the page: at least 1; more than 100 count as 100',
-		documented: { minimum: 1 },
-	}),
-	order: Type.String({
-		default: 'desc',
-		description: '`desc`: newest first, `asc`: oldest first',
-		documented: { enum: ['asc', 'desc'] },
-	}),
-	cursor: Type.String({
-		default: '',
-		description: 'Goes on after this message id, in the given order',
-		documented: { pattern: `^(${MESSAGE_ID_PATTERN})?$` },
-	}),
-});
-
-const messageObject = {
-	type: Type.Enum(['message']),
-	message_id: MessageIdText,
-	topic: TopicAlias,
-	timestamp: Timestamp,
-	payload: Type.Unknown({ description: 'The JSON value as it was published, byte for byte' }),
-	metadata: Type.Unsafe<Record<string, string>>({ type: 'object', additionalProperties: { type: 'string' } }),
-};
-
-export const HistoryAnswer = Type.Object(
-	{
-		messages: Type.Array(Type.Object(messageObject)),
-		count: Type.Integer({ description: 'Messages in this page' }),
-		total: Type.Integer({
-			deprecated: true,
-			description: 'The same as `count`, for clients of pulsar-relay 0.2; `message_count` of the topic says how many are kept',
-		}),
-		limit: Type.Integer(),
-		order: Type.Enum(['asc', 'desc']),
-		cursor: string({}),
-		next_cursor: string({ description: 'The cursor of the next page; null when this one is empty' }),
-	},
-	{ description: 'A page of kept messages' },
-);
-
 export const FrontPage = {
 	description: 'What this is',
 	content: {
@@ -276,42 +234,6 @@ export const ReadyAnswer = Type.Object(
 		}),
 	},
 	{ description: 'Publishes would be stored' },
-);
-
-const MessageList = Type.Array(Type.Object(messageObject), { description: 'In the order of their ids within each topic' });
-const pollTail = {
-	has_more: Type.Boolean({ description: 'Whether there is more to be had at once' }),
-	gaps: Type.Array(
-		Type.Object({
-			topic: TopicAlias,
-			reason: Type.Enum(['trimmed', 'ahead', 'unknown', 'deleted']),
-			from: string({ description: 'The cursor as it was; null when it was not understood' }),
-			to: MessageIdText,
-		}),
-		{ description: 'Holes in what the caller is given; they come before the messages of their topics' },
-	),
-};
-
-export const PollAnswer = Type.Object(
-	{ messages: MessageList, next_offset: Type.String({ description: 'The `since` of the next poll' }), ...pollTail },
-	{ description: 'Messages, or none when the time is up' },
-);
-
-export const CompatiblePollAnswer = Type.Object(
-	{
-		messages: Type.Array(Type.Object({ stream_id: MessageIdText, ...messageObject })),
-		...pollTail,
-	},
-	{ description: 'Messages, or none when the time is up' },
-);
-
-export const PollStats = Type.Object(
-	{
-		active_waiters: Type.Integer(),
-		subscribed_topics: Type.Integer(),
-		topic_subscriber_counts: Type.Unsafe<Record<string, number>>({ type: 'object', additionalProperties: { type: 'integer' } }),
-	},
-	{ description: 'The polls that wait on this node' },
 );
 
 /** `$id` under which the document's other parts refer to it. */

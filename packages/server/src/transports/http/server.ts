@@ -297,8 +297,8 @@ function addJsonBodies(server: FastifyInstance, bodies: BodyReader, deps: HttpDe
 			const fail = (thrown: unknown) => done(RelayError.from(thrown), undefined);
 			try {
 				chargeBody(deps, request, body);
-				const steps = parseJsonBody(body, deps.limits.maxPayloadDepth);
-				const value = deps.budgets.read(() => deps.partyOf(request.principal, request.raw), body.byteLength, steps);
+				const party = () => deps.partyOf(request.principal, request.raw);
+				const value = deps.budgets.read(party, body.byteLength, () => parseJsonBody(body, deps.limits.maxPayloadDepth));
 				if (value instanceof Promise) value.then((later) => done(null, later), fail);
 				else done(null, value);
 			} catch (thrown) {

@@ -7,7 +7,7 @@ import { TOPIC_NAME_PATTERN, TOPIC_REFERENCE_PATTERN } from '@pulsar-relay/proto
 import { Type } from 'typebox';
 import type { TopicRights } from '../../auth/topic-access.ts';
 import type { Start } from '../../relay/start.ts';
-import { MESSAGE_ID_PATTERN } from './schemas.ts';
+import { MESSAGE_ID_PATTERN } from './reading-schemas.ts';
 
 /** Topics that one poll or event stream may name. */
 const TOPICS_PER_REQUEST_MAX = 50;

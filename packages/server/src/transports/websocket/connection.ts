@@ -1,6 +1,6 @@
 /**
- * One WebSocket connection: takes frames in order, one command at a time, and stops reading while the peer does not read its
- * answers or too much of it waits for the store, so that a connection holds a bounded amount (I8).
+ * One WebSocket connection: answers the frames that its queue gives it, and is given no more while its peer does not read the answers or
+ * too much of it waits for the store (I8).
  */
 
 import { randomBytes } from 'node:crypto';
@@ -13,14 +13,14 @@ import { holderOf, type KnownPrincipal, mayPublish, type Principal } from '../..
 import type { Held } from '../../limits/account-caps.ts';
 import { tokensFor } from '../../limits/budgets.ts';
 import type { Party } from '../../limits/party.ts';
-import type { Reception } from '../../limits/receptions.ts';
-import { atOnce, type Steps } from '../../limits/turns.ts';
+import { atOnce, STEP_BYTES, type Steps } from '../../limits/turns.ts';
 import { printable } from '../../ops/printable.ts';
 import type { Session } from '../../relay/session.ts';
 import type { HeartbeatMember } from '../http/heartbeat.ts';
 import type { CommandContext, WebSocketDeps } from './command.ts';
 import { commands } from './commands.ts';
-import { type ClientFrame, readFrame, TOPIC_FRAME_BYTES_MAX } from './frame.ts';
+import { type ClientFrame, TOPIC_FRAME_BYTES_MAX } from './frame.ts';
+import { FrameQueue, type FrameRunner } from './frame-queue.ts';
 import { Incoming, type MessageReceiver } from './incoming.ts';
 import { type SinkPeer, WebSocketSink } from './sink.ts';
 
@@ -47,15 +47,7 @@ export interface Accepted {
 	readonly principal: Principal;
 }
 
-/** A frame that has come. */
-interface Arrived {
-	/** Null for a binary one. */
-	readonly data: Buffer | null;
-	/** What it holds of the budgets; null when it came in one piece and did not have to wait. */
-	reception: Reception | null;
-}
-
-export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer, MessageReceiver {
+export class WebSocketConnection implements HeartbeatMember, CommandContext, SinkPeer, MessageReceiver, FrameRunner {
 	principal: Principal;
 	readonly id: string;
 	readonly deps: WebSocketDeps;
@@ -66,12 +58,12 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	readonly held: Held | null;
 	readonly #ws: WebSocket;
 	readonly #sink: WebSocketSink;
-	/** Frames that came while a command was under way or the peer did not read. */
-	readonly #waiting: Arrived[] = [];
+	/** For {@link Incoming}: the largest message that may come now. */
+	messageBytesMax: number;
 	readonly #party: Party;
 	readonly #incoming: Incoming;
+	readonly #frames: FrameQueue;
 	#givenUp = false;
-	#busy = false;
 	#publishBytes = 0;
 	#flushDue = false;
 	#silentBeats = 0;
@@ -83,6 +75,8 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	#framesIn = 0;
 	/** Why the relay has closed it; null when it has not. */
 	#closedFor: string | null = null;
+	/** Topics followed when it was closed. */
+	#topicsAtEnd: number | null = null;
 
 	/** Throws what {@link Relay.attach} throws, and `account_limit`. */
 	constructor(deps: WebSocketDeps, ws: WebSocket, { socket, request, principal }: Accepted) {
@@ -92,6 +86,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#ws = ws;
 		this.#sink = new WebSocketSink(socket, deps.socketBufferBytes, this);
 		this.#party = deps.partyOf(principal, request);
+		this.messageBytesMax = this.#messageBytesMaxOf(principal);
 		this.#client = deps.edge.traffic.isOn ? deps.edge.traffic.clientOf(request) : '';
 		this.#openedMs = deps.clock.monotonicMs();
 		this.held = principal.kind === 'open' ? null : (deps.caps?.openConnection(holderOf(principal)) ?? null);
@@ -101,7 +96,9 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 			this.held?.release();
 			throw error;
 		}
-		this.#incoming = new Incoming(socket, this.#party, deps.budgets.receptions, this);
+		const { budgets, payloadDepthMax } = deps;
+		this.#incoming = new Incoming(socket, budgets.receptions, this);
+		this.#frames = new FrameQueue(this, { ws, budgets, party: this.#party, payloadDepthMax, incoming: this.#incoming });
 	}
 
 	/** The topics followed, as they are in the store. */
@@ -120,6 +117,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 
 	renewed(principal: KnownPrincipal): void {
 		this.principal = principal;
+		this.messageBytesMax = this.#messageBytesMaxOf(principal);
 	}
 
 	recheck(): void {
@@ -128,7 +126,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	}
 
 	replace(principal: KnownPrincipal): void {
-		this.principal = principal;
+		this.renewed(principal);
 		const { auth } = this.deps;
 		if (auth !== null && isWatched(this)) auth.live.replaced(this);
 	}
@@ -138,7 +136,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 	}
 
 	onWritable(): void {
-		this.#readOn();
+		this.#frames.readOn();
 	}
 
 	/** Whether the peer reads what it is sent. */
@@ -172,9 +170,22 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.reply(frame, { type: 'error', code: error.code, message: error.message, details });
 		const { closeCode } = ERRORS[error.code];
 		if (closeCode === null) return;
-		this.#closedFor = error.code;
+		this.#closedFor ??= error.code;
 		this.#sink.flush();
 		this.#ws.close(closeCode, error.message);
+		this.#stop();
+	}
+
+	/**
+	 * After the close frame of the relay nothing that comes counts, and nothing is delivered: the peer may take its time to close, and the
+	 * rights of the connection may be over.
+	 */
+	#stop(): void {
+		this.#frames.end();
+		// Its close frame must be read.
+		if (this.#ws.isPaused) this.#ws.resume();
+		this.#topicsAtEnd ??= [...this.session.topics].length;
+		this.session.close();
 	}
 
 	publishing(bytes: number): void {
@@ -183,7 +194,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 
 	published(bytes: number): void {
 		this.#publishBytes -= bytes;
-		this.#readOn();
+		this.#frames.readOn();
 	}
 
 	beat(): void {
@@ -196,28 +207,27 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#ws.ping();
 	}
 
-	get #open(): boolean {
-		return !this.#busy && this.#publishBytes < PUBLISH_BYTES_MAX && this.#sink.writable;
+	get ready(): boolean {
+		return this.#publishBytes < PUBLISH_BYTES_MAX && this.#sink.writable;
 	}
 
 	/** Takes a frame of the peer. */
 	take(data: Buffer, binary: boolean): void {
 		this.#silentBeats = 0;
 		this.#framesIn++;
-		const reception = this.#incoming.next();
-		if (this.#givenUp) {
-			reception?.end();
-			return;
-		}
-		// A binary frame waits like any other: it is answered, too, and a peer that does not read may send millions of them (I8).
-		const frame: Arrived = { data: binary ? null : data, reception };
-		if (this.#waiting.length === 0 && this.#open) {
-			this.#run(frame);
-			return;
-		}
-		if (!this.#account(frame)) return;
-		this.#waiting.push(frame);
-		this.#ws.pause();
+		this.#frames.take(data, binary);
+	}
+
+	charge(bytes: number): void {
+		const tokens = tokensFor(bytes);
+		if (tokens > 0) this.deps.limiting?.take(this.principal, tokens);
+	}
+
+	run(frame: ClientFrame): Promise<void> | undefined {
+		const command = commands.get(frame.type);
+		if (command === undefined) throw new RelayError('unknown_frame', 'unknown frame type');
+		if (!FREE_FRAMES.has(frame.type)) this.deps.limiting?.take(this.principal);
+		return command(this, frame);
 	}
 
 	/** The connection has closed: nothing of what it has sent is of use. */
@@ -225,7 +235,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#logEnd(code, reason);
 		this.#givenUp = true;
 		this.#incoming.end();
-		for (const { reception } of this.#waiting.splice(0)) reception?.end();
+		this.#frames.end();
 		this.session.close();
 		this.held?.release();
 	}
@@ -238,7 +248,7 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 			principal: this.principal,
 			client: this.#client,
 			durationMs: this.deps.clock.monotonicMs() - this.#openedMs,
-			topics: [...this.session.topics].length,
+			topics: this.#topicsAtEnd ?? [...this.session.topics].length,
 			messagesOut: this.#sink.messages,
 			socket: this.#sink.socket,
 			more: {
@@ -251,20 +261,19 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		});
 	}
 
-	/** Accounts for a frame that has to wait. False when there is no room, which ends the connection. */
-	#account(frame: Arrived): boolean {
-		if (frame.data !== null) frame.reception ??= this.#incoming.hold(frame.data.byteLength);
-		return !this.#givenUp;
+	/** For {@link Incoming}. */
+	party(): Party {
+		return this.#party;
 	}
 
-	/** For {@link Incoming}. Only a publish is longer than the frames that name topics. */
-	get messageBytesMax(): number {
-		return mayPublish(this.principal) ? this.deps.messageBytesMax : TOPIC_FRAME_BYTES_MAX;
+	/** Only a publish is longer than the frames that name topics. */
+	#messageBytesMaxOf(principal: Principal): number {
+		return mayPublish(principal) ? this.deps.messageBytesMax : TOPIC_FRAME_BYTES_MAX;
 	}
 
 	/** For {@link Incoming}. */
 	isHeldUp(): boolean {
-		return this.#busy || this.#publishBytes >= PUBLISH_BYTES_MAX;
+		return this.#frames.busy || this.#publishBytes >= PUBLISH_BYTES_MAX;
 	}
 
 	/** For {@link Incoming}. */
@@ -281,79 +290,13 @@ export class WebSocketConnection implements HeartbeatMember, CommandContext, Sin
 		this.#sink.flush();
 		const closeCode = ERRORS[error.code].closeCode ?? (error.code === 'overloaded' ? TRY_AGAIN_LATER : POLICY_VIOLATION);
 		this.#ws.close(closeCode, error.message);
+		this.#frames.stop();
 		this.#incoming.drop();
 		this.deps.clock.after(LAST_WORDS_MS, () => this.#ws.terminate());
 	}
 
-	/** Takes up what waited, as far as it goes, and then the socket. */
-	#readOn(): void {
-		while (this.#waiting.length > 0 && this.#open && !this.#givenUp) this.#run(this.#waiting.shift() as Arrived);
-		if (this.#waiting.length === 0 && this.#ws.isPaused && this.#open) this.#ws.resume();
-	}
-
 	read<Result>({ bytes }: ClientFrame, steps: Steps<Result>): Result | Promise<Result> {
-		const { turns } = this.deps.budgets;
-		// What is long has had its reading of the whole frame in steps, and is accounted for until it is done.
-		return turns.admits(bytes.byteLength) ? atOnce(steps) : turns.run(this.#party, steps);
-	}
-
-	#run(arrived: Arrived): void {
-		const { data } = arrived;
-		try {
-			if (data === null) throw new RelayError('unknown_frame', 'binary frames are not understood');
-			const tokens = tokensFor(data.byteLength);
-			if (tokens > 0) this.deps.limiting?.take(this.principal, tokens);
-			const steps = readFrame(data, this.deps.payloadDepthMax);
-			const { turns } = this.deps.budgets;
-			if (turns.admits(data.byteLength)) this.#command(atOnce(steps), arrived);
-			else if (this.#account(arrived)) this.#readLater(turns.run(this.#party, steps), arrived);
-		} catch (error) {
-			this.fail(null, error);
-			arrived.reception?.end();
-		}
-	}
-
-	#readLater(reading: Promise<ClientFrame>, arrived: Arrived): void {
-		this.#busy = true;
-		reading
-			.then(
-				(frame) => {
-					this.#busy = false;
-					if (!this.#givenUp) this.#command(frame, arrived);
-				},
-				(error: unknown) => {
-					this.#busy = false;
-					this.fail(null, error);
-					arrived.reception?.end();
-				},
-			)
-			.finally(() => this.#readOn());
-	}
-
-	#command(frame: ClientFrame, { reception }: Arrived): void {
-		try {
-			const command = commands.get(frame.type);
-			if (command === undefined) throw new RelayError('unknown_frame', 'unknown frame type');
-			if (!FREE_FRAMES.has(frame.type)) this.deps.limiting?.take(this.principal);
-			const done = command(this, frame);
-			if (done === undefined) reception?.end();
-			else this.#finish(frame, done, reception);
-		} catch (error) {
-			this.fail(frame, error);
-			reception?.end();
-		}
-	}
-
-	/** Later frames wait for a command that takes time, so that frames take effect in order. */
-	#finish(frame: ClientFrame, done: Promise<void>, reception: Reception | null): void {
-		this.#busy = true;
-		done
-			.catch((error: unknown) => this.fail(frame, error))
-			.finally(() => {
-				this.#busy = false;
-				reception?.end();
-				this.#readOn();
-			});
+		return bytes.byteLength <= STEP_BYTES ? atOnce(steps) : this.deps.budgets.turns.run(this.#party, steps);
 	}
 
 	/** Takes a ping or pong of the peer; false when it is one too many, which ends the connection. */

@@ -4,7 +4,7 @@
  */
 
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import { type ByteRange, objectScanner, type ScanFailure } from '@pulsar-relay/protocol/json-scan';
+import { type ByteRange, type ObjectScan, objectScanner, type ScanFailure } from '@pulsar-relay/protocol/json-scan';
 import { STEP_BYTES, type Steps } from '../../limits/turns.ts';
 import { afterMark, parseShort } from '../http/json-body.ts';
 
@@ -26,17 +26,35 @@ const MEMBERS = [
 /** What client frames have members for. */
 export type FrameMember = (typeof MEMBERS)[number];
 
+type Ranges = readonly (ByteRange | undefined)[];
+
 /** A client frame, checked as JSON but for its members. */
-export interface ClientFrame {
+export class ClientFrame {
 	readonly type: string;
 	/** The JSON text of `ref`, to be repeated in the answer as it came; undefined when absent. */
 	readonly ref: string | undefined;
 	/** The frame as it came. */
 	readonly bytes: Buffer;
+	readonly #ranges: Ranges;
+
+	constructor(bytes: Buffer, ranges: Ranges) {
+		const [typeRange, refRange] = ranges;
+		this.type = typeOf(bytes, typeRange);
+		this.ref = refRange === undefined ? undefined : refOf(bytes, refRange);
+		this.bytes = bytes;
+		this.#ranges = ranges;
+	}
+
 	/** Where the value of a member lies. */
-	member(name: FrameMember): ByteRange | undefined;
+	member(name: FrameMember): ByteRange | undefined {
+		return this.#ranges[MEMBERS.indexOf(name)];
+	}
+
 	/** The value of a member that is short when it is right; undefined when absent. */
-	value(name: FrameMember, bytesMax: number): unknown;
+	value(name: FrameMember, bytesMax: number): unknown {
+		const range = this.member(name);
+		return range === undefined ? undefined : parseShort(this.bytes, range, bytesMax);
+	}
 }
 
 const scanFrame = objectScanner(MEMBERS);
@@ -50,35 +68,30 @@ export const TOPIC_FRAME_BYTES_MAX = 1024 * 1024;
 const OTHER_FRAME_BYTES_MAX = 32 * 1024;
 
 /**
- * Reads a client frame, which must be UTF-8, in steps. Throws `invalid_json`, `payload_too_deep`, `unknown_frame`, or `payload_too_large` as
- * soon as a frame is known to be of a type that is never as large.
+ * Reads a client frame, which must be UTF-8, in one go: for short ones. Throws `invalid_json`, `payload_too_deep`, `unknown_frame`, or
+ * `payload_too_large` for a frame that is larger than those of its type may be.
  */
+export function parseFrame(bytes: Buffer, depthMax: number): ClientFrame {
+	// The frame around a payload is a level of its own: over HTTP a payload may nest just as deep.
+	return frameFrom(scanFrame(bytes, afterMark(bytes, 0), bytes.byteLength, depthMax + 1), bytes, depthMax);
+}
+
+/** As {@link parseFrame}, in steps, and only as far as to a type whose frames are never as large. */
 export function* readFrame(bytes: Buffer, depthMax: number): Steps<ClientFrame> {
 	const start = afterMark(bytes, 0);
-	// The frame around a payload is a level of its own: over HTTP a payload may nest just as deep.
 	const scan = scanFrame.inSteps(bytes, start, bytes.byteLength, depthMax + 1);
 	for (let until = start + STEP_BYTES; ; until += STEP_BYTES) {
 		const result = scan.advance(until);
-		if (result === null) {
-			if (scan.found[0] !== undefined) typeOf(bytes, scan.found[0]);
-			yield;
-			continue;
-		}
-		if (result.status === 'not_object') throw new RelayError('invalid_json', 'the frame is not a JSON object');
-		if (result.status !== 'ok') throw frameError(result, depthMax);
-		const [typeRange, refRange] = result.members;
-		const member = (name: FrameMember) => result.members[MEMBERS.indexOf(name)];
-		return {
-			type: typeOf(bytes, typeRange),
-			ref: refRange === undefined ? undefined : refOf(bytes, refRange),
-			bytes,
-			member,
-			value(name, bytesMax) {
-				const range = member(name);
-				return range === undefined ? undefined : parseShort(bytes, range, bytesMax);
-			},
-		};
+		if (result !== null) return frameFrom(result, bytes, depthMax);
+		if (scan.found[0] !== undefined) typeOf(bytes, scan.found[0]);
+		yield;
 	}
+}
+
+function frameFrom(scan: ObjectScan<typeof MEMBERS>, bytes: Buffer, depthMax: number): ClientFrame {
+	if (scan.status === 'not_object') throw new RelayError('invalid_json', 'the frame is not a JSON object');
+	if (scan.status !== 'ok') throw frameError(scan, depthMax);
+	return new ClientFrame(bytes, scan.members);
 }
 
 /** The type of a frame, which is as large as such a frame may be. */

@@ -2,7 +2,6 @@
 
 import type { Duplex } from 'node:stream';
 import { RelayError } from '@pulsar-relay/protocol/errors';
-import type { Party } from '../../limits/party.ts';
 import { PIECE_COST_BYTES, type Receiver, type Reception, type Receptions, tooManyBytes } from '../../limits/receptions.ts';
 import { type FrameListener, FrameMeter } from './frame-meter.ts';
 
@@ -14,7 +13,6 @@ export interface MessageReceiver extends Receiver {
 
 export class Incoming implements FrameListener {
 	readonly #socket: Duplex;
-	readonly #party: Party;
 	readonly #receptions: Receptions;
 	readonly #receiver: MessageReceiver;
 	/** Of the message that has come in part. */
@@ -23,9 +21,8 @@ export class Incoming implements FrameListener {
 	readonly #complete: (Reception | null)[] = [];
 
 	/** @param receiver also hears `overloaded` of what there is no room for, and `payload_too_large` */
-	constructor(socket: Duplex, party: Party, receptions: Receptions, receiver: MessageReceiver) {
+	constructor(socket: Duplex, receptions: Receptions, receiver: MessageReceiver) {
 		this.#socket = socket;
-		this.#party = party;
 		this.#receptions = receptions;
 		this.#receiver = receiver;
 		const meter = new FrameMeter(this);
@@ -82,6 +79,6 @@ export class Incoming implements FrameListener {
 	}
 
 	#begin(): Reception {
-		return this.#receptions.begin(() => this.#party, this.#receiver);
+		return this.#receptions.begin(this.#receiver);
 	}
 }

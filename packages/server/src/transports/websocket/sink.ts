@@ -28,6 +28,8 @@ export class WebSocketSink implements Sink {
 	#held: Uint8Array | null = null;
 	#heldMore: Uint8Array[] | null = null;
 	#heldBytes = 0;
+	/** It was not writable since the last time that it said so: the socket may have drained before what is held was written. */
+	#wasFull = false;
 
 	/**
 	 * @param bufferBytesMax more bytes than this waiting for the peer make the sink not writable
@@ -75,7 +77,7 @@ export class WebSocketSink implements Sink {
 		const more = this.#heldMore;
 		// The socket's `drain` event does not tell of every return to writable: there is none when the kernel takes at once more than
 		// the limit. The end of the write that filled the sink does.
-		const onEnd = this.writable ? undefined : () => this.#written();
+		const onEnd = this.#wasFull || !this.writable ? () => this.#written() : undefined;
 		this.#held = null;
 		this.#heldMore = null;
 		this.#heldBytes = 0;
@@ -100,12 +102,14 @@ export class WebSocketSink implements Sink {
 	/** A later write that filled the sink again tells when it has ended. */
 	#written(): void {
 		if (!this.writable) return;
+		this.#wasFull = false;
 		this.onWritable();
 		this.#peer.onWritable();
 	}
 
 	#hold(bytes: Uint8Array): boolean {
 		this.#heldBytes += bytes.byteLength;
+		if (!this.writable) this.#wasFull = true;
 		if (this.#held === null) {
 			this.#held = bytes;
 			return true;

@@ -243,6 +243,43 @@ const operator: Scenario = {
 	},
 };
 
+/** Longer than relays take to notice: each look finds one entry that was removed. */
+const NOTICED_MS = 1500;
+
+const removedBehind: Scenario = {
+	name: 'entries removed by XDEL, and a stream renamed away and back',
+	async run(size) {
+		await using valkey = await startValkey({ settings: { appendonly: 'yes' } });
+		const report = await overTwoRelays(
+			size,
+			valkey,
+			async ({ topics }) => {
+				const [removed = '', renamed = ''] = topics;
+				for (let i = 0; i < 3; i++) {
+					const entries = await valkey.cli('--json', 'XREVRANGE', `topic:${removed}:stream`, '+', '-', 'COUNT', '5');
+					const [id = ''] = (JSON.parse(entries) as [string, unknown][])[4] ?? [];
+					await valkey.cli('XDEL', `topic:${removed}:stream`, id);
+					await new Promise((resolve) => setTimeout(resolve, NOTICED_MS));
+				}
+				await valkey.cli('RENAME', `topic:${renamed}:stream`, 'elsewhere');
+				await new Promise((resolve) => setTimeout(resolve, NOTICED_MS));
+				await valkey.cli('RENAME', 'elsewhere', `topic:${renamed}:stream`);
+			},
+			{ removed: true },
+		);
+		const [removed, renamed] = report.history.logs.keys();
+		const told = (topic: string | undefined) => report.gaps.some((gap) => gap.topic === topic);
+		return {
+			report,
+			problems: [
+				...findingsBut(report, 'lost'),
+				...gapsLate(report),
+				...unless(told(removed) || told(renamed), 'nobody was told of anything: the run shows nothing'),
+			],
+		};
+	},
+};
+
 export const valkeyScenarios: readonly Scenario[] = [
 	killEverysec,
 	killValkey('always'),
@@ -253,4 +290,5 @@ export const valkeyScenarios: readonly Scenario[] = [
 	truncatedFile,
 	flushed,
 	operator,
+	removedBehind,
 ];

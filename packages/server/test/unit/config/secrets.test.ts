@@ -121,6 +121,8 @@ test('the secret of a sign-in provider may be in a file', () => {
 	assert.deepEqual(both.slice(0, 1), [`${PROVIDER}CLIENT_SECRET_FILE: ${PROVIDER}CLIENT_SECRET is set, too; keep one of them`]);
 });
 
+const PATHS = ['PULSAR_DATA_DIR', 'PULSAR_TLS_CERT', 'PULSAR_TLS_KEY', 'PULSAR_TLS_CLIENT_CA', 'PULSAR_VALKEY_CA_PATH'];
+
 const MISPLACED: readonly Given[] = [
 	...[
 		'redis://user:hunter2@valkey:6379',
@@ -140,6 +142,7 @@ const MISPLACED: readonly Given[] = [
 		{ env: { PULSAR_TRUSTED_HOSTS: JSON.stringify([url]) } },
 		{ env: { PULSAR_TRUSTED_PROXIES: JSON.stringify([url]) } },
 		{ env: { PULSAR_CONFIG_FILE: url } },
+		...(url.includes('://') ? PATHS.map((env) => ({ env: { [env]: url } })) : []),
 	]),
 	{ env: { PULSAR_ALLOWED_ORIGINS: '["https://user:hunter2@app.example.org"]' } },
 	{ env: { PULSAR_OIDC__BASE_URL: 'https://:hunter2@relay.example.org' } },

@@ -16,7 +16,8 @@ function create({ bytesMax = 100, shareBytesMax = 40 } = {}) {
 	const receptions = new Receptions({ clock, bytesMax, shareBytesMax, timeoutMs: 60_000 });
 	const failures: string[] = [];
 	const begin = (name: string, kind: Party['kind'] = 'account', more: Partial<Receiver> & { credential?: string } = {}) =>
-		receptions.begin(() => ({ kind, name, credential: more.credential ?? null }), {
+		receptions.begin({
+			party: () => ({ kind, name, credential: more.credential ?? null }),
 			onFail: ({ code }: RelayError) => failures.push(`${name} ${code}`),
 			...more,
 		});

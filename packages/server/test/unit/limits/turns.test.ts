@@ -51,6 +51,18 @@ test('long work is done in steps, one party after another, one of each client at
 	assert.deepEqual(done, ['a1', 'b1', 'c', 'a2', 'b2', 'a3', 'a4', 'A1']);
 });
 
+test('work may ask for more turns of its party', async () => {
+	const { turns, done, work } = create();
+	let again: Promise<void> | null = null;
+	const first = turns.later(party('a'), () => {
+		again = turns.later(party('a'), () => void done.push('again'));
+	});
+	const second = turns.run(party('a'), work('a', 2));
+	await Promise.all([first, second]);
+	await again;
+	assert.deepEqual(done, ['a1', 'a2', 'again']);
+});
+
 test('work that fails rejects, and the rest goes on', async () => {
 	const { turns, work } = create();
 	const failing = turns.run(

@@ -17,7 +17,7 @@ local LARGE_BYTES = 1048576
 local function isThere()
 	if not above(id, topic.floor) then return true end
 	if above(id, topic.tip) then return false end
-	for _, loss in ipairs(parseLosses(topic.losses)) do
+	for _, loss in ipairs(parseLosses(topic)) do
 		if formatId(loss.to) == ARGV[1] then return true end
 		if above(id, loss.after) and above(loss.to, id) then return false end
 	end
@@ -26,7 +26,7 @@ local function isThere()
 end
 
 local there = isThere()
-local found = { losses = topic.losses, tip = topic.tip, confirmed = topic.confirmed }
+local found = { losses = topic.losses, removals = topic.removals, tip = topic.tip, confirmed = topic.confirmed }
 local due, removed = 0, 0
 if isAnnounced then
 	local write = topic.reconciled
@@ -42,10 +42,10 @@ if isAnnounced then
 	if write and pcall(writeDown, meta, topic) then
 		removed = topic.removed or 0
 	elseif not there then
-		topic.losses, topic.tip, topic.confirmed = found.losses, found.tip, found.confirmed
+		topic.losses, topic.removals, topic.tip, topic.confirmed = found.losses, found.removals, found.tip, found.confirmed
 		due = 1
 	end
 end
 local tip = readable(topic)
-return { topic.id and 1 or 0, formatId(tip), formatId(topic.floor), topic.losses, there and 1 or 0, due,
+return { topic.id and 1 or 0, formatId(tip), formatId(topic.floor), lossesText(topic), there and 1 or 0, due,
 	above(topic.tip, tip) and formatId(topic.tip) or '', removed }

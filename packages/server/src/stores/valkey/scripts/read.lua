@@ -44,4 +44,4 @@ while #entries < messagesMax and not nothing do
 end
 if #entries >= messagesMax then more = 1 end
 local unconfirmed = isConfirmed and '' or formatId(topic.tip)
-return { topic.id and 1 or 0, formatId(tip), floorText, topic.losses, entries, more, unconfirmed }
+return { topic.id and 1 or 0, formatId(tip), floorText, lossesText(topic), entries, more, unconfirmed }

@@ -23,10 +23,14 @@ end
 
 local ZERO = { ms = 0, n = 0 }
 
--- Losses (log/losses.ts), oldest first, each ' <after>:<to>'.
-local function parseLosses(text)
+-- Losses (log/losses.ts), oldest first, each ' <after>:<to>' in the state. Those of messages that somebody removed are also in a field of their
+-- own, removals, each ' <to>'.
+local function parseLosses(topic)
 	local losses = {}
-	for after, to in string.gmatch(text, ' (%S+):(%S+)') do losses[#losses + 1] = { after = parseId(after), to = parseId(to) } end
+	for after, to in string.gmatch(topic.losses, ' (%S+):(%S+)') do
+		local removed = string.find(topic.removals .. ' ', ' ' .. to .. ' ', 1, true) ~= nil
+		losses[#losses + 1] = { after = parseId(after), to = parseId(to), removed = removed }
+	end
 	return losses
 end
 
@@ -37,11 +41,23 @@ local function endsAt(losses, id)
 	return false
 end
 
--- Those above the floor: below it everybody is told of what was trimmed.
-local function formatLosses(losses, floor)
-	local text = ''
+-- Keeps those above the floor: below it everybody is told of what was trimmed.
+local function setLosses(topic, losses)
+	topic.losses, topic.removals = '', ''
 	for _, loss in ipairs(losses) do
-		if above(loss.to, floor) then text = text .. ' ' .. formatId(loss.after) .. ':' .. formatId(loss.to) end
+		if above(loss.to, topic.floor) then
+			topic.losses = topic.losses .. ' ' .. formatId(loss.after) .. ':' .. formatId(loss.to)
+			if loss.removed then topic.removals = topic.removals .. ' ' .. formatId(loss.to) end
+		end
+	end
+end
+
+-- As they are answered: a '!' behind those of messages that somebody removed.
+local function lossesText(topic)
+	if topic.removals == '' then return topic.losses end
+	local text = ''
+	for _, loss in ipairs(parseLosses(topic)) do
+		text = text .. ' ' .. formatId(loss.after) .. ':' .. formatId(loss.to) .. (loss.removed and '!' or '')
 	end
 	return text
 end
@@ -53,18 +69,19 @@ local LOSSES_MAX = 16
 -- a relay that had been told of it must not take the end of the log for what it knows.
 local function addLoss(topic, loss)
 	local losses = {}
-	for _, known in ipairs(parseLosses(topic.losses)) do
+	for _, known in ipairs(parseLosses(topic)) do
 		if above(known.after, loss.to) or above(loss.after, known.to) then
 			losses[#losses + 1] = known
 		else
 			if above(loss.after, known.after) then loss.after = known.after end
 			if above(known.to, loss.to) then loss.to = known.to end
+			loss.removed = loss.removed and known.removed
 		end
 	end
 	losses[#losses + 1] = loss
 	table.sort(losses, function(a, b) return above(b.after, a.after) end)
 	if #losses > LOSSES_MAX then table.remove(losses, 1) end
-	topic.losses = formatLosses(losses, topic.floor)
+	setLosses(topic, losses)
 	if not above(loss.to, topic.tip) then return end
 	topic.tip = loss.to
 	if topic.confirmed then topic.confirmed = loss.to end
@@ -136,10 +153,10 @@ local function reconcile(stream, topic, length)
 	if above(last, topic.tip) then topic.tip = last end
 	-- The server knows the last entry that was removed. Others before it may be gone as well: who passes them is told of this one.
 	if isNewlyRemoved and deleted and above(parseId(deleted), topic.floor) then
-		addLoss(topic, { after = idBefore(stream, topic, deleted), to = parseId(deleted) })
+		addLoss(topic, { after = idBefore(stream, topic, deleted), to = parseId(deleted), removed = true })
 	end
 	-- An earlier stream was put in the place of the one that had the tip.
-	if above(topic.tip, last) and above(topic.tip, topic.floor) and not endsAt(parseLosses(topic.losses), topic.tip) then
+	if above(topic.tip, last) and above(topic.tip, topic.floor) and not endsAt(parseLosses(topic), topic.tip) then
 		topic.removed = math.max(1, topic.removed)
 		local after = above(topic.floor, last) and topic.floor or last
 		addLoss(topic, { after = after, to = { ms = topic.tip.ms, n = topic.tip.n + 1 } })
@@ -148,9 +165,10 @@ local function reconcile(stream, topic, length)
 end
 
 local function standing(stream, meta)
-	local known = redis.call('HMGET', meta, 'id', 'state', 'confirmed')
+	local known = redis.call('HMGET', meta, 'id', 'state', 'confirmed', 'removals')
 	local length = redis.call('XLEN', stream)
-	local topic = { id = known[1], tip = ZERO, floor = ZERO, bytes = 0, length = 0, trimmed = 0, losses = '' }
+	local topic = { id = known[1], tip = ZERO, floor = ZERO, bytes = 0, length = 0, trimmed = 0, losses = '', removals = known[4] or '' }
+	topic.knownRemovals = topic.removals
 	if known[3] then topic.confirmed = parseId(known[3]) end
 	if known[2] then
 		local tip, floor, bytes, left, trimmed, losses = string.match(known[2], '^(%S+) (%S+) (%d+) (%d+) (%d+)(.*)$')
@@ -168,6 +186,10 @@ end
 local function writeDown(meta, topic)
 	local state = string.format('%s %s %.0f %.0f %.0f%s', formatId(topic.tip), formatId(topic.floor), topic.bytes, topic.length,
 		topic.trimmed, topic.losses)
+	local removals = topic.removals or ''
+	if removals ~= (topic.knownRemovals or '') then
+		if removals == '' then redis.call('HDEL', meta, 'removals') else redis.call('HSET', meta, 'removals', removals) end
+	end
 	if topic.confirmed then
 		redis.call('HSET', meta, 'state', state, 'confirmed', formatId(topic.confirmed))
 	else

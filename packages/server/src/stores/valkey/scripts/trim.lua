@@ -82,7 +82,7 @@ if removed > 0 then
 	topic.trimmed = topic.trimmed + removed
 	topic.bytes = topic.length == 0 and 0 or math.max(0, topic.bytes - removedBytes)
 	topic.floor = last
-	if topic.losses ~= '' then topic.losses = formatLosses(parseLosses(topic.losses), last) end
+	if topic.losses ~= '' then setLosses(topic, parseLosses(topic)) end
 	writeDown(meta, topic)
 	redis.call(ARGV[6], ARGV[7], 't ' .. formatId(last) .. '\n')
 end

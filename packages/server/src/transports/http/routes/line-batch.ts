@@ -130,15 +130,15 @@ export class LineBatch {
 		}
 		const parsed = parsePublication(bytes, afterMark(bytes, start), end, this.#parse);
 		const { key, route } = this.#context;
-		this.addRead(number, {
-			parsed,
-			byteLength: line.byteLength,
-			fingerprint: key === null || parsed.status !== 'ok' ? '' : fingerprintOf(route, line),
-		});
+		this.#accept(number, line.byteLength, parsed, key === null ? '' : fingerprintOf(route, line));
 	}
 
-	/** Adds a line that has been read. */
+	/** Adds a long line that has been read. */
 	addRead(number: number, { parsed, byteLength, fingerprint }: LineRead): void {
+		this.#accept(number, byteLength, parsed, fingerprint);
+	}
+
+	#accept(number: number, byteLength: number, parsed: ParsedPublication, fingerprint: string): void {
 		this.#lineBytes += byteLength;
 		this.#tokens += tokensFor(byteLength);
 		if (parsed.status === 'invalid') {

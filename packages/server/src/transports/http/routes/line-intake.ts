@@ -46,6 +46,8 @@ export class LineIntake {
 	/** A turn was asked for, or a long line is being read. */
 	#waiting = false;
 	#bodyEnded = false;
+	/** The last line has been taken, which needs no end. */
+	#linesEnded = false;
 	#released = false;
 
 	constructor(options: LineIntakeOptions, context: LineContext) {
@@ -55,7 +57,7 @@ export class LineIntake {
 		const { budgets, party, lineBytesMax } = options;
 		const isHeldUp = () => this.#waiting || options.isHeldUp();
 		const isFull = () => this.#longLine !== null || this.#batch.costBytes >= BATCH_BYTES;
-		const beginLine = (onFail: (error: RelayError) => void) => budgets.receptions.begin(() => party, { onFail, isHeldUp });
+		const beginLine = (onFail: (error: RelayError) => void) => budgets.receptions.begin({ party: () => party, onFail, isHeldUp });
 		this.#lines = new LineSplitter(lineBytesMax, beginLine, {
 			get full() {
 				return isFull();
@@ -74,6 +76,11 @@ export class LineIntake {
 		return !this.#waiting && this.#rest === null && this.#batch.costBytes < BATCH_BYTES;
 	}
 
+	/** Whether there is more to look at once there is room for it. */
+	get hasMore(): boolean {
+		return this.#rest !== null || (this.#bodyEnded && !this.#linesEnded);
+	}
+
 	/** Lines that are ready to be published. */
 	get lines(): number {
 		return this.#batch.size;
@@ -81,7 +88,7 @@ export class LineIntake {
 
 	/** Whether all lines of the body are in batches that were taken. */
 	get ended(): boolean {
-		return this.#bodyEnded && !this.#waiting && this.#rest === null && this.#batch.size === 0;
+		return this.#linesEnded && !this.#waiting && this.#batch.size === 0;
 	}
 
 	/** What lines are read with from now on. */
@@ -103,7 +110,7 @@ export class LineIntake {
 
 	/** Looks at what has come, as far as a batch goes. */
 	look(): void {
-		if (this.#waiting || this.#released) return;
+		if (this.#waiting || this.#released || this.#batch.costBytes >= BATCH_BYTES) return;
 		const { turns } = this.#options.budgets;
 		if (this.#rest === null || turns.admits(this.#rest.byteLength)) this.#lookNow();
 		else this.#wait(turns.later(this.#options.party, () => this.#lookNow()));
@@ -131,7 +138,10 @@ export class LineIntake {
 			const taken = this.#lines.add(rest);
 			this.#rest = taken === rest.byteLength ? null : rest.subarray(taken);
 		}
-		if (this.#rest === null && this.#longLine === null && this.#bodyEnded) this.#lines.end();
+		if (this.#rest === null && this.#longLine === null && this.#bodyEnded) {
+			this.#lines.end();
+			this.#linesEnded = true;
+		}
 		if (this.#longLine !== null) this.#wait(this.#readLongLine(this.#longLine));
 		this.#options.onChange();
 	}
@@ -145,7 +155,7 @@ export class LineIntake {
 	async #readLongLine({ number, bytes, start, end }: LongLine): Promise<void> {
 		const { budgets, party } = this.#options;
 		try {
-			const line = await budgets.readLater(() => party, end - start, readLine(bytes, start, end, this.#context));
+			const line = await budgets.readLater(party, end - start, readLine(bytes, start, end, this.#context));
 			if (line !== null) this.#batch.addRead(number, line);
 		} catch (thrown) {
 			this.#batch.reject(number, RelayError.from(thrown));
@@ -162,7 +172,7 @@ export class LineIntake {
 			.finally(() => {
 				this.#waiting = false;
 				if (this.#released) return;
-				if (this.#rest !== null || this.#bodyEnded) this.look();
+				if (this.hasMore) this.look();
 				else this.#options.onChange();
 			});
 	}

@@ -42,7 +42,7 @@ export function registerPublishBulk(scope: FastifyInstance, deps: HttpDeps, answ
 			if (error !== null) fail(error);
 			else reply.code(207).header('content-type', JSON_TYPE).send(bulkAnswer(messages, outcomes));
 		};
-		const steps = readRequest(body, deps, () => scopedKey(request.headers['idempotency-key'], principal));
+		const steps = () => readRequest(body, deps, () => scopedKey(request.headers['idempotency-key'], principal));
 		const read = budgets.read(() => partyOf(principal, request.raw), body.byteLength, steps);
 		Promise.resolve(read).then(accept).catch(fail);
 	};

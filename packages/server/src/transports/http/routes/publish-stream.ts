@@ -94,6 +94,8 @@ class PublishStream {
 	#state: StreamState = 'reading';
 	/** Why the relay ended the stream before its body; null while it did not. */
 	#cutBy: RelayError | null = null;
+	/** Why the client may publish nothing more; null while it may. */
+	#endOfRights: RelayError | null = null;
 	/** Published batches, oldest first; results leave in this order. */
 	readonly #underWay: LineBatch[] = [];
 	#bytesUnderWay = 0;
@@ -151,7 +153,10 @@ class PublishStream {
 		this.#scheduleCheck();
 		this.#unwatch = watchRights(this.#deps.auth, this.#principal, {
 			topics: () => [],
-			end: (error) => this.#cut(error),
+			end: (error) => {
+				this.#endOfRights = error;
+				this.#cut(error);
+			},
 			endTopic: () => {},
 			renewed: (principal) => {
 				this.#principal = principal;
@@ -185,12 +190,20 @@ class PublishStream {
 
 	/** A stream that is ahead of its rate limit is not refused, but read no faster than the limit allows. */
 	#publishInTime(batch: LineBatch): void {
+		if (this.#endOfRights !== null) {
+			this.#drop(batch, this.#endOfRights);
+			return;
+		}
 		const balance = this.#deps.limiting?.ask(this.#principal, batch.tokens);
 		if (balance === undefined || balance.allowed) this.#publish(batch);
 		else this.#later(Math.min(balance.retryAfterMs, LIMIT_RETRY_MS_MAX), () => this.#publishInTime(batch));
 	}
 
 	#publish(batch: LineBatch): void {
+		if (this.#endOfRights !== null) {
+			this.#drop(batch, this.#endOfRights);
+			return;
+		}
 		const decided = batch.decide();
 		if (decided !== null) {
 			this.#publishAfter(batch, decided);
@@ -206,6 +219,14 @@ class PublishStream {
 				this.#abort();
 			},
 		);
+	}
+
+	/** The newest batch, which had to wait, is not published, and its lines get no answer. */
+	#drop(batch: LineBatch, reason: RelayError): void {
+		this.#underWay.pop();
+		this.#bytesUnderWay -= batch.costBytes;
+		this.#cutBy = reason;
+		this.#endWhenDone();
 	}
 
 	/** Rights are looked up before the batch is published; until then no later one may overtake it. */
@@ -269,7 +290,7 @@ class PublishStream {
 			!this.#response.writableNeedDrain &&
 			this.#underWay.length < BATCHES_MAX &&
 			this.#bytesUnderWay < BYTES_MAX;
-		if (room && !this.#intake.open) this.#intake.look();
+		if (room && this.#intake.hasMore) this.#intake.look();
 		if (room && this.#intake.open) this.#request.resume();
 		else this.#request.pause();
 	}

@@ -3,6 +3,7 @@
  * between reading the body and the store's answer there is one promise.
  */
 
+import { isUtf8 } from 'node:buffer';
 import { timestampOf } from '@pulsar-relay/protocol/frames';
 import { formatMessageId } from '@pulsar-relay/protocol/message-id';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -13,9 +14,9 @@ import type { PublishOutcome } from '../../../relay/publish.ts';
 import { principalOf } from '../access.ts';
 import type { HttpDeps } from '../deps.ts';
 import { type AnswerError, JSON_TYPE } from '../errors.ts';
-import { fingerprintInSteps, idempotencyConflict, scopedKey } from '../idempotency.ts';
+import { fingerprintInSteps, fingerprintOf, idempotencyConflict, scopedKey } from '../idempotency.ts';
 import { afterMark, encodingError, isUtf8InSteps } from '../json-body.ts';
-import { type PublicationContext, publicationOf, readPublication, type WellFormed } from '../publication.ts';
+import { type PublicationContext, parsePublication, publicationOf, readPublication, type WellFormed } from '../publication.ts';
 import { errorAnswers, IdempotencyHeaders, Message, PublishAnswer, ReferencedMessage } from '../schemas.ts';
 import { missingBody } from '../validation.ts';
 
@@ -45,10 +46,16 @@ export function registerPublish(scope: FastifyInstance, deps: HttpDeps, answerEr
 			if (reference instanceof Promise) reference.then(append, fail);
 			else append(reference);
 		};
-		const steps = readRequest(body, context, () => scopedKey(request.headers['idempotency-key'], principal));
-		const read = budgets.read(() => partyOf(principal, request.raw), body.byteLength, steps);
-		if (read instanceof Promise) read.then(store).catch(fail);
-		else store(read);
+		const key = () => scopedKey(request.headers['idempotency-key'], principal);
+		if (budgets.turns.admits(body.byteLength)) {
+			store(readShortRequest(body, context, key));
+			return;
+		}
+		const party = partyOf(principal, request.raw);
+		budgets
+			.readLater(party, body.byteLength, readRequest(body, context, key))
+			.then(store)
+			.catch(fail);
 	};
 
 	const answer = (request: FastifyRequest, reply: FastifyReply, topic: string, outcome: PublishOutcome | undefined) => {
@@ -88,7 +95,16 @@ interface PublishRequest {
 	readonly dedupe: DedupeKey | null;
 }
 
-/** Throws `invalid_json` and its kin, and what `keyOf` throws. */
+/** Nearly every request. Throws `invalid_json` and its kin, and what `keyOf` throws. */
+function readShortRequest(body: Buffer, context: PublicationContext, keyOf: () => string | null): PublishRequest {
+	if (!isUtf8(body)) throw encodingError();
+	const parsed = parsePublication(body, afterMark(body, 0), body.byteLength, context);
+	if (parsed.status === 'invalid') throw parsed.error;
+	const key = keyOf();
+	return { parsed, dedupe: key === null ? null : { key, item: 0, fingerprint: fingerprintOf(PATH, body) } };
+}
+
+/** The same in steps. */
 function* readRequest(body: Buffer, context: PublicationContext, keyOf: () => string | null): Steps<PublishRequest> {
 	if (!(yield* isUtf8InSteps(body, 0, body.byteLength))) throw encodingError();
 	const parsed = yield* readPublication(body, afterMark(body, 0), body.byteLength, context);

@@ -7,7 +7,8 @@ import type { Static } from 'typebox';
 import { principalOf } from '../access.ts';
 import type { HttpDeps } from '../deps.ts';
 import { JSON_TYPE } from '../errors.ts';
-import { errorAnswers, HistoryAnswer, HistoryQuery, TopicParams } from '../schemas.ts';
+import { HistoryAnswer, HistoryQuery } from '../reading-schemas.ts';
+import { errorAnswers, TopicParams } from '../schemas.ts';
 import { existingTopic } from './topics.ts';
 
 const LIMIT_MAX = 100;

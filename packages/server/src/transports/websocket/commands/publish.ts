@@ -21,8 +21,7 @@ export function publish(context: CommandContext, frame: ClientFrame): Promise<vo
 	const { bytes } = frame;
 	const { rights, payloadDepthMax } = context.deps;
 	const owners = rights.owners;
-	const { member } = frame;
-	const members = [member('topic'), member('payload'), member('ttl'), member('metadata')] as const;
+	const members = [frame.member('topic'), frame.member('payload'), frame.member('ttl'), frame.member('metadata')] as const;
 	const parsed = publicationFrom(bytes, members, { payloadDepthMax, owners, at: ['frame'] });
 	if (parsed.status === 'invalid') throw parsed.error;
 	const reference = rights.allow(context.principal, 'publish', parsed.topic);
