@@ -80,7 +80,7 @@ export function parseFlags(argv: readonly string[]): Flags {
 		else if (setting === undefined) configFile = raw;
 		else given.set(setting.env, { raw, name: flag });
 	}
-	if (imports && !importFlags.has('--from-reference')) problems.push('import: say from where; --from-reference is all there is');
+	if (imports && !importFlags.has('--from-reference')) problems.push('import requires --from-reference');
 	const task: Task = imports ? { kind: 'import', dryRun: importFlags.has('--dry-run') } : { kind: 'serve' };
 	return { given, task, configFile, asked, problems };
 }

@@ -32,7 +32,7 @@ function weaknessesOf(config: Config, onLoopback: boolean): string[] {
 	const weaknesses: string[] = [];
 	const { jwtSecretKey: secret } = config;
 	if (secret === null) {
-		if (!onLoopback) weaknesses.push('PULSAR_JWT_SECRET_KEY: is not set');
+		if (!onLoopback) weaknesses.push('PULSAR_JWT_SECRET_KEY: is not set; make one with `openssl rand -hex 32`');
 	} else if (secret === WELL_KNOWN_SECRET) {
 		weaknesses.push('PULSAR_JWT_SECRET_KEY: is the well-known example; make one with `openssl rand -hex 32`');
 	} else if (secret.length < SECRET_LENGTH_MIN) {
@@ -40,8 +40,10 @@ function weaknessesOf(config: Config, onLoopback: boolean): string[] {
 	}
 	// Only this machine reaches a loopback address; there the rest may be left out without a word.
 	if (onLoopback) return weaknesses;
-	if (config.bootstrapAdminUsername === null) weaknesses.push('PULSAR_BOOTSTRAP_ADMIN_USERNAME: is not set');
-	if (config.bootstrapAdminPassword === null) weaknesses.push('PULSAR_BOOTSTRAP_ADMIN_PASSWORD: is not set');
+	if (config.bootstrapAdminUsername === null)
+		weaknesses.push('PULSAR_BOOTSTRAP_ADMIN_USERNAME: is not set; beyond loopback an administrator is required');
+	if (config.bootstrapAdminPassword === null)
+		weaknesses.push('PULSAR_BOOTSTRAP_ADMIN_PASSWORD: is not set; beyond loopback an administrator is required');
 	if (config.allowedOrigins.length === 0) {
 		weaknesses.push('PULSAR_ALLOWED_ORIGINS: is empty; give the origins of the pages that use the relay');
 	}

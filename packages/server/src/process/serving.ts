@@ -42,7 +42,7 @@ function startFailure(error: unknown, { host, port }: Config): string {
 	const message = error instanceof Error ? error.message : String(error);
 	switch (code) {
 		case 'EADDRINUSE':
-			return `port ${port} on ${host} is in use; stop what uses it, or choose another with --port`;
+			return `port ${port} on ${host} is in use; stop what uses it, or choose another with PULSAR_PORT or --port`;
 		case 'EADDRNOTAVAIL':
 		case 'ENOTFOUND':
 			return `${host} is not an address of this machine; see --host`;

@@ -241,6 +241,12 @@ describe('every answer', () => {
 		assertFailure(await sendJson('POST', `${http.url}/nowhere`, 'not json'), 404, 'not_found');
 	});
 
+	test('to a path of accounts is 404 where there are none, and names the setting', async () => {
+		const answer = await send(`${http.url}/auth/login`, { method: 'POST', body: new URLSearchParams({ username: 'a' }) });
+		assert.equal(assertFailure(answer, 404, 'not_found'), 'Not Found');
+		assert.match(answer.json<{ message: string }>().message, /PULSAR_AUTH=required/);
+	});
+
 	test('to a known path with another method is 405 with the methods there are', async () => {
 		const cases: readonly [method: string, path: string, allow: string][] = [
 			['GET', '/api/v1/messages', 'POST'],

@@ -309,7 +309,8 @@ describe('with an idempotency key', () => {
 
 test('reads NDJSON and nothing else', async () => {
 	const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: lines('never', 1) };
-	assertFailure(await send(`${http.url}/api/v1/messages/stream`, init), 415, 'unsupported_media_type');
+	const detail = assertFailure(await send(`${http.url}/api/v1/messages/stream`, init), 415, 'unsupported_media_type');
+	assert.match(String(detail), /application\/x-ndjson/);
 });
 
 test('waits for room in the publish queue instead of rejecting, and keeps the order', async (t) => {

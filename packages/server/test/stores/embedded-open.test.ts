@@ -57,10 +57,14 @@ test('the data directory is made when there is none, for its owner only', async 
 	assert.equal((await stat(join(dataDir, '..'))).mode & 0o777, 0o700);
 });
 
+function inUseBy(dataDir: string, pid: number | undefined): string {
+	return `data directory ${dataDir} is in use by another relay (pid ${pid}); stop it, or choose another with PULSAR_DATA_DIR`;
+}
+
 test('a second store on the same directory is refused, in this process and in another, until the first is closed', async (t) => {
 	const dataDir = await makeDataDir(t);
 	const store = await openStore(t, dataDir);
-	const inUse = `data directory ${dataDir} is in use by another relay (pid ${process.pid})`;
+	const inUse = inUseBy(dataDir, process.pid);
 	assert.equal(await refusal(dataDir), inUse);
 	assert.equal(await refusal(dataDir), inUse, 'a refused attempt does not free the lock');
 	const script = `
@@ -81,7 +85,7 @@ test('a second store on the same directory is refused, in this process and in an
 test('the lock is free as soon as its holder was killed', async (t) => {
 	const dataDir = await makeDataDir(t);
 	const publisher = await startPublisher(t, dataDir);
-	assert.equal(await refusal(dataDir), `data directory ${dataDir} is in use by another relay (pid ${publisher.pid})`);
+	assert.equal(await refusal(dataDir), inUseBy(dataDir, publisher.pid));
 	await publisher.kill();
 	const store = await openStore(t, dataDir);
 	assert.equal(store.health().status, 'ok');

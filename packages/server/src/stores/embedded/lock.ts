@@ -77,7 +77,10 @@ function isBusy(thrown: unknown): boolean {
 }
 
 function inUse(dataDir: string, pidFile: string): RelayError {
-	return new RelayError('storage_unavailable', `data directory ${dataDir} is in use by another relay${holder(pidFile)}`);
+	return new RelayError(
+		'storage_unavailable',
+		`data directory ${dataDir} is in use by another relay${holder(pidFile)}; stop it, or choose another with PULSAR_DATA_DIR`,
+	);
 }
 
 /** ` (pid 123)`, or nothing: the holder may not have written it yet, or not been able to. */

@@ -211,7 +211,7 @@ export async function identify(client: Client): Promise<string> {
 	const runs = servers?.map((text) => /^run_id:(\w+)/m.exec(String(text))?.[1]) ?? [];
 	// Replies that are not those to these commands: the library has lost count, and the connection is of no use any more.
 	if (runs.includes(undefined) || !connections?.every((id) => typeof id === 'number'))
-		throw unavailable('the connection is confused');
+		throw unavailable('unexpected reply from Valkey');
 	return `${runs.sort().join()} ${connections.map(String).sort().join()}`;
 }
 

@@ -20,7 +20,10 @@ const RETRY_AFTER_S_MAX = 5;
 const FRAMEWORK_ERRORS: ReadonlyMap<string, readonly [code: ErrorCode, message: string]> = new Map([
 	[
 		'FST_ERR_CTP_INVALID_MEDIA_TYPE',
-		['unsupported_media_type', 'the Content-Type is missing or not one this route reads, such as application/json'],
+		[
+			'unsupported_media_type',
+			'the Content-Type is missing or not one this route reads: most take application/json, the stream route application/x-ndjson',
+		],
 	],
 	['FST_ERR_BAD_URL', ['bad_request', 'the path is not properly percent-encoded']],
 	['FST_ERR_MAX_PARAM_LENGTH', ['not_found', 'no such topic']],

@@ -85,7 +85,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	server.decorate('openConnections', new OpenConnections(server.server, clock, () => deps.relay.draining));
 	server.setErrorHandler(answerFailure);
 	// For routes that find nothing to answer with; requests without a route are answered at the edge.
-	server.setNotFoundHandler((request, reply) => answerNotThere(request, reply, answerError));
+	server.setNotFoundHandler((request, reply) => answerNotThere(deps, request, reply, answerError));
 	server.addHook('onClose', async () => bodies.close());
 	addEdge(server, deps, bodies, answerError);
 	addAccess(server, { ...deps, payloadDepthMax: limits.maxPayloadDepth });
@@ -112,7 +112,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<FastifyInstance>
 	return server;
 }
 
-/** Of a request that is refused for who makes it, only that its body is no JSON is told instead. */
+/** Malformed JSON is reported before an authentication failure. */
 function refusedFor(error: unknown, { refusal }: FastifyRequest): unknown {
 	const isBody = error instanceof RelayError && (error.code === 'invalid_json' || error.code === 'payload_too_deep');
 	return isBody ? error : (refusal ?? error);
@@ -224,7 +224,7 @@ function addEdge(server: FastifyInstance, deps: HttpDeps, bodies: BodyReader, an
 		bodies.discard(request.raw);
 		const startedMs = clock.monotonicMs();
 		if (refusal !== null) refuse(refusal);
-		else if (!answered) answerNotFound(table, request, reply, answerError);
+		else if (!answered) answerNotFound(table, deps, request, reply, answerError);
 		if (!request.is404) return;
 		unrouted.answered(reply.statusCode, (clock.monotonicMs() - startedMs) / 1000);
 		logRequest(deps, request, reply);
@@ -238,10 +238,16 @@ function encodingProblem({ headers }: FastifyRequest): RelayError | undefined {
 	return new RelayError('unsupported_media_type', 'this relay does not read bodies with a Content-Encoding');
 }
 
-function answerNotFound(table: RouteTable, request: FastifyRequest, reply: FastifyReply, answerError: AnswerError): void {
+function answerNotFound(
+	table: RouteTable,
+	deps: HttpDeps,
+	request: FastifyRequest,
+	reply: FastifyReply,
+	answerError: AnswerError,
+): void {
 	const methods = isMissingDocsFile(request) ? [] : table.methodsOf(request.url);
 	if (methods.length === 0) {
-		answerNotThere(request, reply, answerError);
+		answerNotThere(deps, request, reply, answerError);
 		return;
 	}
 	const allow = methods.join(', ');
@@ -249,8 +255,15 @@ function answerNotFound(table: RouteTable, request: FastifyRequest, reply: Fasti
 	answerError(request, reply, error, { detail: 'Method Not Allowed', headers: { allow } });
 }
 
-function answerNotThere(request: FastifyRequest, reply: FastifyReply, answerError: AnswerError): FastifyReply {
-	return answerError(request, reply, new RelayError('not_found', 'no such route'), { detail: 'Not Found' });
+function answerNotThere(
+	{ auth }: HttpDeps,
+	request: FastifyRequest,
+	reply: FastifyReply,
+	answerError: AnswerError,
+): FastifyReply {
+	const lacksAccounts = auth === null && request.url.startsWith('/auth/');
+	const message = lacksAccounts ? 'this relay has no accounts: it was started without PULSAR_AUTH=required' : 'no such route';
+	return answerError(request, reply, new RelayError('not_found', message), { detail: 'Not Found' });
 }
 
 function logRequest({ edge: { traffic } }: HttpDeps, request: FastifyRequest, reply: FastifyReply): void {

@@ -37,9 +37,9 @@ function problems(env: Record<string, string | undefined>): readonly string[] {
 
 test('beyond loopback everything that is missing is told at once', () => {
 	assert.deepEqual(problems({ PULSAR_HOST: '0.0.0.0', PULSAR_AUTH: 'required' }), [
-		'PULSAR_JWT_SECRET_KEY: is not set',
-		'PULSAR_BOOTSTRAP_ADMIN_USERNAME: is not set',
-		'PULSAR_BOOTSTRAP_ADMIN_PASSWORD: is not set',
+		'PULSAR_JWT_SECRET_KEY: is not set; make one with `openssl rand -hex 32`',
+		'PULSAR_BOOTSTRAP_ADMIN_USERNAME: is not set; beyond loopback an administrator is required',
+		'PULSAR_BOOTSTRAP_ADMIN_PASSWORD: is not set; beyond loopback an administrator is required',
 		'PULSAR_ALLOWED_ORIGINS: is empty; give the origins of the pages that use the relay',
 		'PULSAR_TRUSTED_HOSTS: is empty; give the host names under which the relay is reached',
 	]);

@@ -107,7 +107,7 @@ test('a port in use is one clear line without a stack, with exit code 1', async 
 	const { code, stderr } = await launch(t, ['--storage-backend=memory', `--port=${port}`]).ended;
 	assert.equal(
 		stderr,
-		`pulsar-relay: cannot start: port ${port} on 127.0.0.1 is in use; stop what uses it, or choose another with --port\n`,
+		`pulsar-relay: cannot start: port ${port} on 127.0.0.1 is in use; stop what uses it, or choose another with PULSAR_PORT or --port\n`,
 	);
 	assert.equal(code, 1);
 });

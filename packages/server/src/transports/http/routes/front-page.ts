@@ -62,7 +62,7 @@ function signIn(base: string): Html {
 	const command = `TOKEN=$(curl -s ${base}/auth/login \\
   --data-urlencode username=NAME --data-urlencode password=PASSWORD |
   sed -n 's/.*"access_token":"\\([^"]*\\)".*/\\1/p')`;
-	return html`<h2>Sign in</h2>
+	return html`<h2>Sign in, in each terminal</h2>
 <pre>${command}</pre>`;
 }
 

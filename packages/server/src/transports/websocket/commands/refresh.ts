@@ -13,7 +13,7 @@ export async function refresh(context: CommandContext, frame: ClientFrame): Prom
 	const { auth } = context.deps;
 	const { principal: before } = context;
 	const token = frame.value('token', TOKEN_TEXT_BYTES_MAX);
-	if (typeof token !== 'string') throw new RelayError('invalid_request', '`token` is not a text');
+	if (typeof token !== 'string') throw new RelayError('invalid_request', '`token` must be a string');
 	if (auth === null || before.kind === 'open') {
 		throw new RelayError('bad_request', 'this relay asks nobody for a token');
 	}
