@@ -7,6 +7,9 @@ import type { Setting } from './schema.ts';
 /** A secret from a file, or what is wrong: a clause that goes on after the setting's name, without a full stop. */
 type ReadSecret = { readonly status: 'ok'; readonly value: string } | { readonly status: 'wrong'; readonly problem: string };
 
+/** A longer file is another one than was meant. */
+const LENGTH_MAX = 64 * 1024;
+
 export interface SecretFile {
 	/** The path, as it was given. */
 	readonly file: unknown;
@@ -27,6 +30,7 @@ export function readSecretFile(setting: Setting, { file, givenAs, readFile }: Se
 		const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
 		return wrong(`${masked(path)} cannot be read (${code})${adviceFor(code)}`);
 	}
+	if (value.length > LENGTH_MAX) return wrong(`${masked(path)} is no secret: it has more than ${LENGTH_MAX} characters`);
 	if (value.trim() === '') return wrong(`${masked(path)} is empty; write the secret into it`);
 	if (setting.type !== 'string' || setting.form === undefined) return { status: 'ok', value };
 	if (setting.form.pattern.test(value.trim())) return { status: 'ok', value: value.trim() };

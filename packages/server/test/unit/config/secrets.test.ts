@@ -82,6 +82,7 @@ for (const { key, env } of SECRETS) {
 			`${env}_FILE: s cannot be read (EACCES); let the user that the relay runs as read it`,
 		]);
 		assert.deepEqual(file({ code: 'EISDIR' }), [`${env}_FILE: s cannot be read (EISDIR); it is a directory, name a file in it`]);
+		assert.deepEqual(file('x'.repeat(100_000)), [`${env}_FILE: s is no secret: it has more than 65536 characters`]);
 		for (const empty of ['', '\n', ' \n\n']) assert.deepEqual(file(empty), [`${env}_FILE: s is empty; write the secret into it`]);
 		assert.deepEqual(problems({ env: { ...named, [env]: value }, files: { s: value } }), [
 			`${env}_FILE: ${env} is set, too; keep one of them`,
