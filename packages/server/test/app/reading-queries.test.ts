@@ -44,6 +44,9 @@ test('the header wins over the last event id in the query, and that over `since`
 	const header = { 'last-event-id': ids[1] ?? assert.fail() };
 	assert.deepEqual(payloadsOf(await readEvents(query, header, '"payload":3')), [3]);
 	assert.deepEqual(payloadsOf(await readEvents(`${query}&lastEventId=${ids[1]}`, {}, '"payload":3')), [3], 'the last one');
+	for (const more of ['lastEventId=', 'last_event_id=']) {
+		assert.deepEqual(payloadsOf(await readEvents(`${query}&${more}`, {}, '"payload":3')), [2, 3], `${more} is none`);
+	}
 	const empty = await readEvents('topics=t&since=earliest&lastEventId=', { 'last-event-id': '' }, '"payload":3');
 	assert.deepEqual(payloadsOf(empty), [1, 2, 3]);
 });

@@ -54,6 +54,7 @@ export function lastEventIdOf({ headers, query }: FastifyRequest): string {
 	if (typeof inHeader === 'string' && inHeader !== '') return inHeader;
 	const inQuery = Object.entries(query as Readonly<Record<string, string | readonly string[]>>)
 		.filter(([name]) => LAST_EVENT_ID_PARAMETER.test(name))
-		.flatMap(([, value]) => value);
+		.flatMap(([, value]) => value)
+		.filter((value) => value !== '');
 	return inQuery.at(-1) ?? '';
 }
