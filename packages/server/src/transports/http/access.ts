@@ -10,10 +10,11 @@ import type { Auth } from '../../auth/auth.ts';
 import { type Authenticator, bearerOf } from '../../auth/authenticate.ts';
 import { type AccountPrincipal, type KnownPrincipal, OPEN, type Permission, type Principal } from '../../auth/principal.ts';
 import { permissionRequired } from '../../auth/topic-access.ts';
-import { atOnce } from '../../limits/turns.ts';
+import type { Budgets } from '../../limits/budgets.ts';
 import { checkJsonBody } from './json-body.ts';
 import { allowed, type Limiting, tellBalance } from './limiting.ts';
 import type { MetricsToken } from './metrics-token.ts';
+import type { PartyOf } from './party-of.ts';
 
 /**
  * - `open`: anybody.
@@ -125,6 +126,8 @@ export interface AccessDeps {
 	/** Null where there is none. */
 	readonly metricsToken: MetricsToken | null;
 	readonly payloadDepthMax: number;
+	readonly budgets: Budgets;
+	readonly partyOf: PartyOf;
 }
 
 /** Adds the checks, and that every route added later has a row. Without `auth` everybody may do everything. */
@@ -149,7 +152,7 @@ export function addAccess(server: FastifyInstance, deps: AccessDeps): void {
 		});
 		return;
 	}
-	addRefusals(server, deps.payloadDepthMax);
+	addRefusals(server, deps);
 }
 
 type Check = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void;
@@ -234,20 +237,25 @@ async function renewed(authenticator: Authenticator, { credential }: KnownPrinci
 }
 
 /** Refuses what was kept back until the body has come. */
-function addRefusals(server: FastifyInstance, payloadDepthMax: number): void {
-	server.addHook('preValidation', (request, _reply, done) => {
-		if (request.refusal === null) {
+function addRefusals(server: FastifyInstance, { budgets, partyOf, payloadDepthMax }: AccessDeps): void {
+	server.addHook('preValidation', ({ refusal, body, principal, raw }, _reply, done) => {
+		if (refusal === null) {
 			done();
 			return;
 		}
-		// Routes that take bytes have not looked at them yet.
-		const { body } = request;
-		try {
-			if (Buffer.isBuffer(body) && body.byteLength > 0) atOnce(checkJsonBody(body, payloadDepthMax + 3));
-			done(request.refusal);
-		} catch (thrown) {
-			done(RelayError.from(thrown));
-		}
+		const check = async () => {
+			// Routes that take bytes have not looked at them yet.
+			if (!Buffer.isBuffer(body) || body.byteLength === 0) return;
+			await budgets.read(
+				() => partyOf(principal, raw),
+				body.byteLength,
+				() => checkJsonBody(body, payloadDepthMax + 3),
+			);
+		};
+		check().then(
+			() => done(refusal),
+			(thrown: unknown) => done(RelayError.from(thrown)),
+		);
 	});
 }
 

