@@ -51,7 +51,8 @@ export interface Receiver {
 export class Receptions {
 	readonly #options: ReceptionsOptions;
 	readonly #all: ByteShare;
-	readonly #running = new Set<RunningReception>();
+	/** Those whose time runs. Not a Set, which would move to a new table again and again as messages join and leave. */
+	readonly #running = new RunningReceptions();
 	#cancelSweep: (() => void) | null = null;
 
 	constructor(options: ReceptionsOptions) {
@@ -75,7 +76,7 @@ export class Receptions {
 
 	/** For {@link RunningReception}. */
 	stopClock(reception: RunningReception): void {
-		this.#running.delete(reception);
+		this.#running.remove(reception);
 	}
 
 	/** For {@link RunningReception}. */
@@ -105,19 +106,24 @@ export class Receptions {
 		const { clock, timeoutMs } = this.#options;
 		this.#cancelSweep = null;
 		const nowMs = clock.monotonicMs();
-		for (const reception of this.#running) {
+		for (const reception of this.#running.all()) {
 			const { receiver } = reception;
+			if (!reception.isRunning) continue;
 			if (receiver.isOver?.() === true) reception.end();
 			else if (receiver.isHeldUp?.() === true) reception.dueMs = nowMs + timeoutMs;
 			else if (reception.dueMs <= nowMs)
 				reception.fail(new RelayError('request_timeout', `the message was not complete after ${timeoutMs / 1000} s`));
 		}
-		if (this.#running.size > 0) this.#cancelSweep = clock.after(SWEEP_INTERVAL_MS, () => this.#sweep());
+		if (!this.#running.empty) this.#cancelSweep = clock.after(SWEEP_INTERVAL_MS, () => this.#sweep());
 	}
 }
 
 class RunningReception implements Reception {
 	dueMs: number;
+	/** Its neighbours in {@link RunningReceptions}; null at an end, and once it was removed. */
+	before: RunningReception | null = null;
+	after: RunningReception | null = null;
+	isRunning = false;
 	readonly receiver: Receiver;
 	readonly #receptions: Receptions;
 	/** Null until something is held: most messages come in one piece. */
@@ -146,6 +152,45 @@ class RunningReception implements Reception {
 	fail(error: RelayError): void {
 		this.end();
 		this.receiver.onFail(error);
+	}
+}
+
+/** A list that is linked through its members: joining and leaving costs no memory. */
+class RunningReceptions {
+	#first: RunningReception | null = null;
+
+	get empty(): boolean {
+		return this.#first === null;
+	}
+
+	add(reception: RunningReception): void {
+		reception.isRunning = true;
+		reception.after = this.#first;
+		if (this.#first !== null) this.#first.before = reception;
+		this.#first = reception;
+	}
+
+	/** Idempotent. */
+	remove(reception: RunningReception): void {
+		if (!reception.isRunning) return;
+		const { before, after } = reception;
+		reception.isRunning = false;
+		if (before !== null) before.after = after;
+		else if (this.#first === reception) this.#first = after;
+		if (after !== null) after.before = before;
+		reception.before = null;
+		reception.after = null;
+	}
+
+	clear(): void {
+		for (const reception of this.all()) this.remove(reception);
+	}
+
+	/** All of them, as a list of its own: what happens to one may end others. */
+	all(): readonly RunningReception[] {
+		const all: RunningReception[] = [];
+		for (let next = this.#first; next !== null; next = next.after) all.push(next);
+		return all;
 	}
 }
 

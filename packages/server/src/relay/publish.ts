@@ -32,6 +32,9 @@ interface Receipt {
 	readonly place: number;
 }
 
+/** Owners that are remembered while nothing of theirs waits. */
+const IDLE_SHARES_MAX = 1000;
+
 /** What waits of the topics of one owner. */
 interface Share {
 	readonly owner: string;
@@ -69,7 +72,7 @@ export class Publisher {
 	readonly #options: PublisherOptions;
 	#waiting = new Map<string, Batch>();
 	#queuedBytes = 0;
-	/** Of owners whose topics have something waiting. */
+	/** Of owners whose topics have something waiting, and of some that had. */
 	readonly #shares = new Map<string, Share>();
 	/** Fingerprints of the keys under way: the store compares a key with what it has stored, not with what is coming. */
 	readonly #keysInFlight = new Map<string, { readonly fingerprint: string; entries: number }>();
@@ -174,7 +177,8 @@ export class Publisher {
 		this.#queuedBytes -= batch.costBytes;
 		const { share } = batch;
 		share.bytes -= batch.costBytes;
-		if (share.bytes === 0) this.#shares.delete(share.owner);
+		// Not each time: a map that is emptied at each batch gets a new table each time.
+		if (share.bytes === 0 && this.#shares.size > IDLE_SHARES_MAX) this.#shares.delete(share.owner);
 		this.#options.observer.appended(this.#options.clock.monotonicMs() - startedMs, error === null);
 		const failed: PublishOutcome | null = error === null ? null : { status: 'failed', error };
 		for (let i = 0; i < batch.receipts.length; i++) {
