@@ -43,8 +43,8 @@ export class LineIntake {
 	#rest: Buffer | null = null;
 	#lineNumber = 0;
 	#longLine: LongLine | null = null;
-	/** A turn was asked for, or a long line is being read. */
-	#waiting = false;
+	/** Turns that were asked for, and long lines that are being read: a turn may begin with the reading of a line, before it ends itself. */
+	#waits = 0;
 	#bodyEnded = false;
 	/** The last line has been taken, which needs no end. */
 	#linesEnded = false;
@@ -146,6 +146,10 @@ export class LineIntake {
 		this.#options.onChange();
 	}
 
+	get #waiting(): boolean {
+		return this.#waits > 0;
+	}
+
 	#take(line: LongLine): void {
 		const { number, bytes, start, end } = line;
 		if (end - start > STEP_BYTES) this.#longLine = line;
@@ -166,12 +170,12 @@ export class LineIntake {
 
 	/** Nothing more is looked at before this. */
 	#wait(done: Promise<void>): void {
-		this.#waiting = true;
+		this.#waits++;
 		done
 			.catch((error: unknown) => this.#options.onLate(RelayError.from(error)))
 			.finally(() => {
-				this.#waiting = false;
-				if (this.#released) return;
+				this.#waits--;
+				if (this.#released || this.#waiting) return;
 				if (this.hasMore) this.look();
 				else this.#options.onChange();
 			});
