@@ -13,7 +13,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Server, type Socket, Server as TcpServer } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 import type { Clock } from '../../ports/clock.ts';
-import { TrackedSockets } from './tracked-sockets.ts';
 
 /** Requests of one connection that may be under way. */
 const UNANSWERED_MAX = 100;
@@ -37,7 +36,7 @@ export class OpenConnections {
 	readonly #server: Server;
 	readonly #clock: Clock;
 	readonly #isDraining: () => boolean;
-	readonly #open = new TrackedSockets<Connection>();
+	readonly #open = new Map<Socket, Connection>();
 	/** One function for all: it is on the way of every request. */
 	readonly #onAnswered: (this: ServerResponse) => void;
 
@@ -65,7 +64,7 @@ export class OpenConnections {
 	async close(): Promise<void> {
 		const closed = new Promise<void>((resolve) => this.#server.once('close', resolve));
 		const startedMs = this.#clock.monotonicMs();
-		for (const connection of this.#open.look().values()) {
+		for (const connection of this.#open.values()) {
 			connection.quietSinceMs = startedMs;
 			if (connection.newest !== null) endAfter(connection.newest);
 		}
@@ -93,7 +92,8 @@ export class OpenConnections {
 
 	#opened(socket: Socket): void {
 		const quietSinceMs = this.#clock.monotonicMs();
-		this.#open.add(socket, { unanswered: 0, newest: null, bytesRead: 0, quietSinceMs, ended: false });
+		this.#open.set(socket, { unanswered: 0, newest: null, bytesRead: 0, quietSinceMs, ended: false });
+		socket.on('close', () => this.#open.delete(socket));
 	}
 
 	#asked(socket: Socket, response: ServerResponse): void {
@@ -113,10 +113,9 @@ export class OpenConnections {
 
 	/** Closes what has been quiet for long enough, and looks again. */
 	#look(): void {
-		const open = this.#open.look();
-		if (open.size === 0) return;
+		if (this.#open.size === 0) return;
 		const nowMs = this.#clock.monotonicMs();
-		for (const [socket, connection] of open) {
+		for (const [socket, connection] of this.#open) {
 			if (connection.unanswered > 0 || socket.bytesRead !== connection.bytesRead) {
 				connection.quietSinceMs = nowMs;
 				connection.bytesRead = socket.bytesRead;
