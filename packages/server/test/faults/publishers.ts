@@ -15,7 +15,10 @@ export interface Attempt {
 	readonly tookMs: number;
 	/** Null when the connection was refused or broke, or no answer came in time. */
 	readonly status: number | null;
-	/** Whether the connection broke before the answer; one that was refused did not. */
+	/**
+	 * Whether a connection that the relay had served broke before the answer. One that was refused did not, nor one that the system resets since it
+	 * still waits to be accepted when the listener closes: the relay has never seen it.
+	 */
 	readonly cut: boolean;
 	readonly retryAfter: string | null;
 }
@@ -172,7 +175,7 @@ export class Publishers {
 		const sentAtMs = performance.now();
 		let cut = false;
 		const answer = await post(this.#agent, `${url}/api/v1/messages`, key, body).catch((error: unknown) => {
-			cut = error instanceof Error && 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
+			cut = error instanceof CutOff;
 			return null;
 		});
 		this.#noteAttempt({
@@ -193,6 +196,9 @@ interface PostAnswer {
 	readonly text: string;
 }
 
+/** See {@link Attempt.cut}. */
+class CutOff extends Error {}
+
 /** Sends a publish; a plain request, since fetch would take the processor from the relay under test. */
 function post(agent: Agent, url: string, key: string, body: string): Promise<PostAnswer> {
 	return new Promise((resolve, reject) => {
@@ -210,7 +216,10 @@ function post(agent: Agent, url: string, key: string, body: string): Promise<Pos
 			);
 		});
 		sent.on('timeout', () => sent.destroy(new Error('no answer')));
-		sent.on('error', reject);
+		sent.on('error', (error: NodeJS.ErrnoException) => {
+			const broke = error.code === 'ECONNRESET' || error.code === 'EPIPE';
+			reject(broke && sent.reusedSocket ? new CutOff('the connection broke', { cause: error }) : error);
+		});
 		sent.end(body);
 	});
 }
