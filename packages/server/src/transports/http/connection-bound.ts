@@ -7,10 +7,13 @@ import type { Server, Socket } from 'node:net';
 import type { Logger } from '../../ops/logger.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ConnectionMetrics } from '../../ports/observer.ts';
+import { TrackedSockets } from './tracked-sockets.ts';
 
 /** Files that the process needs for itself: the store, the log, its threads, outgoing connections. It starts with some 25. */
 const OWN_FILES = 40;
 const LOG_INTERVAL_MS = 60_000;
+/** How often it is looked for connections that have closed before one is refused: a flood must not cost a look each. */
+const LOOK_INTERVAL_MS = 100;
 
 export interface ConnectionBoundOptions {
 	/** Connections that the settings allow. */
@@ -49,6 +52,7 @@ export function boundConnections(server: Server, options: ConnectionBoundOptions
 	dividePeers(server, {
 		max,
 		peerOf,
+		clock,
 		onRefused: (peer) => note({ peer, reason: 'one address may have no more than it leaves to others' }),
 	});
 	// A connection that could not be accepted is the client's loss, not the end of the relay.
@@ -61,33 +65,32 @@ interface Division {
 	readonly max: number;
 	readonly peerOf: ConnectionBoundOptions['peerOf'];
 	readonly onRefused: (peer: string) => void;
+	readonly clock: Clock;
 }
 
 /** Closes what comes from an address that would then have more connections than it leaves to all others. */
-function dividePeers(server: Server, { max, peerOf, onRefused }: Division): void {
-	const peers = new Map<Socket, string>();
+function dividePeers(server: Server, { max, peerOf, onRefused, clock }: Division): void {
 	const counts = new Map<string, number>();
-	let open = 0;
-	// One listener for all sockets.
-	function onClose(this: Socket): void {
-		open--;
-		const peer = peers.get(this);
-		if (peer === undefined) return;
-		peers.delete(this);
+	const peers = new TrackedSockets<string | null>((peer) => {
+		if (peer === null) return;
 		const left = (counts.get(peer) ?? 1) - 1;
 		if (left === 0) counts.delete(peer);
 		else counts.set(peer, left);
-	}
+	});
+	let lookedAtMs = Number.NEGATIVE_INFINITY;
+	const isOver = (peer: string) => (counts.get(peer) ?? 0) >= Math.max(1, max - peers.size);
 	server.on('connection', (socket: Socket) => {
-		const before = open++;
-		socket.once('close', onClose);
 		const peer = peerOf(socket.remoteAddress ?? '');
-		if (peer === null) return;
-		const own = counts.get(peer) ?? 0;
-		peers.set(socket, peer);
-		counts.set(peer, own + 1);
-		if (own === 0 || own < max - before) return;
-		onRefused(peer);
-		socket.destroy();
+		if (peer !== null && isOver(peer) && clock.monotonicMs() - lookedAtMs >= LOOK_INTERVAL_MS) {
+			lookedAtMs = clock.monotonicMs();
+			peers.look();
+		}
+		if (peer !== null && isOver(peer)) {
+			onRefused(peer);
+			socket.destroy();
+			return;
+		}
+		peers.add(socket, peer);
+		if (peer !== null) counts.set(peer, (counts.get(peer) ?? 0) + 1);
 	});
 }

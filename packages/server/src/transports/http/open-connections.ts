@@ -13,6 +13,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Server, type Socket, Server as TcpServer } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 import type { Clock } from '../../ports/clock.ts';
+import { TrackedSockets } from './tracked-sockets.ts';
 
 /** Requests of one connection that may be under way. */
 const UNANSWERED_MAX = 100;
@@ -36,7 +37,7 @@ export class OpenConnections {
 	readonly #server: Server;
 	readonly #clock: Clock;
 	readonly #isDraining: () => boolean;
-	readonly #open = new Map<Socket, Connection>();
+	readonly #open = new TrackedSockets<Connection>();
 	/** One function for all: it is on the way of every request. */
 	readonly #onAnswered: (this: ServerResponse) => void;
 
@@ -64,7 +65,7 @@ export class OpenConnections {
 	async close(): Promise<void> {
 		const closed = new Promise<void>((resolve) => this.#server.once('close', resolve));
 		const startedMs = this.#clock.monotonicMs();
-		for (const connection of this.#open.values()) {
+		for (const connection of this.#open.look().values()) {
 			connection.quietSinceMs = startedMs;
 			if (connection.newest !== null) endAfter(connection.newest);
 		}
@@ -92,8 +93,7 @@ export class OpenConnections {
 
 	#opened(socket: Socket): void {
 		const quietSinceMs = this.#clock.monotonicMs();
-		this.#open.set(socket, { unanswered: 0, newest: null, bytesRead: 0, quietSinceMs, ended: false });
-		socket.on('close', () => this.#open.delete(socket));
+		this.#open.add(socket, { unanswered: 0, newest: null, bytesRead: 0, quietSinceMs, ended: false });
 	}
 
 	#asked(socket: Socket, response: ServerResponse): void {
@@ -113,9 +113,10 @@ export class OpenConnections {
 
 	/** Closes what has been quiet for long enough, and looks again. */
 	#look(): void {
-		if (this.#open.size === 0) return;
+		const open = this.#open.look();
+		if (open.size === 0) return;
 		const nowMs = this.#clock.monotonicMs();
-		for (const [socket, connection] of this.#open) {
+		for (const [socket, connection] of open) {
 			if (connection.unanswered > 0 || socket.bytesRead !== connection.bytesRead) {
 				connection.quietSinceMs = nowMs;
 				connection.bytesRead = socket.bytesRead;
