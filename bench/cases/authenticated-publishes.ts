@@ -1,14 +1,12 @@
 /** What knowing who publishes costs: the load of `single` with a token, and without accounts. */
 
-import { Client } from '../clients/client.ts';
-import { type BenchOptions, measure } from '../measure.ts';
+import type { BenchOptions } from '../measure.ts';
 import { signIn, startRelayWithAccounts } from '../servers/accounts.ts';
 import { startRelay } from '../servers/servers.ts';
 import { summarise } from '../statistics.ts';
 import { type Comparison, LATENCY_COLUMNS, latencyValues, type Outcome, type Section } from '../table.ts';
+import { CONNECTIONS, PAYLOAD_BYTES, publishSingles } from './single-publishes.ts';
 
-const CONNECTIONS = 64;
-const PAYLOAD_BYTES = 300;
 /** One after the other in turn, as the machine's speed drifts. */
 const ROUNDS = 3;
 
@@ -32,24 +30,12 @@ export async function authenticatedPublishes(options: BenchOptions): Promise<Sec
 
 async function publish(options: BenchOptions, authenticated: boolean): Promise<Outcome> {
 	await using server = await (authenticated ? startRelayWithAccounts(options) : startRelay(options));
-	await using publisher = new Client();
-	await publisher.publish({
-		url: server.url,
-		topic: 'bench',
-		load: { kind: 'in turn', batch: 1 },
-		connections: CONNECTIONS,
-		payloadBytes: PAYLOAD_BYTES,
-		messagesMax: null,
-		...(authenticated ? { token: await signIn(server) } : {}),
-	});
-	const { seconds, valkey } = options;
-	const { ackedPerSecond, cpuUsPerSecond, publishLatenciesMs } = await measure({
+	const { ackedPerSecond, cpuUsPerSecond, publishLatenciesMs } = await publishSingles(
 		server,
-		valkey,
-		publisher,
-		subscribers: [],
-		seconds,
-	});
+		options.seconds,
+		options.valkey,
+		authenticated ? { token: await signIn(server) } : {},
+	);
 	return {
 		values: [ackedPerSecond, cpuUsPerSecond / ackedPerSecond, ...latencyValues(summarise([publishLatenciesMs]))],
 		problems: [],

@@ -8,8 +8,8 @@ import type { ValkeyServer } from '../servers/valkey.ts';
 import { summarise } from '../statistics.ts';
 import { LATENCY_COLUMNS, latencyValues, type Outcome, type Section } from '../table.ts';
 
-const CONNECTIONS = 64;
-const PAYLOAD_BYTES = 300;
+export const CONNECTIONS = 64;
+export const PAYLOAD_BYTES = 300;
 
 export async function singlePublishes(options: BenchOptions): Promise<Section> {
 	return {
@@ -47,8 +47,13 @@ async function publish(started: ChildServer, seconds: number, valkey: ValkeyServ
 	return { values, problems: [] };
 }
 
-/** The load of this benchmark on a server, measured. */
-export async function publishSingles(server: ChildServer, seconds: number, valkey: ValkeyServer | null): Promise<Measurement> {
+/** The load of this benchmark on a server, measured; with a bearer token where one is given. */
+export async function publishSingles(
+	server: ChildServer,
+	seconds: number,
+	valkey: ValkeyServer | null,
+	credentials: { readonly token?: string } = {},
+): Promise<Measurement> {
 	await using publisher = new Client();
 	await publisher.publish({
 		url: server.url,
@@ -57,6 +62,7 @@ export async function publishSingles(server: ChildServer, seconds: number, valke
 		connections: CONNECTIONS,
 		payloadBytes: PAYLOAD_BYTES,
 		messagesMax: null,
+		...credentials,
 	});
 	return await measure({ server, valkey, publisher, subscribers: [], seconds });
 }

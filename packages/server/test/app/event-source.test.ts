@@ -5,15 +5,12 @@ import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { RelayError } from '@pulsar-relay/protocol/errors';
 import type { Page } from 'playwright-core';
-import { OPEN_RIGHTS } from '../../src/auth/topic-access.ts';
-import { systemClock } from '../../src/ops/clock.ts';
 import type { Store } from '../../src/ports/store.ts';
-import { registerSse } from '../../src/transports/sse/route.ts';
 import { startAuthRelay } from '../support/auth-relay.ts';
 import { chromiumUnavailable, withPage } from '../support/chromium.ts';
 import { send } from '../support/http-client.ts';
 import { startRelay } from '../support/relay.ts';
-import { type HttpUnderTest, PLAIN_EDGE, startHttp } from '../support/start-http.ts';
+import { startSse } from '../support/start-sse.ts';
 import { overlay } from '../unit/relay/support/fixture.ts';
 
 /** Opens an EventSource in the page, which notes the events that it gets, and its state with each. */
@@ -46,31 +43,7 @@ test('EventSource comes back by itself when the store is back', { skip: chromium
 				return store.watch(topic);
 			},
 		});
-	let stopHeartbeat = () => {};
-	const http: HttpUnderTest = await startHttp({
-		wrapStore,
-		addRoutes: (server) => {
-			stopHeartbeat = registerSse(server, {
-				edge: PLAIN_EDGE,
-				get relay() {
-					return http.relay;
-				},
-				get metrics() {
-					return http.metrics;
-				},
-				clock: systemClock,
-				socketBufferBytes: 65_536,
-				heartbeatIntervalS: 15,
-				auth: null,
-				caps: null,
-				rights: OPEN_RIGHTS,
-			});
-		},
-	});
-	t.after(() => {
-		stopHeartbeat();
-		return http.close();
-	});
+	const http = await startSse(t, { wrapStore });
 	await withPage(async (page) => {
 		await page.goto(`${http.url}/health`);
 		await openSource(page, '/api/v1/events?topics=a');
@@ -132,27 +105,7 @@ test('a refusal that passes is a stream that ends for those who accept nothing e
 });
 
 test('a stream that is refused while the node drains ends with a time to reconnect', async (t) => {
-	const http: HttpUnderTest = await startHttp({
-		addRoutes: (server) => {
-			const stop = registerSse(server, {
-				edge: PLAIN_EDGE,
-				get relay() {
-					return http.relay;
-				},
-				get metrics() {
-					return http.metrics;
-				},
-				clock: systemClock,
-				socketBufferBytes: 65_536,
-				heartbeatIntervalS: 15,
-				auth: null,
-				caps: null,
-				rights: OPEN_RIGHTS,
-			});
-			t.after(stop);
-		},
-	});
-	t.after(() => http.close());
+	const http = await startSse(t);
 	await http.relay.drain();
 	const answer = await send(`${http.url}/api/v1/events?topics=a`, { headers: { accept: 'text/event-stream' } });
 	assert.equal(answer.status, 200);

@@ -4,15 +4,12 @@ import assert from 'node:assert/strict';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { test } from 'node:test';
-import { OPEN_RIGHTS } from '../../src/auth/topic-access.ts';
-import { systemClock } from '../../src/ops/clock.ts';
 import type { Store } from '../../src/ports/store.ts';
 import { HotBlock } from '../../src/relay/hot-block.ts';
 import { Slice } from '../../src/relay/slice.ts';
-import { registerSse } from '../../src/transports/sse/route.ts';
 import { SseSink } from '../../src/transports/sse/sink.ts';
 import { startRelay } from '../support/relay.ts';
-import { type HttpUnderTest, PLAIN_EDGE, startHttp } from '../support/start-http.ts';
+import { startSse } from '../support/start-sse.ts';
 import { blockOf, message } from '../unit/relay/support/blocks.ts';
 import { overlay } from '../unit/relay/support/fixture.ts';
 
@@ -53,31 +50,7 @@ test('a stream that is still being opened when the node drains is refused like a
 				return store.watch(topic);
 			},
 		});
-	let stopHeartbeat = () => {};
-	const http: HttpUnderTest = await startHttp({
-		wrapStore,
-		addRoutes: (server) => {
-			stopHeartbeat = registerSse(server, {
-				edge: PLAIN_EDGE,
-				get relay() {
-					return http.relay;
-				},
-				get metrics() {
-					return http.metrics;
-				},
-				clock: systemClock,
-				socketBufferBytes: 65_536,
-				heartbeatIntervalS: 15,
-				auth: null,
-				caps: null,
-				rights: OPEN_RIGHTS,
-			});
-		},
-	});
-	t.after(() => {
-		stopHeartbeat();
-		return http.close();
-	});
+	const http = await startSse(t, { wrapStore });
 	const answering = fetch(`${http.url}/api/v1/events?topics=a`);
 	await asked.promise;
 	const drained = http.relay.drain();
